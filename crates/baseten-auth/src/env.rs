@@ -1,0 +1,88 @@
+//! One snapshot of the environment, and the only place that reads it.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+
+/// The environment variables as they were when the program started.
+///
+/// An empty variable counts as unset everywhere.
+#[derive(Clone, Default)]
+pub struct Env {
+    variables: HashMap<OsString, OsString>,
+}
+
+/// A variable that is set but is not text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} is not valid UTF-8")]
+pub struct NotText {
+    /// The variable's name.
+    pub variable: &'static str,
+}
+
+impl Env {
+    /// The environment of this process.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+    pub fn from_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The variable's bytes, unless it is unset or empty.
+    #[must_use]
+    pub fn os(&self, variable: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(variable)).map(OsString::as_os_str).filter(|v| !v.is_empty())
+    }
+
+    /// The variable as a path, unless it is unset or empty.
+    #[must_use]
+    pub fn path(&self, variable: &str) -> Option<PathBuf> {
+        self.os(variable).map(PathBuf::from)
+    }
+
+    /// Whether the variable is set and not empty.
+    #[must_use]
+    pub fn has(&self, variable: &str) -> bool {
+        self.os(variable).is_some()
+    }
+
+    /// The variable as text, unless it is unset or empty.
+    ///
+    /// [`NotText`] where it is set to something that is not UTF-8.
+    pub fn text(&self, variable: &'static str) -> Result<Option<&str>, NotText> {
+        self.os(variable).map(|v| v.to_str().ok_or(NotText { variable })).transpose()
+    }
+}
+
+impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        let variables = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        Self { variables }
+    }
+}
+
+/// Names only: a value may be an API key or a proxy's password.
+impl fmt::Debug for Env {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.variables.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let env: Env = [("A", ""), ("B", "b")].into_iter().collect();
+        assert!(!env.has("A"));
+        assert_eq!(env.text("B"), Ok(Some("b")));
+    }
+
+    #[test]
+    fn debug_shows_names_only() {
+        let env: Env = [("BASETEN_API_KEY", "canary")].into_iter().collect();
+        assert!(!format!("{env:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,91 @@
+//! What the library tells its caller while it works. It never prints and never asks.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{ProfileName, SessionSource};
+
+/// Something that happened. None of them carries a secret.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A request was answered, or failed (`status` is `None`).
+    Request {
+        /// `GET` or `POST`.
+        method: &'static str,
+        /// The whole URL; ours carry no secrets.
+        url: &'a str,
+        /// The HTTP status of the answer.
+        status: Option<u16>,
+        /// From before the connection to the end of the answer.
+        elapsed: Duration,
+    },
+    /// A place that credentials are kept in was read.
+    StorageRead {
+        /// The place: a path, `system keyring`, or a credential helper's name.
+        storage: &'a str,
+        /// What was found there, in a word or two.
+        outcome: &'a str,
+    },
+    /// A profile, or the API key of the environment, was selected.
+    Selected {
+        /// What selected it.
+        source: SessionSource,
+        /// The profile; `None` for the API key of the environment.
+        profile: Option<&'a ProfileName>,
+    },
+    /// The system keyring is locked and its owner is being asked to unlock it.
+    KeyringPrompt,
+    /// A refreshed token could not be stored. It is good for this run only.
+    TokenNotStored {
+        /// Whose token it is.
+        profile: &'a ProfileName,
+        /// Why it could not be stored.
+        reason: &'a dyn std::error::Error,
+    },
+    /// A secret went to the file since the keyring can't be used.
+    KeyringUnavailable {
+        /// Why the keyring can't be used.
+        reason: &'a dyn std::error::Error,
+        /// The file that holds the secret now.
+        file: PathBuf,
+    },
+    /// An old copy of a secret may still be in a place that can't be reached.
+    OldCopyKept {
+        /// Whose secret it is.
+        profile: &'a ProfileName,
+        /// Why it could not be removed.
+        reason: &'a dyn std::error::Error,
+    },
+}
+
+/// Receives every [`Event`] of a run.
+#[derive(Clone)]
+pub struct Observer(Arc<dyn Fn(&Event<'_>) + Send + Sync>);
+
+impl Observer {
+    /// An observer that calls this function, on whatever thread the event happens.
+    pub fn new(function: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(function))
+    }
+
+    /// Hands an event over.
+    pub fn notify(&self, event: &Event<'_>) {
+        (self.0)(event);
+    }
+}
+
+/// Listens to nothing.
+impl Default for Observer {
+    fn default() -> Self {
+        Self::new(|_| ())
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Observer")
+    }
+}

@@ -1,0 +1,138 @@
+//! Profiles: a name, a remote, and the kind of credential behind it.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::Secret;
+
+/// The name of a profile: 1 to 255 bytes without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileName(String);
+
+/// Why a text is no profile name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileNameError {
+    /// It has no characters.
+    #[error("a profile name cannot be empty")]
+    Empty,
+    /// It has more than 255 bytes.
+    #[error("a profile name cannot be longer than {} bytes", ProfileName::MAX_BYTES)]
+    TooLong,
+    /// It has a control character.
+    #[error("a profile name cannot contain control characters")]
+    Control,
+}
+
+impl ProfileName {
+    /// The longest name, in bytes of UTF-8.
+    pub const MAX_BYTES: usize = 255;
+
+    /// Checks a text and makes it a name.
+    pub fn new(text: impl Into<String>) -> Result<Self, ProfileNameError> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(ProfileNameError::Empty);
+        }
+        if text.len() > Self::MAX_BYTES {
+            return Err(ProfileNameError::TooLong);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(ProfileNameError::Control);
+        }
+        Ok(Self(text))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+impl std::str::FromStr for ProfileName {
+    type Err = ProfileNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+/// How a profile proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthType {
+    /// Tokens of a browser login.
+    OAuth,
+    /// A long-lived key.
+    ApiKey,
+}
+
+impl AuthType {
+    /// The name in `auth.json` and in JSON output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OAuth => "oauth",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+impl fmt::Display for AuthType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// The tokens of a browser login (RFC 6749 §5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuthCredential {
+    /// Sent as `Authorization: Bearer …`.
+    pub access_token: Secret,
+    /// Buys the next access token, once.
+    pub refresh_token: Option<Secret>,
+    /// When the access token ends; `None` when nobody said.
+    pub expiry: Option<Timestamp>,
+}
+
+/// The secret of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Sent as `Authorization: Api-Key …`.
+    ApiKey(Secret),
+    /// Sent as `Authorization: Bearer …`.
+    OAuth(OAuthCredential),
+}
+
+impl Credential {
+    /// The kind of credential.
+    #[must_use]
+    pub fn auth_type(&self) -> AuthType {
+        match self {
+            Self::ApiKey(_) => AuthType::ApiKey,
+            Self::OAuth(_) => AuthType::OAuth,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_1_to_255_bytes_and_no_control_characters() {
+        assert_eq!(ProfileName::new(""), Err(ProfileNameError::Empty));
+        assert_eq!(ProfileName::new("é".repeat(128)), Err(ProfileNameError::TooLong));
+        assert!(ProfileName::new("é".repeat(127)).is_ok());
+        for bad in ["a\n", "a\u{7f}", "a\u{9b}m"] {
+            assert_eq!(ProfileName::new(bad), Err(ProfileNameError::Control));
+        }
+        assert!(ProfileName::new("a b:c/d@é").is_ok());
+    }
+}
