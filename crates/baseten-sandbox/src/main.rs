@@ -1,2 +1,124 @@
-//! p
-fn main() {}
+//! The binary: a sandbox on a port, until Ctrl-C.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use baseten_sandbox::{Config, Sandbox};
+use clap::Parser;
+
+/// A local Baseten remote for development, demos and tests. Development only: it keeps everything in
+/// memory, knows invented users only, and listens on loopback only.
+#[derive(Parser)]
+#[command(name = "baseten-sandbox", version)]
+struct Args {
+    /// The port to listen on; 0 for any free one
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+
+    /// Hold every answer of the API back for this long
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    latency: u64,
+
+    /// The interval between two polls of a device login, sent as given and insisted on
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    device_interval: u64,
+
+    /// How long a device login can be answered
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    device_code_lifetime: u64,
+
+    /// How long an access token is good
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    access_token_lifetime: u64,
+
+    /// Leave refresh tokens as they are instead of replacing them at each refresh
+    #[arg(long)]
+    no_rotation: bool,
+
+    /// Allow every device login at once as this user, without the approval page
+    #[arg(long, value_name = "USER")]
+    auto_approve: Option<String>,
+
+    /// Also print every user's API key
+    #[arg(long)]
+    print_keys: bool,
+
+    /// Print one line of JSON instead: `remote_url`, `api_url`, `device_url` and the users with their keys
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    fn config(&self) -> Config {
+        Config {
+            port: self.port,
+            latency: Duration::from_millis(self.latency),
+            device_interval: self.device_interval,
+            device_code_lifetime: Duration::from_secs(self.device_code_lifetime),
+            access_token_lifetime: Duration::from_secs(self.access_token_lifetime),
+            rotate_refresh_tokens: !self.no_rotation,
+            auto_approve: self.auto_approve.clone(),
+            ..Config::default()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            // There is nowhere else to complain to.
+            let _ = writeln!(std::io::stderr(), "baseten-sandbox: {error}{cause}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sandbox = Sandbox::start(args.config())?;
+    let mut stdout = std::io::stdout();
+    stdout.write_all(announcement(args, &sandbox).as_bytes())?;
+    stdout.flush()?;
+    Ok(runtime.block_on(asked_to_stop())?)
+}
+
+/// What stdout gets once the sandbox answers.
+fn announcement(args: &Args, sandbox: &Sandbox) -> String {
+    let users = sandbox.users();
+    if args.json {
+        let keys = users.iter().map(|user| {
+            serde_json::json!({ "user_id": user.id, "email": user.email, "api_key": user.api_key() })
+        });
+        let line = serde_json::json!({
+            "remote_url": sandbox.remote_url(),
+            "api_url": sandbox.api_url(),
+            "device_url": format!("{}/device", sandbox.remote_url()),
+            "users": keys.collect::<Vec<_>>(),
+        });
+        return format!("{line}\n");
+    }
+    let mut text = format!("baseten-sandbox (development only) on {}\n", sandbox.remote_url());
+    if args.print_keys {
+        text.extend(users.iter().map(|user| format!("  {:14} {}\n", user.id, user.api_key())));
+    }
+    text
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn asked_to_stop() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

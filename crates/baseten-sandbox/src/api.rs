@@ -1,0 +1,216 @@
+//! The routes that programs call: device login (RFC 8628), tokens (RFC 6749), who am I, log out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::server::{LoggedError, LoggedGrant, Shared};
+use crate::state::{Credential, OAuthError};
+use crate::{CLIENT_ID, Tokens};
+
+/// The grant type of a poll (RFC 8628 §3.4).
+pub(crate) const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// The grant type of a refresh (RFC 6749 §6).
+pub(crate) const REFRESH_TOKEN_GRANT: &str = "refresh_token";
+
+type SharedState = State<Arc<Shared>>;
+type FormResult = Result<Form<Vec<(String, String)>>, FormRejection>;
+
+/// Everything under `/v1`.
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/users/auth/device/authorize", post(authorize))
+        .route("/users/auth/device/token", post(token))
+        .route("/users/me", get(me))
+        .route("/users/auth/logout", post(log_out))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+}
+
+/// RFC 8628 §3.1 and §3.2.
+async fn authorize(State(shared): SharedState, form: FormResult) -> Result<Response, OAuthError> {
+    Fields::of_our_client(form)?;
+    let mut state = shared.state();
+    let config = state.config().clone();
+    let grant = state.authorize(Instant::now());
+    let page = format!("http://localhost:{}/device", shared.port());
+    Ok(not_stored(json!({
+        "device_code": grant.device_code,
+        "user_code": grant.user_code,
+        "verification_uri": page,
+        "verification_uri_complete": format!("{page}?user_code={}", grant.user_code),
+        "expires_in": config.device_code_lifetime.as_secs(),
+        "interval": config.device_interval,
+    })))
+}
+
+/// RFC 8628 §3.4 and RFC 6749 §6.
+async fn token(State(shared): SharedState, form: FormResult) -> Response {
+    let grant_type = form.as_ref().ok().and_then(|Form(fields)| {
+        let given = fields.iter().find(|(name, _)| name == "grant_type")?;
+        [DEVICE_CODE_GRANT, REFRESH_TOKEN_GRANT].into_iter().find(|known| *known == given.1)
+    });
+    let mut response = exchange(&shared, form).into_response();
+    if let Some(grant_type) = grant_type {
+        response.extensions_mut().insert(LoggedGrant(grant_type));
+    }
+    response
+}
+
+fn exchange(shared: &Shared, form: FormResult) -> Result<Response, OAuthError> {
+    let fields = Fields::of_our_client(form)?;
+    let grant_type = fields.get("grant_type").ok_or(missing("The grant_type is missing."))?;
+    let (mut state, now) = (shared.state(), Instant::now());
+    let tokens = match grant_type {
+        DEVICE_CODE_GRANT => {
+            let code = fields.get("device_code").ok_or(missing("The device_code is missing."))?;
+            state.poll(code, now)
+        }
+        REFRESH_TOKEN_GRANT => {
+            let token = fields.get("refresh_token");
+            state.refresh(token.ok_or(missing("The refresh_token is missing."))?, now)
+        }
+        _ => Err(OAuthError::UnsupportedGrantType),
+    };
+    tokens.map(token_answer)
+}
+
+fn missing(reason: &'static str) -> OAuthError {
+    OAuthError::InvalidRequest(reason)
+}
+
+/// RFC 6749 §5.1.
+fn token_answer(tokens: Tokens) -> Response {
+    let mut answer = json!({
+        "access_token": tokens.access_token,
+        "token_type": "Bearer",
+        "expires_in": tokens.expires_in,
+    });
+    if let Some(refresh_token) = tokens.refresh_token {
+        answer["refresh_token"] = Value::String(refresh_token);
+    }
+    not_stored(answer)
+}
+
+async fn me(State(shared): SharedState, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    let state = shared.state();
+    let credential = credential(&headers).ok_or(ApiError::Unauthorized)?;
+    let user = state.who(credential, Instant::now()).ok_or(ApiError::Unauthorized)?;
+    Ok(Json(json!({
+        "user_id": user.id,
+        "email": user.email,
+        "name": user.name,
+        "workspace_name": user.workspace_name,
+    })))
+}
+
+async fn log_out(State(shared): SharedState, headers: HeaderMap) -> Result<StatusCode, ApiError> {
+    let (mut state, now) = (shared.state(), Instant::now());
+    match credential(&headers).ok_or(ApiError::Unauthorized)? {
+        Credential::Bearer(token) if state.log_out(token, now) => Ok(StatusCode::NO_CONTENT),
+        key @ Credential::ApiKey(_) if state.who(key, now).is_some() => Err(ApiError::Forbidden),
+        _ => Err(ApiError::Unauthorized),
+    }
+}
+
+/// The credential of a request; its scheme in any case (RFC 9110 §11.1).
+fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
+    let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Some(Credential::Bearer(secret)),
+        "api-key" => Some(Credential::ApiKey(secret)),
+        _ => None,
+    }
+}
+
+/// The fields of a form, none of them twice (RFC 6749 §3.2).
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn of_our_client(form: FormResult) -> Result<Self, OAuthError> {
+        let Ok(Form(fields)) = form else {
+            return Err(OAuthError::InvalidRequest("The body is not a form."));
+        };
+        let twice = |(at, (name, _)): (usize, &(String, String))| {
+            fields.iter().skip(at + 1).any(|(other, _)| other == name)
+        };
+        if fields.iter().enumerate().any(twice) {
+            return Err(OAuthError::InvalidRequest("A field is there twice."));
+        }
+        let fields = Self(fields);
+        match fields.get("client_id") {
+            Some(CLIENT_ID) => Ok(fields),
+            Some(_) => Err(OAuthError::InvalidClient),
+            None => Err(missing("The client_id is missing.")),
+        }
+    }
+
+    /// An empty field counts as missing (RFC 6749 §3.2).
+    fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+}
+
+/// An answer that holds secrets (RFC 6749 §5.1).
+fn not_stored(answer: Value) -> Response {
+    ([(CACHE_CONTROL, "no-store")], Json(answer)).into_response()
+}
+
+/// RFC 6749 §5.2.
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let answer = json!({ "error": self.code(), "error_description": self.description() });
+        let mut response = (status, not_stored(answer)).into_response();
+        response.extensions_mut().insert(LoggedError(self.code()));
+        response
+    }
+}
+
+/// An error outside the OAuth endpoints.
+#[derive(Clone, Copy)]
+enum ApiError {
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code, message) = match self {
+            Self::Unauthorized => {
+                let message = "The credential is missing, wrong or expired.";
+                (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+            }
+            Self::Forbidden => {
+                (StatusCode::FORBIDDEN, "FORBIDDEN", "An API key has no session to end.")
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here."),
+            Self::MethodNotAllowed => {
+                let message = "This is not a method for this path.";
+                (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
+            }
+        };
+        let mut response =
+            (status, Json(json!({ "code": code, "message": message }))).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = axum::http::HeaderValue::from_static("Bearer, Api-Key");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response.extensions_mut().insert(LoggedError(code));
+        response
+    }
+}
