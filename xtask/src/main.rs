@@ -1,2 +1,38 @@
-//! p
-fn main() {}
+//! The project's own chores; `cargo xtask --help` lists them. A chore is a file with an `Args` and
+//! a `run`, and an arm of [`Chore`].
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "chores talk to the person who runs them"
+)]
+
+mod needs;
+mod process;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What a chore ends with: its own sentence where it fails.
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// The project's own chores
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Chore::parse() {
+        Chore::Test(args) => test::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

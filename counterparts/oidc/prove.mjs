@@ -1,0 +1,89 @@
+// Shows that the server and the browser do what the tests rely on, without any of our Rust: a
+// failure here is not the command's.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
+const PERSON = new URL('../browser/person', import.meta.url).pathname;
+
+setTimeout(() => { throw new Error('out of patience'); }, 120_000).unref();
+await withServer([], async (remote) => {
+  const start = await remote.authorize();
+  assert.match(start.verification_uri_complete, /^http:\/\/localhost:\d+\/device\?user_code=/);
+  assert.equal((await remote.poll(start)).error, 'slow_down', 'polled at once');
+  await person(start.verification_uri_complete, '--user bob');
+  const first = await remote.poll(start);
+  assert.deepEqual(await remote.me(first), {
+    user_id: 'bob', email: 'bob@example.com', name: null, workspace_name: 'Counterpart',
+  });
+
+  const second = await remote.refresh(first);
+  assert.notEqual(second.refresh_token, first.refresh_token);
+  assert.equal((await remote.me(second)).user_id, 'bob');
+  assert.equal((await remote.refresh(first)).error, 'invalid_grant', 'a refresh token works once');
+  assert.equal((await remote.refresh(second)).error, 'invalid_grant', 'reuse ends the session');
+  assert.equal((await remote.me(second)).code, 'UNAUTHORIZED');
+  console.log('approve, rotate, reuse: as expected');
+});
+await withServer([], async (remote) => {
+  const start = await remote.authorize();
+  await person(start.verification_uri, `--deny --code ${start.user_code}`);
+  assert.equal((await remote.poll(start)).error, 'access_denied');
+  console.log('deny: as expected');
+});
+await withServer(['--device-code-seconds', '20', '--access-token-seconds', '2'], async (remote) => {
+  const unused = await remote.authorize();
+  await sleep(1100);
+  assert.equal((await remote.poll(unused)).error, 'authorization_pending');
+  const start = await remote.authorize();
+  await person(start.verification_uri_complete);
+  const first = await remote.poll(start);
+  assert.equal((await remote.me(first)).user_id, 'alice');
+  await sleep(2100);
+  assert.equal((await remote.me(first)).code, 'UNAUTHORIZED', 'expired');
+  const second = await remote.refresh(first);
+  assert.equal(await remote.logout(second), 204);
+  assert.equal((await remote.me(second)).code, 'UNAUTHORIZED', 'logged out');
+  assert.equal((await remote.refresh(second)).error, 'invalid_grant', 'logged out');
+  assert.equal(await remote.logout(second), 401);
+  console.log('expiry, logout: as expected');
+});
+
+async function withServer(options, test) {
+  const script = new URL('server.mjs', import.meta.url).pathname;
+  const server = spawn('node', [script, ...options], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const [line] = await once(createInterface(server.stdout), 'line');
+  const { remote_url } = JSON.parse(line);
+  await test(remote(remote_url));
+  const log = await (await fetch(`${remote_url}/_log`)).json();
+  assert.ok(log.length > 3 && log.every(({ path, status }) => path && status));
+  server.stdin.end();
+  await once(server, 'exit');
+}
+
+/** The routes, as a client without opinions calls them; answers are their JSON. */
+function remote(url) {
+  const base = `${url}/v1/users`;
+  const post = async (path, form) => {
+    const body = new URLSearchParams({ client_id: 'baseten-cli', ...form });
+    return (await fetch(`${base}/auth/device/${path}`, { method: 'POST', body })).json();
+  };
+  const bearer = ({ access_token }) => ({ authorization: `Bearer ${access_token}` });
+  return {
+    authorize: () => post('authorize', {}),
+    poll: ({ device_code }) => post('token', { grant_type: DEVICE_GRANT, device_code }),
+    refresh: ({ refresh_token }) => post('token', { grant_type: 'refresh_token', refresh_token }),
+    me: async (tokens) => (await fetch(`${base}/me`, { headers: bearer(tokens) })).json(),
+    logout: async (tokens) =>
+      (await fetch(`${base}/auth/logout`, { method: 'POST', headers: bearer(tokens) })).status,
+  };
+}
+
+async function person(url, options = '') {
+  const env = { ...process.env, PERSON_OPTIONS: options };
+  const [status] = await once(spawn(PERSON, [url], { stdio: 'inherit', env }), 'exit');
+  assert.equal(status, 0, `${PERSON} ${options}`);
+}

@@ -1,0 +1,68 @@
+//! Starting other programs from the workspace's root.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Outcome;
+
+/// What `cargo run` sets for this program and what cargo would take as meant for itself: build
+/// scripts that watch these would run again, and half of the workspace be compiled twice.
+const OF_THE_CARGO_THAT_STARTED_US: &[&str] =
+    &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// A program, run in the workspace's root and without standard input.
+pub(crate) fn command<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// Cargo, as if called from a shell.
+pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut cargo = command("cargo", arguments);
+    cargo.env_remove("LD_LIBRARY_PATH");
+    for (name, _) in environment() {
+        let name = name.to_string_lossy();
+        if OF_THE_CARGO_THAT_STARTED_US.iter().any(|prefix| name.starts_with(prefix)) {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
+}
+
+/// Prints a command, runs it with our output, and fails as it does.
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    println!("  $ {}", shown(command));
+    let status = command.status().map_err(|error| format!("{}: {error}", shown(command)))?;
+    if status.success() { Ok(()) } else { Err(format!("{}: {status}", shown(command)).into()) }
+}
+
+/// Whether there is such a program: a name to look up in `PATH`, or a whole path.
+pub(crate) fn has_program(program: &str) -> bool {
+    if program.starts_with('/') {
+        return Path::new(program).exists();
+    }
+    let path = environment().find(|(name, _)| name == "PATH").map(|(_, value)| value);
+    env::split_paths(&path.unwrap_or_default()).any(|directory| directory.join(program).is_file())
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the rule is for the program, not for its chores")]
+fn environment() -> env::VarsOs {
+    env::vars_os()
+}
