@@ -1,0 +1,202 @@
+//! Answers of the server: both forms of its errors, and JSON with values of the wrong type.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::Secret;
+use crate::http::{HttpError, Response};
+use crate::text::display_text;
+
+/// Why the server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// There is no answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// An error of the OAuth endpoints (RFC 6749 §5.2, RFC 8628 §3.5).
+    #[error("the server answered {code}{}", Detail(description))]
+    OAuth {
+        /// The HTTP status, which may be 200.
+        status: u16,
+        /// The `error` member, such as `invalid_grant`, fit for display.
+        code: String,
+        /// The `error_description` member, fit for display.
+        description: Option<String>,
+        /// How long the server wants not to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// Any other answer that is no success.
+    #[error("the server answered HTTP {status}{}", Detail(message))]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The `code` member of the management API's errors, fit for display.
+        code: Option<String>,
+        /// The `message` member of the management API's errors, fit for display.
+        message: Option<String>,
+        /// How long the server wants not to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// A success in another form than the agreed one, such as a page of a proxy.
+    #[error("the server's answer (HTTP {status}) is not one that this program understands")]
+    NotProtocol {
+        /// The HTTP status.
+        status: u16,
+    },
+}
+
+impl ApiError {
+    /// Whether the same request may well succeed in a moment: no connection, too many requests,
+    /// or trouble at the server.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_transient(),
+            Self::OAuth { status, .. } | Self::Status { status, .. } => {
+                *status == 429 || *status >= 500
+            }
+            Self::NotProtocol { .. } => false,
+        }
+    }
+
+    /// How long the server wants not to be asked again, if it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::OAuth { retry_after, .. } | Self::Status { retry_after, .. } => *retry_after,
+            Self::Http(_) | Self::NotProtocol { .. } => None,
+        }
+    }
+}
+
+/// `: text`, or nothing.
+struct Detail<'a>(&'a Option<String>);
+
+impl fmt::Display for Detail<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|text| write!(formatter, ": {text}"))
+    }
+}
+
+/// The members of both forms of errors.
+#[derive(Deserialize)]
+struct ErrorMembers {
+    #[serde(default, deserialize_with = "text")]
+    error: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    error_description: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    code: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    message: Option<String>,
+}
+
+/// The error that an answer is; `None` for a success.
+///
+/// An `error` member makes an OAuth answer an error whatever its status. A server that repeats one
+/// of `secrets`, which it was sent, does not get it shown.
+pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiError> {
+    let Response { status, retry_after, ref body } = *response;
+    let success = (200..300).contains(&status);
+    let members = serde_json::from_slice::<ErrorMembers>(body).ok();
+    let fit = |text: Option<String>| {
+        let text = display_text(&without(text?, secrets));
+        (!text.is_empty()).then_some(text)
+    };
+    match members {
+        Some(ErrorMembers { error: Some(error), error_description, .. }) => {
+            let code = fit(Some(error)).unwrap_or_else(|| "an error without a name".to_owned());
+            let description = fit(error_description);
+            Some(ApiError::OAuth { status, code, description, retry_after })
+        }
+        _ if success => None,
+        Some(ErrorMembers { code, message, error_description, .. }) => {
+            let (code, message) = (fit(code), fit(message.or(error_description)));
+            Some(ApiError::Status { status, code, message, retry_after })
+        }
+        None => Some(ApiError::Status { status, code: None, message: None, retry_after }),
+    }
+}
+
+/// The text without any of these secrets, nor a header's secret without its scheme.
+fn without(mut text: String, secrets: &[&Secret]) -> String {
+    for secret in secrets {
+        let secret = secret.expose().rsplit(' ').next().unwrap_or_default();
+        if !secret.is_empty() && text.contains(secret) {
+            text = text.replace(secret, "…");
+        }
+    }
+    text
+}
+
+/// A text; anything else counts as missing.
+pub(crate) fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    input.deserialize_any(Lenient(|text, is_number| (!is_number).then(|| text.to_owned())))
+}
+
+/// A text or a number, as text; anything else counts as missing.
+pub(crate) fn name<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    input.deserialize_any(Lenient(|text, _| Some(text.to_owned())))
+}
+
+/// A text that is a secret from its first copy on; anything else counts as missing.
+pub(crate) fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Secret>, D::Error> {
+    input.deserialize_any(Lenient(|text, is_number| (!is_number).then(|| Secret::from(text))))
+}
+
+/// A number of seconds, maybe as text; anything else counts as missing.
+pub(crate) fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<f64>, D::Error> {
+    input.deserialize_any(Lenient(|text, _| {
+        text.trim().parse().ok().filter(|seconds: &f64| seconds.is_finite())
+    }))
+}
+
+/// Takes a value of any type: a text, or a number in text form (then the second argument is true),
+/// is handed to the function, the others count as missing.
+struct Lenient<T>(fn(&str, bool) -> Option<T>);
+
+impl<'de, T> Visitor<'de> for Lenient<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("anything")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok((self.0)(text, false))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok((self.0)(&number.to_string(), true))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok((self.0)(&number.to_string(), true))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok((self.0)(&number.to_string(), true))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}

@@ -1,0 +1,87 @@
+//! What the management API is asked with a credential: who am I, and log out.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::answer::{self, ApiError, error_in};
+use crate::http::{Http, Request};
+use crate::{Credential, ManagementUrl, Secret};
+
+/// The user behind a credential, in the server's words: make them fit for display before showing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Never empty.
+    pub user_id: String,
+    /// The address, where the user has one.
+    pub email: Option<String>,
+    /// The full name, where it is known.
+    pub name: Option<String>,
+    /// The workspace that the credential belongs to.
+    pub workspace_name: Option<String>,
+}
+
+impl Credential {
+    /// The value of the `Authorization` header.
+    #[must_use]
+    pub fn authorization(&self) -> Secret {
+        let (scheme, secret) = match self {
+            Self::ApiKey(key) => ("Api-Key ", key),
+            Self::OAuth(credential) => ("Bearer ", &credential.access_token),
+        };
+        // Room for all of it, so that no copy is left behind.
+        let mut value = String::with_capacity(scheme.len() + secret.expose().len());
+        value.push_str(scheme);
+        value.push_str(secret.expose());
+        Secret::from(value)
+    }
+}
+
+#[derive(Deserialize)]
+struct UserMembers {
+    #[serde(default, deserialize_with = "answer::name")]
+    user_id: Option<String>,
+    #[serde(default, deserialize_with = "answer::text")]
+    email: Option<String>,
+    #[serde(default, deserialize_with = "answer::text")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "answer::text")]
+    workspace_name: Option<String>,
+}
+
+/// Asks who a credential belongs to. `authorization` is the header's whole value.
+pub fn users_me(
+    http: &Http,
+    management: &ManagementUrl,
+    authorization: &Secret,
+) -> Result<User, ApiError> {
+    let request = Request::get(management.endpoint("/v1/users/me")).authorization(authorization);
+    let response = http.send(&request)?;
+    if let Some(error) = error_in(&response, &[authorization]) {
+        return Err(error);
+    }
+    let not_protocol = || ApiError::NotProtocol { status: response.status };
+    let user: UserMembers = serde_json::from_slice(&response.body).map_err(|_| not_protocol())?;
+    let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    Ok(User {
+        user_id: filled(user.user_id).ok_or_else(not_protocol)?,
+        email: filled(user.email),
+        name: filled(user.name),
+        workspace_name: filled(user.workspace_name),
+    })
+}
+
+/// Ends an OAuth session at the server, within this time. `authorization` is the header's whole
+/// value.
+pub fn logout(
+    http: &Http,
+    management: &ManagementUrl,
+    authorization: &Secret,
+    limit: Duration,
+) -> Result<(), ApiError> {
+    let request = Request::post(management.endpoint("/v1/users/auth/logout"))
+        .authorization(authorization)
+        .within(limit);
+    let response = http.send(&request)?;
+    error_in(&response, &[authorization]).map_or(Ok(()), Err)
+}

@@ -1,0 +1,271 @@
+//! Logging in through a browser somewhere else (RFC 8628): a pure decision for each answer, and a
+//! thin loop around it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use url::Url;
+
+use crate::answer::{self, ApiError, error_in};
+use crate::http::{Http, Request, Response};
+use crate::remote::is_loopback;
+use crate::text::display_text;
+use crate::token::{CLIENT_ID, TOKEN_PATH, Tokens, is_visible_ascii, parse_tokens};
+use crate::{Clock, ManagementUrl, Secret};
+
+const AUTHORIZE_PATH: &str = "/v1/users/auth/device/authorize";
+const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// The pause between polls where the server names none (RFC 8628 §3.2).
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+/// No server is polled faster than this.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+/// What `slow_down` adds for good (RFC 8628 §3.5).
+const SLOW_DOWN: Duration = Duration::from_secs(5);
+/// Pauses after failures grow up to this, and a `Retry-After` counts up to this.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// How long a code is taken to be good where the server does not say.
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(10);
+/// No code is waited for longer.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
+/// How often the first request is sent again.
+const START_RETRIES: u32 = 3;
+/// How often whoever waits is told.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A login that waits for somebody's approval (RFC 8628 §3.2). It can be kept and waited for later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAuthorization {
+    /// Proves that it is we who wait.
+    pub device_code: Secret,
+    /// What the user compares or types, fit for display.
+    pub user_code: String,
+    /// Where the user approves: `https`, or `http` on this machine, and fit for display.
+    pub verification_uri: String,
+    /// The same with the code in it, under the same rules.
+    pub verification_uri_complete: Option<String>,
+    /// When the codes end.
+    pub expires_at: Timestamp,
+    /// The least pause between two polls, at least 1 s.
+    pub interval: Duration,
+}
+
+/// Why a device login did not end in tokens.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The user said no.
+    #[error("the login was denied")]
+    Denied,
+    /// Nobody approved in time.
+    #[error("the login was not approved before its code expired")]
+    Expired,
+    /// The server names a page that must not be shown: neither `https` nor on this machine.
+    #[error("the server named a login page that is not https")]
+    UnsafeVerificationUrl,
+    /// Something else.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+#[derive(Deserialize)]
+struct AuthorizationMembers {
+    #[serde(default, deserialize_with = "answer::secret")]
+    device_code: Option<Secret>,
+    #[serde(default, deserialize_with = "answer::text")]
+    user_code: Option<String>,
+    #[serde(default, deserialize_with = "answer::text")]
+    verification_uri: Option<String>,
+    #[serde(default, deserialize_with = "answer::text")]
+    verification_url: Option<String>,
+    #[serde(default, deserialize_with = "answer::text")]
+    verification_uri_complete: Option<String>,
+    #[serde(default, deserialize_with = "answer::seconds")]
+    expires_in: Option<f64>,
+    #[serde(default, deserialize_with = "answer::seconds")]
+    interval: Option<f64>,
+}
+
+/// Starts a device login (RFC 8628 §3.1). No connection, 429 and 5xx are tried again three times.
+pub fn start(
+    http: &Http,
+    clock: &dyn Clock,
+    management: &ManagementUrl,
+) -> Result<DeviceAuthorization, DeviceError> {
+    let mut retries = 0;
+    loop {
+        let request =
+            Request::post(management.endpoint(AUTHORIZE_PATH)).field("client_id", CLIENT_ID);
+        let now = clock.now();
+        let answer = http.send(&request).map_err(ApiError::from);
+        match answer.map_err(DeviceError::from).and_then(|answer| parse(&answer, now)) {
+            Err(DeviceError::Api(error)) if error.is_transient() && retries < START_RETRIES => {
+                let pause = Duration::from_secs(1 << retries);
+                clock.sleep(pause.max(bounded(error.retry_after())));
+                retries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Waits until the user has approved, polling no faster than the server allows (RFC 8628 §3.4).
+///
+/// `tick` is told the time that is left, before each second of waiting.
+pub fn wait(
+    http: &Http,
+    clock: &dyn Clock,
+    management: &ManagementUrl,
+    authorization: &DeviceAuthorization,
+    tick: &mut dyn FnMut(Duration),
+) -> Result<Tokens, DeviceError> {
+    let lifetime = authorization.expires_at.duration_since(clock.now());
+    let lifetime = Duration::try_from(lifetime).unwrap_or_default().min(LONGEST_LIFETIME);
+    // From here on by a clock that nobody sets.
+    let end = clock.monotonic() + lifetime;
+    let left = || end.saturating_duration_since(clock.monotonic());
+    let mut pace = Pace::new(authorization.interval);
+    let mut pause = pace.interval;
+    loop {
+        while !pause.is_zero() {
+            let left = left();
+            if left.is_zero() {
+                return Err(DeviceError::Expired);
+            }
+            tick(left);
+            let slice = TICK.min(pause).min(left);
+            clock.sleep(slice);
+            pause -= slice;
+        }
+        if left().is_zero() {
+            return Err(DeviceError::Expired);
+        }
+        match step(&mut pace, poll(http, management, &authorization.device_code)) {
+            Decision::Wait(next) => pause = next,
+            Decision::Done(tokens) => return Ok(tokens),
+            Decision::Denied => return Err(DeviceError::Denied),
+            Decision::Expired => return Err(DeviceError::Expired),
+            Decision::Failed(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// How fast polls may follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pace {
+    interval: Duration,
+    failures: u32,
+}
+
+/// What follows from an answer to a poll.
+#[derive(Debug)]
+enum Decision {
+    Wait(Duration),
+    Done(Tokens),
+    Denied,
+    Expired,
+    Failed(ApiError),
+}
+
+impl Pace {
+    fn new(interval: Duration) -> Self {
+        Self { interval: interval.max(LEAST_INTERVAL), failures: 0 }
+    }
+
+    /// The pause after a failure: twice the last one up to a bound, but never shorter than the
+    /// interval, nor than the server asked for within that bound.
+    fn after_failure(&mut self, retry_after: Option<Duration>) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let factor = 2u32.saturating_pow(self.failures);
+        let pause = self.interval.saturating_mul(factor).min(LONGEST_PAUSE);
+        pause.max(self.interval).max(bounded(retry_after))
+    }
+}
+
+/// Decides what to do after a poll (RFC 8628 §3.5).
+fn step(pace: &mut Pace, outcome: Result<Tokens, ApiError>) -> Decision {
+    let error = match outcome {
+        Ok(tokens) => return Decision::Done(tokens),
+        Err(error) => error,
+    };
+    let code = match &error {
+        ApiError::OAuth { code, .. } => code.as_str(),
+        _ => "",
+    };
+    match code {
+        "authorization_pending" => {
+            pace.failures = 0;
+            Decision::Wait(pace.interval)
+        }
+        "slow_down" => {
+            pace.failures = 0;
+            pace.interval = pace.interval.saturating_add(SLOW_DOWN);
+            Decision::Wait(pace.interval.max(bounded(error.retry_after())))
+        }
+        "access_denied" => Decision::Denied,
+        "expired_token" => Decision::Expired,
+        _ if error.is_transient() => Decision::Wait(pace.after_failure(error.retry_after())),
+        _ => Decision::Failed(error),
+    }
+}
+
+fn bounded(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or_default().min(LONGEST_PAUSE)
+}
+
+/// One poll, one request (RFC 8628 §3.4).
+fn poll(http: &Http, management: &ManagementUrl, device_code: &Secret) -> Result<Tokens, ApiError> {
+    let request = Request::post(management.endpoint(TOKEN_PATH))
+        .field("grant_type", GRANT_TYPE)
+        .field("device_code", device_code.expose())
+        .field("client_id", CLIENT_ID);
+    parse_tokens(&http.send(&request)?, &[device_code])
+}
+
+/// Reads the answer to the first request, which was sent at this time.
+fn parse(response: &Response, now: Timestamp) -> Result<DeviceAuthorization, DeviceError> {
+    if let Some(error) = error_in(response, &[]) {
+        return Err(error.into());
+    }
+    let not_protocol = || ApiError::NotProtocol { status: response.status };
+    let members: AuthorizationMembers =
+        serde_json::from_slice(&response.body).map_err(|_| not_protocol())?;
+    let device_code = members.device_code.filter(is_visible_ascii).ok_or_else(not_protocol)?;
+    let user_code = display_text(&members.user_code.unwrap_or_default());
+    let page = members.verification_uri.or(members.verification_url);
+    let (false, Some(page)) = (user_code.is_empty(), page) else {
+        return Err(not_protocol().into());
+    };
+    let lifetime = seconds(members.expires_in, DEFAULT_LIFETIME).min(LONGEST_LIFETIME);
+    let lifetime = SignedDuration::try_from(lifetime).map_err(|_| not_protocol())?;
+    Ok(DeviceAuthorization {
+        device_code,
+        user_code,
+        verification_uri: safe_page(&page).ok_or(DeviceError::UnsafeVerificationUrl)?,
+        verification_uri_complete: members.verification_uri_complete.as_deref().and_then(safe_page),
+        expires_at: now.checked_add(lifetime).map_err(|_| not_protocol())?,
+        interval: match members.interval {
+            Some(interval) if interval > 0.0 => {
+                seconds(Some(interval), DEFAULT_INTERVAL).clamp(LEAST_INTERVAL, LONGEST_LIFETIME)
+            }
+            _ => DEFAULT_INTERVAL,
+        },
+    })
+}
+
+/// A number of seconds as a duration; below zero none, and beyond all durations the longest.
+fn seconds(seconds: Option<f64>, default: Duration) -> Duration {
+    seconds.map_or(default, |seconds| {
+        Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+    })
+}
+
+/// A page that may be shown and opened, in pure ASCII: `https`, or `http` on this machine, and
+/// without a user name, which could pass for the host.
+fn safe_page(text: &str) -> Option<String> {
+    let url = Url::parse(text.trim()).ok()?;
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    let plain = url.username().is_empty() && url.password().is_none();
+    (safe && plain).then(|| url.into())
+}

@@ -1,0 +1,227 @@
+//! What can go wrong with a request, as far as callers treat it differently.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A cause, for people to read.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a request has no answer. No variant carries a form value, a credential or a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// `http` to another machine, or no URL of ours at all.
+    #[error("refusing to send to {host} without TLS")]
+    Insecure {
+        /// Where the request would have gone.
+        host: String,
+    },
+    /// The credential has characters that no header may have.
+    #[error("the credential has characters that an HTTP header cannot carry")]
+    Credential,
+    /// A file of trusted certificates can't be used.
+    #[error("cannot read the certificates in {}, named by {variable}", path.display())]
+    CertificateFile {
+        /// The variable that names the file.
+        variable: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it can't be used.
+        source: io::Error,
+    },
+    /// Neither the system nor the environment names a certificate to trust.
+    #[error("this system has no trusted certificates; name a file of them in SSL_CERT_FILE")]
+    NoTrustedCertificates,
+    /// A variable names a proxy, but not as a URL that can be used.
+    #[error("{variable} is not a proxy URL: it needs the form http://host:port")]
+    ProxyUrl {
+        /// The variable.
+        variable: &'static str,
+    },
+    /// The proxy is the one that failed.
+    #[error("the proxy {proxy} {problem}")]
+    Proxy {
+        /// Its host and port.
+        proxy: String,
+        /// What it did.
+        problem: ProxyProblem,
+        /// The cause, where there is one.
+        source: Option<Cause>,
+    },
+    /// There is no connection: the name is unknown, nobody listens, the network is away.
+    #[error("cannot connect to {host}")]
+    Connect {
+        /// The server's host and port.
+        host: String,
+        /// Why there is none.
+        source: Cause,
+    },
+    /// The server's certificate is not to be trusted.
+    #[error("the certificate of {host} {problem}")]
+    Certificate {
+        /// The server's host and port.
+        host: String,
+        /// What is wrong with it.
+        problem: CertificateProblem,
+        /// What the verifier said.
+        source: Cause,
+    },
+    /// There is no secure connection for another reason.
+    #[error("cannot make a secure connection to {host}")]
+    Tls {
+        /// The server's host and port.
+        host: String,
+        /// Why there is none.
+        source: Cause,
+    },
+    /// It took too long.
+    #[error("{host} did not answer within {} s", limit.as_secs_f32())]
+    Timeout {
+        /// The server's host and port.
+        host: String,
+        /// How long was waited.
+        limit: Duration,
+        /// Whether a part of the request was sent.
+        sent: bool,
+    },
+    /// The connection broke after a part of the request was sent.
+    #[error("the connection to {host} was lost")]
+    Lost {
+        /// The server's host and port.
+        host: String,
+        /// How it was lost.
+        source: Cause,
+    },
+    /// The answer is not HTTP.
+    #[error("the answer of {host} is not HTTP")]
+    NotHttp {
+        /// The server's host and port.
+        host: String,
+    },
+    /// The answer goes on for too long.
+    #[error("the answer of {host} is larger than {limit} bytes")]
+    TooLarge {
+        /// The server's host and port.
+        host: String,
+        /// What is read at most, in bytes.
+        limit: usize,
+    },
+}
+
+impl HttpError {
+    /// Whether no part of the request left this machine, so that it may be sent again.
+    #[must_use]
+    pub fn surely_not_sent(&self) -> bool {
+        match self {
+            Self::Insecure { .. }
+            | Self::Credential
+            | Self::CertificateFile { .. }
+            | Self::NoTrustedCertificates
+            | Self::ProxyUrl { .. }
+            | Self::Proxy { .. }
+            | Self::Connect { .. }
+            | Self::Certificate { .. }
+            | Self::Tls { .. } => true,
+            Self::Timeout { sent, .. } => !sent,
+            Self::Lost { .. } | Self::NotHttp { .. } | Self::TooLarge { .. } => false,
+        }
+    }
+
+    /// Whether the same request may well be answered in a moment, when nothing here has changed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Lost { .. } => true,
+            Self::Proxy { problem, .. } => problem.is_transient(),
+            Self::Insecure { .. }
+            | Self::Credential
+            | Self::CertificateFile { .. }
+            | Self::NoTrustedCertificates
+            | Self::ProxyUrl { .. }
+            | Self::Certificate { .. }
+            | Self::Tls { .. }
+            | Self::NotHttp { .. }
+            | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateProblem {
+    /// Its time is over.
+    Expired,
+    /// Its time has not come, or the machine's clock is wrong.
+    NotYetValid,
+    /// It belongs to another host.
+    WrongHost,
+    /// It vouches for itself.
+    SelfSigned,
+    /// It was issued by somebody who is not trusted here.
+    UnknownIssuer,
+    /// It was taken back.
+    Revoked,
+    /// Something else; the source says what.
+    Other,
+}
+
+impl std::fmt::Display for CertificateProblem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Expired => "has expired",
+            Self::NotYetValid => "is not valid yet",
+            Self::WrongHost => "is for another host",
+            Self::SelfSigned => "is self-signed",
+            Self::UnknownIssuer => "was issued by an authority that is not trusted here",
+            Self::Revoked => "was revoked",
+            Self::Other => "is not acceptable",
+        })
+    }
+}
+
+/// What a proxy did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyProblem {
+    /// There is no connection to it.
+    Unreachable,
+    /// Its own certificate is not to be trusted.
+    Certificate(CertificateProblem),
+    /// It took too long.
+    Timeout,
+    /// It wants a user name and a password, or others (HTTP 407).
+    Authentication,
+    /// It answered with this HTTP status instead of a connection.
+    Refused(u16),
+    /// It did something that proxies don't do.
+    Protocol,
+}
+
+impl ProxyProblem {
+    fn is_transient(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Timeout => true,
+            // The proxy could not reach the server.
+            Self::Refused(status) => status == 429 || status >= 500,
+            Self::Certificate(_) | Self::Authentication | Self::Protocol => false,
+        }
+    }
+}
+
+impl std::fmt::Display for ProxyProblem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable => formatter.write_str("cannot be reached"),
+            Self::Certificate(problem) => write!(formatter, "has a certificate that {problem}"),
+            Self::Timeout => formatter.write_str("did not answer in time"),
+            Self::Authentication => {
+                formatter.write_str("wants a user name and password, or other ones (HTTP 407)")
+            }
+            Self::Refused(status) => write!(formatter, "refused to connect (HTTP {status})"),
+            Self::Protocol => formatter.write_str("did not answer as a proxy does"),
+        }
+    }
+}

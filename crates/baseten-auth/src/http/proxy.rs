@@ -1,0 +1,278 @@
+//! Which proxy a URL goes through, by the variables that `curl` reads.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::HttpError;
+use crate::remote::is_loopback;
+use crate::{Env, Secret};
+
+/// A proxy and how to speak to it.
+#[derive(Debug, Clone)]
+pub(super) struct Proxy {
+    pub(super) kind: ProxyKind,
+    /// A name, or an address (IPv6 in brackets).
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) login: Option<(Secret, Secret)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProxyKind {
+    Http,
+    Https,
+    Socks(ureq::ProxyProtocol),
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Proxy {
+    /// The proxy for a URL. This machine is never reached through one.
+    ///
+    /// Lower-case names win, and the more special variable wins over `ALL_PROXY`, as in `curl`.
+    pub(super) fn choose(env: &Env, url: &Url) -> Result<Option<Self>, HttpError> {
+        if is_loopback(url) || bypassed(env, url) {
+            return Ok(None);
+        }
+        let variables = match url.scheme() {
+            "https" => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+            _ => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
+        };
+        let Some(variable) = variables.into_iter().find(|variable| env.has(variable)) else {
+            return Ok(None);
+        };
+        let text = env.os(variable).and_then(|value| value.to_str());
+        match text.and_then(Self::parse) {
+            Some(proxy) => Ok(Some(proxy)),
+            None => Err(HttpError::ProxyUrl { variable }),
+        }
+    }
+
+    /// Reads `[scheme://][user[:password]@]host[:port]`.
+    fn parse(text: &str) -> Option<Self> {
+        use ureq::ProxyProtocol::{Socks4, Socks4A, Socks5, Socks5h};
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (ProxyKind::Http, 80),
+            "https" => (ProxyKind::Https, 443),
+            "socks4" => (ProxyKind::Socks(Socks4), 1080),
+            "socks4a" => (ProxyKind::Socks(Socks4A), 1080),
+            "socks" | "socks5" => (ProxyKind::Socks(Socks5), 1080),
+            "socks5h" => (ProxyKind::Socks(Socks5h), 1080),
+            _ => return None,
+        };
+        // A scheme that the parser knows no default port of, but whose hosts it understands.
+        let url = Url::parse(&format!("wss://{rest}")).ok()?;
+        let port = explicit_port(rest).or(url.port()).unwrap_or(default_port);
+        let decode = |part: &str| {
+            let decoded = percent_decode_str(part).decode_utf8().ok()?;
+            Some(Secret::from(decoded.as_ref()))
+        };
+        let login = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
+        };
+        Some(Self { kind, host: url.host_str()?.to_owned(), port, login })
+    }
+}
+
+/// The port in `[user@]host:443[/…]`, which the URL parser would drop as the default.
+fn explicit_port(rest: &str) -> Option<u16> {
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    host.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Whether `NO_PROXY` names the URL's host.
+fn bypassed(env: &Env, url: &Url) -> bool {
+    let list = ["no_proxy", "NO_PROXY"].into_iter().find_map(|variable| env.os(variable));
+    let Some(list) = list.and_then(|list| list.to_str()) else { return false };
+    let Some(host) = url.host_str() else { return false };
+    list.split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|entry| !entry.is_empty())
+        .any(|entry| names(entry, host, url.port_or_known_default()))
+}
+
+/// Whether an entry of `NO_PROXY` names a host: `*`, a domain with everything below it (with or
+/// without a leading `.` or `*.`), an address, or a range of addresses, each maybe with a port.
+fn names(entry: &str, host: &str, port: Option<u16>) -> bool {
+    if entry == "*" {
+        return true;
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (pattern, wanted_port) = split_port(entry);
+    if wanted_port.is_some() && wanted_port != port {
+        return false;
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return match pattern.split_once('/') {
+            Some((network, bits)) => in_network(address, network, bits),
+            None => pattern.parse() == Ok(address),
+        };
+    }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let domain = pattern.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
+    let domain = domain.strip_suffix('.').unwrap_or(&domain);
+    !domain.is_empty()
+        && host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Splits `host:port`, `[v6]:port`, and leaves everything else whole.
+fn split_port(entry: &str) -> (&str, Option<u16>) {
+    if let Some((address, rest)) = entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+    }
+    match entry.split_once(':') {
+        Some((host, port)) if !port.contains(':') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (entry, None),
+        },
+        _ => (entry, None),
+    }
+}
+
+/// Whether an address has the first `bits` bits of `network`.
+fn in_network(address: IpAddr, network: &str, bits: &str) -> bool {
+    let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>()) else {
+        return false;
+    };
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(n)) => {
+            let differing = a.to_bits() ^ n.to_bits();
+            bits <= 32 && differing.checked_shr(32 - bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(n)) => {
+            let differing = a.to_bits() ^ n.to_bits();
+            bits <= 128 && differing.checked_shr(128 - bits).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(variables: &[(&str, &str)], url: &str) -> Option<String> {
+        let env = variables.iter().copied().collect();
+        let proxy = Proxy::choose(&env, &Url::parse(url).unwrap()).unwrap();
+        proxy.map(|proxy| proxy.to_string())
+    }
+
+    #[test]
+    fn the_scheme_chooses_the_variable() {
+        let all = [
+            ("HTTPS_PROXY", "http://s:1"),
+            ("HTTP_PROXY", "http://p:2"),
+            ("ALL_PROXY", "http://a:3"),
+        ];
+        assert_eq!(choose(&all, "https://example.com/").as_deref(), Some("s:1"));
+        assert_eq!(choose(&all[1..], "https://example.com/").as_deref(), Some("a:3"));
+        assert_eq!(choose(&all, "http://example.com/").as_deref(), Some("p:2"));
+        assert_eq!(choose(&[], "https://example.com/"), None);
+        let both = [("HTTPS_PROXY", "http://upper:1"), ("https_proxy", "http://lower:1")];
+        assert_eq!(choose(&both, "https://example.com/").as_deref(), Some("lower:1"));
+        let empty = [("HTTPS_PROXY", ""), ("https_proxy", "")];
+        assert_eq!(choose(&empty, "https://example.com/"), None);
+    }
+
+    #[test]
+    fn this_machine_is_never_reached_through_a_proxy() {
+        let all = [("ALL_PROXY", "http://p:1"), ("HTTP_PROXY", "http://p:1")];
+        for url in [
+            "http://localhost:8000/",
+            "http://api.localhost/",
+            "https://api.localhost./",
+            "http://127.9.9.9/",
+            "https://[::1]:1/",
+        ] {
+            assert_eq!(choose(&all, url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn no_proxy_names_hosts_domains_addresses_and_ranges() {
+        let bypassed = |list: &str, url: &str| {
+            choose(&[("ALL_PROXY", "http://p:1"), ("NO_PROXY", list)], url).is_none()
+        };
+        for (list, url) in [
+            ("*", "https://api.example.com/"),
+            ("api.example.com", "https://api.example.com/"),
+            ("API.Example.com", "https://api.example.com/"),
+            ("example.com", "https://api.example.com/"),
+            (".example.com", "https://api.example.com/"),
+            (".example.com", "https://example.com/"),
+            ("*.example.com", "https://api.example.com/"),
+            ("other.net, example.com", "https://api.example.com/"),
+            ("other.net example.com", "https://api.example.com/"),
+            ("example.com:8443", "https://api.example.com:8443/"),
+            ("example.com:443", "https://api.example.com/"),
+            ("10.1.2.3", "https://10.1.2.3/"),
+            ("10.0.0.0/8", "https://10.1.2.3/"),
+            ("0.0.0.0/0", "https://10.1.2.3/"),
+            ("fe80::/10", "https://[fe80::1]/"),
+            ("2001:db8::1", "https://[2001:db8::1]/"),
+            ("[2001:db8::1]:443", "https://[2001:db8::1]/"),
+        ] {
+            assert!(bypassed(list, url), "{list} {url}");
+        }
+        for (list, url) in [
+            ("", "https://api.example.com/"),
+            (",", "https://api.example.com/"),
+            (".", "https://api.example.com/"),
+            ("ample.com", "https://api.example.com/"),
+            ("example.com.evil", "https://api.example.com/"),
+            ("x.api.example.com", "https://api.example.com/"),
+            ("example.com:8443", "https://api.example.com/"),
+            ("10.1.2.3/8x", "https://10.1.2.3/"),
+            ("10.1.2.4", "https://10.1.2.3/"),
+            ("11.0.0.0/8", "https://10.1.2.3/"),
+            ("10.0.0.0/33", "https://10.1.2.3/"),
+            ("fe80::/10", "https://10.1.2.3/"),
+        ] {
+            assert!(!bypassed(list, url), "{list} {url}");
+        }
+    }
+
+    #[test]
+    fn proxy_urls_have_many_forms() {
+        for (text, shown, kind) in [
+            ("http://proxy:3128", "proxy:3128", ProxyKind::Http),
+            ("http://proxy/", "proxy:80", ProxyKind::Http),
+            ("proxy:8080", "proxy:8080", ProxyKind::Http),
+            ("proxy", "proxy:80", ProxyKind::Http),
+            ("HTTPS://proxy", "proxy:443", ProxyKind::Https),
+            ("https://proxy:80", "proxy:80", ProxyKind::Https),
+            ("http://proxy:443", "proxy:443", ProxyKind::Http),
+            ("http://[::1]:3128", "[::1]:3128", ProxyKind::Http),
+            ("socks5h://proxy", "proxy:1080", ProxyKind::Socks(ureq::ProxyProtocol::Socks5h)),
+        ] {
+            let proxy = Proxy::parse(text).unwrap();
+            assert_eq!((proxy.to_string().as_str(), proxy.kind), (shown, kind), "{text}");
+            assert!(proxy.login.is_none());
+        }
+        for bad in ["ftp://proxy", "http://", "http://a b", "://", "http://proxy:99999"] {
+            assert!(Proxy::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_login_is_decoded_and_never_shown() {
+        let proxy = Proxy::parse("http://ada:c%40nary%3a@proxy:1").unwrap();
+        let (user, password) = proxy.login.as_ref().unwrap();
+        assert_eq!((user.expose(), password.expose()), ("ada", "c@nary:"));
+        assert!(!format!("{proxy:?} {proxy}").contains("nary"));
+        let env = [("HTTPS_PROXY", "http://ada:canary@")].into_iter().collect();
+        let error = Proxy::choose(&env, &Url::parse("https://x.example/").unwrap()).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("canary"));
+        assert!(error.to_string().contains("HTTPS_PROXY"));
+    }
+}

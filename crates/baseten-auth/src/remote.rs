@@ -1,0 +1,352 @@
+//! Remotes: the URL of an app, and the management URL that belongs to it.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+use crate::{Env, NotText};
+
+/// The variable that replaces the management URL for one run.
+const OVERRIDE: &str = "BASETEN_MANAGEMENT_API_URL_OVERRIDE";
+
+/// The URL of an app, for example `https://app.baseten.co`: a scheme, a host and maybe a port.
+///
+/// `http` is for this machine only. Two texts that mean the same remote give equal values: upper
+/// case in scheme and host, a final `/` and the scheme's own port are dropped.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Remote(Origin);
+
+/// The URL of the management API of a remote, for example `https://api.baseten.co`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ManagementUrl(Origin);
+
+/// Why a text is no remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// There is no text.
+    #[error("the URL is empty")]
+    Empty,
+    /// It starts with something else than `https://` or `http://`.
+    #[error("the URL must start with https:// (or http:// for this machine)")]
+    Scheme,
+    /// `http` to another machine.
+    #[error("http is allowed only to this machine (such as http://localhost:8000); use https")]
+    Insecure,
+    /// The host is missing, or is no host.
+    #[error("the URL has no valid host")]
+    Host,
+    /// It has a user name or a password.
+    #[error("the URL must not contain a user name or password")]
+    UserInfo,
+    /// It goes on after the host.
+    #[error("the URL must not have a path")]
+    Path,
+    /// It has a `?`.
+    #[error("the URL must not have a query")]
+    Query,
+    /// It has a `#`.
+    #[error("the URL must not have a fragment")]
+    Fragment,
+}
+
+/// Why a remote has no management URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagementUrlError {
+    /// The overriding variable is not text.
+    #[error(transparent)]
+    NotText(#[from] NotText),
+    /// The overriding variable is no URL of scheme and host.
+    #[error("{OVERRIDE} cannot be used")]
+    Override(#[source] RemoteError),
+    /// The management host is found by name, and the remote has none.
+    #[error("{remote} has no management URL: its host must be a name that api. can be put before")]
+    NoName {
+        /// The remote.
+        remote: Remote,
+    },
+}
+
+impl Remote {
+    /// The remote of everybody who names no other.
+    pub const DEFAULT: &str = "https://app.baseten.co";
+
+    /// Checks a URL and makes it a remote.
+    pub fn parse(text: &str) -> Result<Self, RemoteError> {
+        Origin::parse(text).map(Self)
+    }
+
+    /// The URL, without a final `/`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether this is [`Remote::DEFAULT`].
+    pub fn is_default(&self) -> bool {
+        self.as_str() == Self::DEFAULT
+    }
+
+    /// The host without `app.` and without a port, as it is shown in names of profiles.
+    pub fn host_label(&self) -> &str {
+        let host = self.0.host_text();
+        host.strip_prefix("app.").unwrap_or(host)
+    }
+
+    /// The URL of this remote's management API, or the one that the environment puts in its place.
+    pub fn management_url(&self, env: &Env) -> Result<ManagementUrl, ManagementUrlError> {
+        if let Some(text) = env.text(OVERRIDE)? {
+            return Origin::parse(text).map(ManagementUrl).map_err(ManagementUrlError::Override);
+        }
+        let no_name = || ManagementUrlError::NoName { remote: self.clone() };
+        let Some(Host::Domain(host)) = self.0.0.host() else { return Err(no_name()) };
+        let host = match host {
+            "app.dev.baseten.co" => "api.mc-dev.baseten.co".to_owned(),
+            host => format!("api.{}", host.strip_prefix("app.").unwrap_or(host)),
+        };
+        let mut url = self.0.0.clone();
+        url.set_host(Some(&host)).map_err(|_| no_name())?;
+        Ok(ManagementUrl(Origin(url)))
+    }
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "a constant, which a test parses")]
+        Self::parse(Self::DEFAULT).expect("the default remote is a remote")
+    }
+}
+
+impl std::str::FromStr for Remote {
+    type Err = RemoteError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Remote({})", self.as_str())
+    }
+}
+
+impl ManagementUrl {
+    /// The URL, without a final `/`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The URL of an endpoint: this one with a path, which starts with `/`.
+    pub(crate) fn endpoint(&self, path: &str) -> String {
+        format!("{}{path}", self.as_str())
+    }
+}
+
+impl fmt::Display for ManagementUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for ManagementUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ManagementUrl({})", self.as_str())
+    }
+}
+
+/// Whether a URL leads to this machine, whatever a resolver says (RFC 6761 §6.3).
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => is_localhost(name),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether a name is `localhost` or ends in `.localhost`.
+pub(crate) fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let Some(start) = name.len().checked_sub("localhost".len()) else { return false };
+    name.get(start..).is_some_and(|end| end.eq_ignore_ascii_case("localhost"))
+        && (start == 0 || name.as_bytes().get(start - 1) == Some(&b'.'))
+}
+
+/// A URL of scheme, host and maybe a port, which is `https` or leads to this machine.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Origin(Url);
+
+impl Origin {
+    /// The URL parser forgives a lot (back slashes, line breaks, missing slashes, `/.`), so what
+    /// must not be there is looked for in the text itself.
+    fn parse(text: &str) -> Result<Self, RemoteError> {
+        if text.is_empty() {
+            return Err(RemoteError::Empty);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(RemoteError::Scheme)?;
+        if !["https", "http"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(RemoteError::Scheme);
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        for character in authority.chars() {
+            match character {
+                '/' => return Err(RemoteError::Path),
+                '?' => return Err(RemoteError::Query),
+                '#' => return Err(RemoteError::Fragment),
+                '@' => return Err(RemoteError::UserInfo),
+                '\\' => return Err(RemoteError::Host),
+                c if c.is_control() || c.is_whitespace() => return Err(RemoteError::Host),
+                _ => {}
+            }
+        }
+        let url = Url::parse(&format!("{scheme}://{authority}")).map_err(|_| RemoteError::Host)?;
+        if url.scheme() == "http" && !is_loopback(&url) {
+            return Err(RemoteError::Insecure);
+        }
+        Ok(Self(url))
+    }
+
+    fn as_str(&self) -> &str {
+        let text = self.0.as_str();
+        text.strip_suffix('/').unwrap_or(text)
+    }
+
+    fn host_text(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn management(remote: &str, env: &Env) -> String {
+        match Remote::parse(remote).unwrap().management_url(env) {
+            Ok(url) => url.as_str().to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_same_remote_has_one_form() {
+        assert!(Remote::default().is_default());
+        for (text, form) in [
+            ("https://app.baseten.co", "https://app.baseten.co"),
+            ("https://app.baseten.co/", "https://app.baseten.co"),
+            ("HTTPS://App.Baseten.CO:443/", "https://app.baseten.co"),
+            ("https://app.baseten.co:8443", "https://app.baseten.co:8443"),
+            ("https://example.com:80", "https://example.com:80"),
+            ("http://localhost:80", "http://localhost"),
+            ("http://LOCALHOST:8000/", "http://localhost:8000"),
+            ("http://app.localhost:8000", "http://app.localhost:8000"),
+            ("http://127.1.2.3:8000", "http://127.1.2.3:8000"),
+            ("http://[::1]:8000/", "http://[::1]:8000"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ] {
+            assert_eq!(Remote::parse(text).map(|r| r.to_string()), Ok(form.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_name() {
+        use RemoteError as E;
+        for (text, error) in [
+            ("", E::Empty),
+            ("app.baseten.co", E::Scheme),
+            ("ftp://app.baseten.co", E::Scheme),
+            ("https:app.baseten.co", E::Scheme),
+            (" https://app.baseten.co", E::Scheme),
+            ("http://app.baseten.co", E::Insecure),
+            ("http://localhost.example.com", E::Insecure),
+            ("http://notlocalhost", E::Insecure),
+            ("http://0.0.0.0:8000", E::Insecure),
+            ("http://[::ffff:127.0.0.1]", E::Insecure),
+            ("https://", E::Host),
+            ("https://:443", E::Host),
+            ("https://a b", E::Host),
+            ("https://app.base\nten.co", E::Host),
+            ("https://app.baseten.co\\x", E::Host),
+            ("https://app.baseten.co:99999", E::Host),
+            ("https:///app.baseten.co", E::Path),
+            ("https://app.baseten.co/x", E::Path),
+            ("https://app.baseten.co/.", E::Path),
+            ("https://app.baseten.co//", E::Path),
+            ("https://app.baseten.co?", E::Query),
+            ("https://app.baseten.co#x", E::Fragment),
+            ("https://ada:pw@app.baseten.co", E::UserInfo),
+            ("https://@app.baseten.co", E::UserInfo),
+        ] {
+            assert_eq!(Remote::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_management_url_follows_from_the_remote() {
+        let env = Env::default();
+        for (remote, url) in [
+            ("https://app.baseten.co", "https://api.baseten.co"),
+            ("https://app.staging.baseten.co", "https://api.staging.baseten.co"),
+            ("https://app.dev.baseten.co", "https://api.mc-dev.baseten.co"),
+            ("http://localhost:8000", "http://api.localhost:8000"),
+            ("http://app.localhost:8000", "http://api.localhost:8000"),
+            ("https://app.example.com:8443", "https://api.example.com:8443"),
+            ("https://example.com", "https://api.example.com"),
+            ("https://application.example.com", "https://api.application.example.com"),
+        ] {
+            assert_eq!(management(remote, &env), url, "{remote}");
+        }
+        for remote in ["http://127.0.0.1:8000", "http://[::1]:8000"] {
+            assert!(management(remote, &env).starts_with(remote), "{remote}");
+        }
+    }
+
+    #[test]
+    fn the_override_wins_and_is_held_to_the_same_rules() {
+        let with = |value: &str| [(OVERRIDE, value)].into_iter().collect::<Env>();
+        let remote = "http://127.0.0.1:8000";
+        assert_eq!(management(remote, &with("http://localhost:9/")), "http://localhost:9");
+        assert_eq!(management("https://app.example.com", &with("")), "https://api.example.com");
+        for bad in ["http://example.com", "https://example.com/v1", "example.com"] {
+            assert_eq!(management(remote, &with(bad)), format!("{OVERRIDE} cannot be used"));
+        }
+    }
+
+    #[test]
+    fn labels_have_no_app_and_no_port() {
+        for (remote, label) in [
+            ("https://app.staging.baseten.co", "staging.baseten.co"),
+            ("https://app.example.com:8443", "example.com"),
+            ("http://localhost:8000", "localhost"),
+            ("http://[::1]:8000", "[::1]"),
+        ] {
+            assert_eq!(Remote::parse(remote).unwrap().host_label(), label);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in any::<String>()) {
+            let _ = Remote::parse(&text);
+            let _ = Remote::parse(&format!("https://{text}"));
+        }
+
+        #[test]
+        fn a_remote_is_its_own_form(text in "https?://[a-zA-Z0-9.:\\[\\]-]{1,20}/?") {
+            if let Ok(remote) = Remote::parse(&text) {
+                let again = Remote::parse(remote.as_str());
+                prop_assert_eq!(again.as_ref(), Ok(&remote));
+                prop_assert!(!remote.as_str().ends_with('/'));
+                let _ = remote.management_url(&Env::default());
+            }
+        }
+    }
+}

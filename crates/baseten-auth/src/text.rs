@@ -1,0 +1,91 @@
+//! Text from a server or a file, made fit for a terminal.
+
+/// The longest text that [`display_text`] returns, in characters.
+pub const DISPLAY_TEXT_MAX: usize = 300;
+
+/// One line of at most [`DISPLAY_TEXT_MAX`] characters that shows what it says.
+///
+/// Control characters, bidirectional overrides and characters without a width are dropped, white
+/// space of any kind and length becomes one space, and a text that is cut ends in `…`.
+#[must_use]
+pub fn display_text(text: &str) -> String {
+    let mut shown = String::new();
+    let mut length = 0;
+    let mut space = false;
+    for character in text.chars() {
+        if character.is_whitespace() {
+            space = length > 0;
+        } else if !is_hidden(character) {
+            // Room for this character, the space before it, and the mark of a cut.
+            if length + usize::from(space) + 2 > DISPLAY_TEXT_MAX {
+                shown.push('…');
+                break;
+            }
+            if std::mem::take(&mut space) {
+                shown.push(' ');
+                length += 1;
+            }
+            shown.push(character);
+            length += 1;
+        }
+    }
+    shown
+}
+
+/// Whether a character moves, hides or reorders others instead of showing itself.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            // Soft hyphen, Arabic letter mark, Mongolian vowel separator.
+            '\u{ad}' | '\u{61c}' | '\u{180e}'
+            // Widths of zero, marks, embeddings, overrides, isolates, invisible operators.
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            // Byte order mark, interlinear annotations, tags.
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_seen_is_left() {
+        for (text, shown) in [
+            ("", ""),
+            ("Ada Lovelace", "Ada Lovelace"),
+            ("  two\r\n lines\t\u{2028}here \n", "two lines here"),
+            ("\u{1b}[31mred\u{1b}[0m", "[31mred[0m"),
+            ("\u{9b}31m\u{7f}x\0", "31mx"),
+            ("a\u{202e}b\u{2066}c\u{2069}d\u{200b}e\u{feff}f", "abcdef"),
+            ("\u{200b} a", "a"),
+            ("é 漢字 🙂", "é 漢字 🙂"),
+        ] {
+            assert_eq!(display_text(text), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_says_so() {
+        let exact = "x".repeat(DISPLAY_TEXT_MAX - 1);
+        assert_eq!(display_text(&exact), exact);
+        let shown = display_text(&"x".repeat(DISPLAY_TEXT_MAX * 10));
+        assert_eq!(shown.chars().count(), DISPLAY_TEXT_MAX);
+        assert!(shown.ends_with('…'));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_gets_through(text in any::<String>()) {
+            let shown = display_text(&text);
+            prop_assert!(shown.chars().count() <= DISPLAY_TEXT_MAX);
+            prop_assert!(!shown.chars().any(is_hidden));
+            prop_assert!(!shown.chars().any(|c| c != ' ' && c.is_whitespace()));
+            prop_assert!(!shown.contains("  ") && shown.trim() == shown);
+            prop_assert_eq!(display_text(&shown), shown);
+        }
+    }
+}
