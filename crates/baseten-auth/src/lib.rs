@@ -6,6 +6,7 @@ mod event;
 mod profile;
 mod secret;
 mod session;
+mod store;
 
 pub use clock::{Cancel, Clock, Deadline, SystemClock};
 pub use env::{Env, NotText};
@@ -13,3 +14,4 @@ pub use event::{Event, Observer};
 pub use profile::{AuthType, Credential, OAuthCredential, ProfileName, ProfileNameError};
 pub use secret::Secret;
 pub use session::SessionSource;
+pub use store::{Helper, HelperNameError, Keyring, TimeoutError, Vault, VaultError, VaultOptions};
