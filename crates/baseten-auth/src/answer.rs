@@ -63,6 +63,21 @@ impl ApiError {
         }
     }
 
+    /// The HTTP status of the answer, if there was one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Http(_) => None,
+            Self::OAuth { status, .. }
+            | Self::Status { status, .. }
+            | Self::NotProtocol { status } => Some(*status),
+        }
+    }
+
+    /// Whether a refresh token, or a device code, is not or no longer good (RFC 6749 §5.2).
+    pub(crate) fn is_invalid_grant(&self) -> bool {
+        matches!(self, Self::OAuth { code, .. } if code == "invalid_grant")
+    }
+
     /// How long the server wants not to be asked again, if it said so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

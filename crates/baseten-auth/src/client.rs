@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::answer::{self, ApiError, error_in};
 use crate::http::{Http, Request};
-use crate::{Credential, ManagementUrl, Secret};
+use crate::{ManagementUrl, Secret};
 
 /// The user behind a credential, in the server's words: make them fit for display before showing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,22 +19,6 @@ pub struct User {
     pub name: Option<String>,
     /// The workspace that the credential belongs to.
     pub workspace_name: Option<String>,
-}
-
-impl Credential {
-    /// The value of the `Authorization` header.
-    #[must_use]
-    pub fn authorization(&self) -> Secret {
-        let (scheme, secret) = match self {
-            Self::ApiKey(key) => ("Api-Key ", key),
-            Self::OAuth(credential) => ("Bearer ", &credential.access_token),
-        };
-        // Room for all of it, so that no copy is left behind.
-        let mut value = String::with_capacity(scheme.len() + secret.expose().len());
-        value.push_str(scheme);
-        value.push_str(secret.expose());
-        Secret::from(value)
-    }
 }
 
 #[derive(Deserialize)]

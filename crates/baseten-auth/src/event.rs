@@ -45,6 +45,13 @@ pub enum Event<'a> {
         /// Why it could not be stored.
         reason: &'a dyn std::error::Error,
     },
+    /// A session that is over here may live on at the server.
+    SessionNotEnded {
+        /// Whose session it is.
+        profile: &'a ProfileName,
+        /// Why the server could not be told.
+        reason: &'a dyn std::error::Error,
+    },
     /// A secret went to the file since the keyring can't be used.
     KeyringUnavailable {
         /// Why the keyring can't be used.

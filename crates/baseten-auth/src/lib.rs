@@ -1,31 +1,87 @@
 //! Profiles, credentials and sessions for Baseten.
+//!
+//! A [`Context`] holds what a run works with, and [`Context::session`] says who it speaks for. From
+//! there a program gets an `Authorization` header that is good now, refreshed if it had to be,
+//! whatever other processes do at the same time:
+//!
+//! ```no_run
+//! use baseten_auth::{Context, Env, display_text};
+//!
+//! fn main() -> Result<(), baseten_auth::Error> {
+//!     let context = Context::new(Env::from_process());
+//!     let session = context.session(None)?;
+//!
+//!     let user = session.user()?;
+//!     println!("{}", display_text(&user.user_id));
+//!
+//!     let authorization = session.authorization()?;
+//!     let url = session.management_url()?;
+//!     println!("GET {}/v1/models with {}", url.as_str(), authorization.scheme);
+//!     // … .header("Authorization", authorization.header_value().expose())
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | to find | look in |
+//! |---|---|
+//! | which profile, and from which source | [`session`] |
+//! | `auth.json`: its shape, its lock, its replacement | `store` |
+//! | the system keyring, credential helpers | `store::keyring`, `store::helper` |
+//! | which copy of a secret counts | `credentials` |
+//! | the browser login (RFC 8628) | [`device`] |
+//! | refresh under the lock | `refresh` |
+//! | how a login and a logout end | `login`, `logout` |
+//! | the one HTTP client | `http` |
+//! | what callers are told meanwhile | [`Event`] |
+//!
+//! Everything blocks. Nothing prints, asks, or reads the environment behind [`Env`].
 
 mod answer;
+mod api_key;
 pub mod client;
 mod clock;
+mod context;
+mod credentials;
 pub mod device;
 mod env;
+mod error;
 mod event;
 mod http;
+mod login;
+mod logout;
 mod profile;
+mod refresh;
 mod remote;
 mod secret;
-mod session;
+pub mod session;
+mod store;
 mod text;
 mod token;
 
 pub use answer::ApiError;
+pub use api_key::{ApiKeyError, MAX_INPUT_BYTES, parse_api_key};
 pub use client::User;
 pub use clock::{Cancel, Clock, Deadline, SystemClock};
+pub use context::Context;
 pub use device::{DeviceAuthorization, DeviceError};
 pub use env::{Env, NotText};
+pub use error::Error;
 pub use event::{Event, Observer};
 pub use http::{
     Cause, CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,
 };
-pub use profile::{AuthType, Credential, OAuthCredential, ProfileName, ProfileNameError};
+pub use login::{Login, store_login};
+pub use logout::logout;
+pub use profile::{
+    AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
+    Storage,
+};
 pub use remote::{ManagementUrl, ManagementUrlError, Remote, RemoteError};
 pub use secret::Secret;
-pub use session::SessionSource;
+pub use session::{Authorization, Session, SessionSource};
+pub use store::{
+    BadProfile, Helper, HelperNameError, Keyring, LockError, Profiles, StoragePolicy,
+    StoragePolicyError, Store, StoreError, TimeoutError, Vault, VaultError, VaultOptions,
+};
 pub use text::{DISPLAY_TEXT_MAX, display_text};
 pub use token::Tokens;

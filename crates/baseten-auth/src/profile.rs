@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::Secret;
+use crate::{Remote, RemoteError, Secret, StoragePolicy};
 
 /// The name of a profile: 1 to 255 bytes without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +43,13 @@ impl ProfileName {
         Ok(Self(text))
     }
 
-    /// The name as text.
+    /// A name as another program stored it, which may be none that we would give.
+    pub(crate) fn from_store(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The name as text. Before it is shown, control characters have to go: a name that another
+    /// program stored may have some.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -118,6 +124,88 @@ impl Credential {
             Self::ApiKey(_) => AuthType::ApiKey,
             Self::OAuth(_) => AuthType::OAuth,
         }
+    }
+}
+
+/// Who is behind a profile, as far as its login recorded it. Other programs drop this.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The service's id of the user.
+    pub user_id: Option<String>,
+    /// The user's email address.
+    pub email: Option<String>,
+    /// The workspace that the credential belongs to.
+    pub workspace_name: Option<String>,
+}
+
+/// Where a profile's secret is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// In `auth.json`, as plain text.
+    File,
+    /// In the system keyring.
+    Keyring,
+    /// With the program `docker-credential-<name>`.
+    Helper(String),
+}
+
+impl Storage {
+    /// The credential helper's name, where one keeps the secret.
+    pub fn helper(&self) -> Option<&str> {
+        match self {
+            Self::Helper(name) => Some(name),
+            Self::File | Self::Keyring => None,
+        }
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => formatter.write_str("file"),
+            Self::Keyring => formatter.write_str("keyring"),
+            Self::Helper(name) => write!(formatter, "helper:{name}"),
+        }
+    }
+}
+
+/// A stored profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name.
+    pub name: ProfileName,
+    /// Its app URL, as it was stored.
+    pub remote_url: String,
+    /// The kind of credential it has.
+    pub auth_type: AuthType,
+    /// Who is behind it.
+    pub identity: Identity,
+    /// The credential helper that keeps its secret, where its login chose one.
+    pub helper: Option<String>,
+    /// Its secret, where that is kept in the file. It is always of the profile's own type.
+    pub in_file: Option<Credential>,
+}
+
+impl Profile {
+    /// Where its secret is, as far as that can be known without looking: in the file if it is
+    /// there, else with the helper that its login or the environment chose, else in the keyring.
+    pub fn storage(&self, policy: &StoragePolicy) -> Storage {
+        if self.in_file.is_some() { Storage::File } else { self.vault(policy) }
+    }
+
+    /// Where its secret, or another program's copy of it, is outside the file.
+    pub(crate) fn vault(&self, policy: &StoragePolicy) -> Storage {
+        match (&self.helper, policy) {
+            (Some(name), _) | (None, StoragePolicy::Helper(name)) => Storage::Helper(name.clone()),
+            (None, _) => Storage::Keyring,
+        }
+    }
+
+    /// Where its requests go.
+    ///
+    /// [`RemoteError`] where the stored URL is none that a credential may be sent to.
+    pub fn remote(&self) -> Result<Remote, RemoteError> {
+        Remote::parse(&self.remote_url)
     }
 }
 

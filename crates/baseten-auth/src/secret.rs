@@ -30,6 +30,13 @@ impl From<&str> for Secret {
     }
 }
 
+/// A secret is read from JSON, and never written by derive.
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
 /// Whether two secrets are the same text. Both are ours already, so the time it takes tells
 /// nobody anything.
 impl PartialEq for Secret {

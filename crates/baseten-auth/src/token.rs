@@ -90,7 +90,6 @@ pub(crate) fn is_visible_ascii(token: &Secret) -> bool {
 /// Buys new tokens with a refresh token (RFC 6749 §6), which is used up from then on.
 ///
 /// It is sent once. Only where it surely did not arrive is it sent again, at most twice.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the refresh under the profile's lock"))]
 pub(crate) fn refresh_request(
     http: &Http,
     clock: &dyn Clock,

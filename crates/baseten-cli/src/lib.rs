@@ -1,1 +1,81 @@
-//! p
+//! The command line: arguments in, a report out, an exit status.
+//!
+//! [`run`] is the program: it parses the arguments, hands them to one function of `commands`, and
+//! is the only one to have what that returns rendered.
+
+mod args;
+mod browser;
+mod commands;
+mod error;
+mod exit;
+mod help;
+mod host;
+mod interrupt;
+mod jq;
+mod notices;
+mod prompt;
+mod render;
+mod report;
+
+use std::ffi::OsString;
+
+use args::{AuthCommand, Command, Common};
+use error::CliError;
+use report::Report;
+
+pub use exit::Exit;
+pub use host::Host;
+
+/// Runs one command to its exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
+    let command = match args::parse(arguments) {
+        Ok(command) => command,
+        Err(stop) => return help::show(&stop),
+    };
+    match dispatch(command, host) {
+        Ok(exit) => exit,
+        Err(error) => render::failure(&error),
+    }
+}
+
+fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
+    match command {
+        Command::Auth { command: AuthCommand::Login(args) } => {
+            with_output(&args.common, host, |host| commands::login::run(&args, host))
+        }
+        Command::Auth { command: AuthCommand::Logout(args) } => {
+            with_output(&args.common, host, |host| commands::logout::run(&args, host))
+        }
+        Command::Auth { command: AuthCommand::Switch(args) } => {
+            with_output(&args.common, host, |host| commands::switch::run(&args, host))
+        }
+        Command::Auth { command: AuthCommand::Status(args) } => {
+            with_output(&args.common, host, |host| commands::status::run(&args, host))
+        }
+        Command::Auth { command: AuthCommand::List(args) } => {
+            with_output(&args.common, host, |host| commands::list::run(&args, host))
+        }
+        Command::Auth { command: AuthCommand::Token(args) } => {
+            with_output(&args.common, host, |host| commands::token::run(&args, host))
+        }
+        Command::Whoami(args) => {
+            with_output(&args.common, host, |host| commands::whoami::run(&args, host))
+        }
+        Command::Version(args) => {
+            with_output(&args.common, host, |_| Ok(commands::version::run()))
+        }
+        Command::OpenBrowser { url } => Ok(browser::open_here(&url)),
+    }
+}
+
+/// Checks the output options before anything else happens, runs a command, renders its report.
+fn with_output(
+    common: &Common,
+    host: Host,
+    command: impl FnOnce(&Host) -> Result<Report, CliError>,
+) -> Result<Exit, CliError> {
+    let output = render::Output::new(common)?;
+    let host = host.listening(common.verbose);
+    let report = command(&host).map_err(|error| host.interrupted(error))?;
+    render::success(&output, report)
+}

@@ -1,0 +1,63 @@
+//! What a person, a pipe or a variable gives as an API key, made fit for a header.
+
+use crate::Secret;
+
+/// The most that is read where an API key is expected, in bytes.
+pub const MAX_INPUT_BYTES: usize = 64 * 1024;
+
+/// Why a text is no API key. None of them quotes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ApiKeyError {
+    /// There is nothing but white space.
+    #[error("the API key is empty")]
+    Empty,
+    /// It has more than 64 KiB.
+    #[error("the API key input is larger than 64 KiB")]
+    TooLong,
+    /// It has characters that a header can't carry, or that no key has.
+    #[error("the API key contains white space, control characters or characters outside ASCII")]
+    Malformed,
+}
+
+/// Takes the first line that is not blank, without a byte order mark and surrounding white space.
+pub fn parse_api_key(input: &[u8]) -> Result<Secret, ApiKeyError> {
+    if input.len() > MAX_INPUT_BYTES {
+        return Err(ApiKeyError::TooLong);
+    }
+    let input = input.strip_prefix("\u{feff}".as_bytes()).unwrap_or(input);
+    let text = std::str::from_utf8(input).map_err(|_| ApiKeyError::Malformed)?;
+    let key =
+        text.lines().map(str::trim).find(|line| !line.is_empty()).ok_or(ApiKeyError::Empty)?;
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ApiKeyError::Malformed);
+    }
+    Ok(Secret::from(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_first_line_that_is_not_blank() {
+        for input in ["key", " key \n", "\u{feff}key\r\n", "\n \t\nkey\nother\n"] {
+            assert_eq!(parse_api_key(input.as_bytes()), Ok("key".into()), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_header_carries() {
+        let too_long = vec![b'k'; MAX_INPUT_BYTES + 1];
+        for (input, expected) in [
+            (&b""[..], ApiKeyError::Empty),
+            (b" \n\t\n", ApiKeyError::Empty),
+            (b"two words", ApiKeyError::Malformed),
+            (b"bell\x07", ApiKeyError::Malformed),
+            (b"\xff\xfe", ApiKeyError::Malformed),
+            ("clé".as_bytes(), ApiKeyError::Malformed),
+            (&too_long, ApiKeyError::TooLong),
+        ] {
+            assert_eq!(parse_api_key(input), Err(expected));
+        }
+    }
+}

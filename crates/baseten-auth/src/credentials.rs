@@ -1,0 +1,104 @@
+//! Which copy of a secret counts when the file and a vault both hold one.
+
+use std::time::Duration;
+
+use crate::store::{decode_secret, encode_secret};
+use crate::{Context, Credential, Error, Event, OAuthCredential, Profile};
+
+/// A token that ends sooner than this is refreshed before it is used.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// A profile's secret, and what is known of its copies.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) credential: Credential,
+    /// The vault has a copy too, although the profile is kept in the file.
+    pub(crate) stray_copy: bool,
+}
+
+/// Whether a token can be used as it is: it has more than 60 s left, or nobody knows its end.
+pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
+    tokens.expiry.is_none_or(|expiry| {
+        expiry.duration_since(context.clock().now()).as_secs() > MARGIN.as_secs().cast_signed()
+    })
+}
+
+/// Finds the secret of a profile; `None` when it is nowhere.
+///
+/// An API key in the file wins. Unexpired tokens in the file are used without asking the vault;
+/// for expired ones it is asked, since other programs refresh there, and the later expiry wins.
+pub(crate) fn find(context: &Context, profile: &Profile) -> Result<Option<Found>, Error> {
+    let found = |credential| Found { credential, stray_copy: false };
+    let Some(in_file) = &profile.in_file else {
+        return Ok(from_vault(context, profile)?.map(found));
+    };
+    let Credential::OAuth(tokens) = in_file else {
+        return Ok(Some(found(in_file.clone())));
+    };
+    if is_fresh(context, tokens) {
+        return Ok(Some(found(in_file.clone())));
+    }
+    // The file's tokens may well do; a vault that can't be asked is no reason to fail.
+    match from_vault(context, profile) {
+        Ok(Some(Credential::OAuth(other))) => {
+            let later = later(tokens.clone(), other);
+            Ok(Some(Found { credential: Credential::OAuth(later), stray_copy: true }))
+        }
+        Err(Error::Canceled) => Err(Error::Canceled),
+        Ok(_) | Err(_) => Ok(Some(found(in_file.clone()))),
+    }
+}
+
+/// No expiry known counts as the latest.
+fn later(ours: OAuthCredential, other: OAuthCredential) -> OAuthCredential {
+    match (ours.expiry, other.expiry) {
+        (Some(our_end), Some(other_end)) if our_end >= other_end => ours,
+        _ => other,
+    }
+}
+
+/// The vault's copy. One of the wrong type counts as none: it is never sent.
+fn from_vault(context: &Context, profile: &Profile) -> Result<Option<Credential>, Error> {
+    let vault = context.vault(profile)?;
+    let label = vault.label();
+    let answer = vault
+        .get(&profile.name, &profile.remote_url)
+        .map_err(|source| Error::vault(profile, label, source));
+    let credential = answer.as_ref().ok().and_then(Option::as_ref).and_then(decode_secret);
+    let usable = credential.filter(|credential| credential.auth_type() == profile.auth_type);
+    let outcome = match (&answer, &usable) {
+        (Err(_), _) => "no answer",
+        (Ok(None), _) => "not there",
+        (Ok(Some(_)), None) => "of another type",
+        (Ok(Some(_)), Some(_)) => "found",
+    };
+    context.observer().notify(&Event::StorageRead { storage: label, outcome });
+    answer?;
+    Ok(usable)
+}
+
+/// Puts a secret into a profile's vault.
+pub(crate) fn put(context: &Context, profile: &Profile, secret: &Credential) -> Result<(), Error> {
+    let vault = context.vault(profile)?;
+    vault
+        .set(&profile.name, &profile.remote_url, &encode_secret(secret))
+        .map_err(|source| Error::vault(profile, vault.label(), source))
+}
+
+/// Removes a profile's secret from its vault.
+pub(crate) fn remove(context: &Context, profile: &Profile) -> Result<(), Error> {
+    let vault = context.vault(profile)?;
+    vault
+        .remove(&profile.name, &profile.remote_url)
+        .map(|_| ())
+        .map_err(|source| Error::vault(profile, vault.label(), source))
+}
+
+/// Removes the copy that a vault may have of a secret that is kept elsewhere. A vault that can't
+/// be reached is reported and survived.
+pub(crate) fn remove_copy(context: &Context, profile: &Profile) {
+    if let Err(error) = remove(context, profile) {
+        let profile = &profile.name;
+        context.observer().notify(&Event::OldCopyKept { profile, reason: &error });
+    }
+}

@@ -1,0 +1,82 @@
+//! The end of a session: at the server, in the vault, in the file.
+
+use std::time::Duration;
+
+use crate::credentials::{self, Found};
+use crate::refresh::lock_profile;
+use crate::session::management_url;
+use crate::token::refresh_request;
+use crate::{
+    Authorization, Context, Credential, Deadline, Error, Event, OAuthCredential, Profile,
+    ProfileName, SessionSource, Storage, StoragePolicy, StoreError, client,
+};
+
+/// The most that ending a session at the server may take.
+const END_SESSION: Duration = Duration::from_secs(5);
+
+/// Ends a profile's session, removes its secret and then the profile. It is gone, wholly, when
+/// this returns `Ok`. A server that can't be told is an [`Event::SessionNotEnded`].
+pub fn logout(
+    context: &Context,
+    name: &ProfileName,
+    selected_by: SessionSource,
+) -> Result<(), Error> {
+    let store = context.store()?;
+    let _lock = lock_profile(context, name)?;
+    // Nothing is undone at the server that could then not be removed here.
+    store.rehearse(context.clock(), context.cancel())?;
+    let profile = store.read(context.clock(), |profiles| {
+        let profile = profiles.get(name).map_err(|error| store.bad_profile(error))?;
+        profile.ok_or_else(|| Error::NoSuchProfile { name: name.clone(), selected_by })
+    })?;
+    let ended = match credentials::find(context, &profile) {
+        Ok(Some(Found { credential: Credential::OAuth(tokens), .. })) => {
+            end_session(context, &profile, &tokens)
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(reason) = ended {
+        context.observer().notify(&Event::SessionNotEnded { profile: name, reason: &reason });
+    }
+    match profile.storage(&StoragePolicy::from_env(context.env())?) {
+        Storage::File => credentials::remove_copy(context, &profile),
+        Storage::Keyring | Storage::Helper(_) => credentials::remove(context, &profile)?,
+    }
+    store.update(context.clock(), context.cancel(), |profiles| {
+        profiles.remove(name);
+        Ok::<_, StoreError>(())
+    })?;
+    Ok(())
+}
+
+/// Tells the server that a session is over, within 5 s in all. The endpoint wants a live token, so
+/// an old one is refreshed first; a session that is over already is no failure.
+pub(crate) fn end_session(
+    context: &Context,
+    profile: &Profile,
+    tokens: &OAuthCredential,
+) -> Result<(), Error> {
+    let deadline = Deadline::after(END_SESSION);
+    let management = management_url(context, profile)?;
+    let mut tokens = tokens.clone();
+    if !credentials::is_fresh(context, &tokens)
+        && let Some(refresh_token) = &tokens.refresh_token
+    {
+        let sent = context.clock().now();
+        match refresh_request(context.http(), context.clock(), &management, refresh_token, deadline)
+        {
+            Ok(answer) => tokens = answer.into_credential(sent, None),
+            Err(error) if error.is_invalid_grant() => return Ok(()),
+            Err(source) => return Err(Error::Token { profile: profile.name.clone(), source }),
+        }
+    }
+    let header = Authorization::new(Credential::OAuth(tokens)).header_value();
+    let left = deadline.remaining().unwrap_or(Duration::ZERO);
+    match client::logout(context.http(), &management, &header, left) {
+        // It was over already.
+        Err(error) if error.status() == Some(401) => Ok(()),
+        Err(source) => Err(Error::Api { profile: Some(profile.name.clone()), source }),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,137 @@
+//! New tokens for old (RFC 6749 §6), once for any number of processes that need them.
+
+use std::time::Duration;
+
+use crate::credentials::{self, Found};
+use crate::session::management_url;
+use crate::store::{Lock, profile_lock};
+use crate::token::refresh_request;
+use crate::{
+    Context, Credential, Deadline, Error, Event, LockError, OAuthCredential, Profile, ProfileName,
+    Secret, Storage, StoragePolicy, Store,
+};
+
+/// How long a process waits for another one that is at work on the same profile.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// The most that a refresh takes at the server: less than what others wait for it.
+const REFRESH: Duration = Duration::from_secs(25);
+
+/// Takes the lock of a profile, under which its secret changes. Waits at most 30 s.
+pub(crate) fn lock_profile(context: &Context, name: &ProfileName) -> Result<Lock, Error> {
+    let failed = |source| match source {
+        LockError::Canceled => Error::Canceled,
+        source => Error::ProfileLock { profile: name.clone(), source },
+    };
+    let path = profile_lock(name.as_str()).map_err(LockError::Io).map_err(failed)?;
+    Lock::acquire(&path, LOCK_WAIT, context.clock(), context.cancel()).map_err(failed)
+}
+
+/// Refreshes a profile's tokens, unless another process has by the time that it is our turn.
+///
+/// `refused` is an access token that the server no longer takes, however long it should live.
+pub(crate) fn refresh(
+    context: &Context,
+    store: &Store,
+    name: &ProfileName,
+    refused: Option<&Secret>,
+) -> Result<OAuthCredential, Error> {
+    let _lock = lock_profile(context, name)?;
+    let usable = |tokens: &OAuthCredential| {
+        credentials::is_fresh(context, tokens) && Some(&tokens.access_token) != refused
+    };
+    let (profile, old, stray_copy) = read_again(context, store, name)?;
+    if usable(&old) {
+        return Ok(old);
+    }
+    let ended = || Error::SessionEnded { profile: name.clone() };
+    let refresh_token = old.refresh_token.clone().ok_or_else(ended)?;
+    let management = management_url(context, &profile)?;
+    let sent = context.clock().now();
+    let deadline = Deadline::after(REFRESH);
+    match refresh_request(context.http(), context.clock(), &management, &refresh_token, deadline) {
+        Ok(answer) => {
+            let tokens = answer.into_credential(sent, old.refresh_token.clone());
+            keep(context, store, &profile, &tokens, stray_copy)?;
+            Ok(tokens)
+        }
+        Err(error) if error.is_invalid_grant() => {
+            // A program that does not know our lock may have been faster.
+            match read_again(context, store, name)? {
+                (_, newer, _) if newer != old && usable(&newer) => Ok(newer),
+                _ => Err(ended()),
+            }
+        }
+        Err(source) => Err(Error::Token { profile: name.clone(), source }),
+    }
+}
+
+fn read_again(
+    context: &Context,
+    store: &Store,
+    name: &ProfileName,
+) -> Result<(Profile, OAuthCredential, bool), Error> {
+    let profile = read_profile(context, store, name)?;
+    match credentials::find(context, &profile)? {
+        Some(Found { credential: Credential::OAuth(tokens), stray_copy }) => {
+            Ok((profile, tokens, stray_copy))
+        }
+        _ => Err(Error::missing(context, &profile)),
+    }
+}
+
+fn read_profile(context: &Context, store: &Store, name: &ProfileName) -> Result<Profile, Error> {
+    store.read(context.clock(), |profiles| {
+        let profile = profiles.get(name).map_err(|error| store.bad_profile(error))?;
+        profile.ok_or_else(|| logged_out(name))
+    })
+}
+
+fn logged_out(name: &ProfileName) -> Error {
+    Error::LoggedOutMeanwhile { profile: name.clone() }
+}
+
+/// Stores refreshed tokens where the profile keeps its secret. A failure is told and survived:
+/// the old refresh token is used up, so the new tokens are all there is.
+fn keep(
+    context: &Context,
+    store: &Store,
+    profile: &Profile,
+    tokens: &OAuthCredential,
+    stray_copy: bool,
+) -> Result<(), Error> {
+    let stored = match profile.storage(&StoragePolicy::from_env(context.env())?) {
+        Storage::File => keep_in_file(context, store, profile, tokens, stray_copy),
+        Storage::Keyring | Storage::Helper(_) => {
+            // A profile that is gone by now must not come back.
+            read_profile(context, store, &profile.name)?;
+            credentials::put(context, profile, &Credential::OAuth(tokens.clone()))
+        }
+    };
+    match stored {
+        Err(error @ (Error::LoggedOutMeanwhile { .. } | Error::Canceled)) => Err(error),
+        Err(error) => {
+            let profile = &profile.name;
+            context.observer().notify(&Event::TokenNotStored { profile, reason: &error });
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn keep_in_file(
+    context: &Context,
+    store: &Store,
+    profile: &Profile,
+    tokens: &OAuthCredential,
+    stray_copy: bool,
+) -> Result<(), Error> {
+    store.update(context.clock(), context.cancel(), |profiles| {
+        if profiles.set_tokens(&profile.name, tokens) { Ok(()) } else { Err(logged_out(&profile.name)) }
+    })?;
+    if stray_copy {
+        // The refresh has used it up, or is newer; whoever presented it would end the session.
+        credentials::remove_copy(context, profile);
+    }
+    Ok(())
+}

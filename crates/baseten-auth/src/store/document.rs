@@ -1,0 +1,548 @@
+//! The shape of `auth.json`: parse, change, render.
+//!
+//! Values stay raw JSON text until somebody asks for them. So every key that we do not know is
+//! kept to the letter, the secrets of other profiles are never decoded, and a store of thousands
+//! of profiles costs one scan.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::expiry::{format_expiry, parse_expiry};
+use crate::profile::{Identity, Profile};
+use crate::{AuthType, Credential, OAuthCredential, ProfileName, Secret};
+
+/// The newest version of the format that we know.
+const VERSION: u64 = 1;
+
+/// Why a text is not a store that we may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DocumentError {
+    /// The text ends too early: a writer that works in place may not be done yet.
+    Incomplete,
+    /// Not the format; where and why, without a word of the content.
+    Malformed(String),
+    /// Written by a program newer than this one.
+    Newer(u64),
+}
+
+impl From<serde_json::Error> for DocumentError {
+    /// The error's own text can quote the content, so only the place is kept.
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_eof() {
+            return Self::Incomplete;
+        }
+        Self::Malformed(format!("line {} column {}", error.line(), error.column()))
+    }
+}
+
+/// A JSON object as its keys and the raw text of its values, in the order of the file.
+struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Object<'a> {
+    /// Where a key stands twice the last one counts, as for other readers.
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.as_ref())
+    }
+
+    /// The value of a key, unless it is missing or `null`.
+    fn value<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, DocumentError> {
+        self.get(key).map_or(Ok(None), |raw| {
+            serde_json::from_str(raw)
+                .map_err(|_| DocumentError::Malformed(format!("the value of {key:?}")))
+        })
+    }
+
+    fn set(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
+        self.remove(key);
+        self.0.push((key.into(), value.into()));
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.0.retain(|(k, _)| k != key);
+    }
+
+    /// The object as JSON text: the keys of `order` first, then the others as they came.
+    fn render(&self, order: &[&str]) -> Zeroizing<String> {
+        let size = self.0.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>();
+        let mut out = Zeroizing::new(String::with_capacity(size + 2));
+        let known = order.iter().filter_map(|key| self.0.iter().rev().find(|(k, _)| k == key));
+        let unknown = self.0.iter().filter(|(key, _)| !order.contains(&key.as_ref()));
+        render_entries(&mut out, known.chain(unknown).map(|(key, value)| (key, value)));
+        out
+    }
+}
+
+fn render_entries<'e, 'a: 'e>(
+    out: &mut String,
+    entries: impl Iterator<Item = (&'e Cow<'a, str>, &'e Cow<'a, str>)>,
+) {
+    out.push('{');
+    for (index, (key, value)) in entries.enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str(&quote(key));
+        out.push(':');
+        out.push_str(value);
+    }
+    out.push('}');
+}
+
+/// A text as a JSON string.
+fn quote(text: &str) -> Zeroizing<String> {
+    // A string always has a JSON form; an empty one could only stand for a defect in serde_json.
+    Zeroizing::new(serde_json::to_string(text).unwrap_or_default())
+}
+
+/// Calls a function for each entry of a JSON object.
+struct EntryVisitor<F>(F);
+
+impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for EntryVisitor<F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((Key(key), value)) = map.next_entry()? {
+            (self.0)(key, value);
+        }
+        Ok(())
+    }
+}
+
+/// A key that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn for_each_entry<'a>(
+    text: &'a str,
+    function: impl FnMut(Cow<'a, str>, &'a RawValue),
+) -> Result<(), DocumentError> {
+    use serde::Deserializer;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer.deserialize_map(EntryVisitor(function))?;
+    Ok(deserializer.end()?)
+}
+
+fn object(text: &str) -> Result<Object<'_>, DocumentError> {
+    let mut entries = Vec::new();
+    for_each_entry(text, |key, value| entries.push((key, Cow::Borrowed(value.get()))))?;
+    Ok(Object(entries))
+}
+
+/// The profiles of a store, and which of them is current.
+pub struct Profiles<'a> {
+    top: Object<'a>,
+    current: Option<String>,
+    /// Raw entries by name, in the order that the file has.
+    entries: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+impl fmt::Debug for Profiles<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.entries.keys()).finish()
+    }
+}
+
+/// An entry that is not a profile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct BadProfile {
+    /// The entry's name.
+    pub name: String,
+    /// What is wrong with it, without a word of its content.
+    pub reason: String,
+}
+
+impl<'a> Profiles<'a> {
+    /// Reads the text of a store. White space alone is a new store.
+    pub(super) fn parse(text: &'a str) -> Result<Self, DocumentError> {
+        if text.trim_ascii().is_empty() {
+            return Ok(Self { top: Object(Vec::new()), current: None, entries: BTreeMap::new() });
+        }
+        let top = object(text)?;
+        let version = top.value::<u64>("version")?.unwrap_or(VERSION);
+        if version > VERSION {
+            return Err(DocumentError::Newer(version));
+        }
+        let current = top.value::<String>("current")?.filter(|name| !name.is_empty());
+        let mut entries = BTreeMap::new();
+        let profiles = top.0.iter().rev().find(|(key, _)| key == "profiles");
+        if let Some((_, Cow::Borrowed(raw))) = profiles
+            && *raw != "null"
+        {
+            for_each_entry(raw, |name, value| {
+                entries.insert(name, Cow::Borrowed(value.get()));
+            })
+            .map_err(|_| DocumentError::Malformed("the value of \"profiles\"".into()))?;
+        }
+        Ok(Self { top, current, entries })
+    }
+
+    /// The name of the current profile, which need not exist.
+    pub fn current(&self) -> Option<ProfileName> {
+        self.current.clone().map(ProfileName::from_store)
+    }
+
+    /// Makes a profile the current one, or none.
+    pub fn set_current(&mut self, name: Option<&ProfileName>) {
+        self.current = name.map(|name| name.as_str().to_owned());
+    }
+
+    /// How many profiles there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no profile.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether there is an entry of this name.
+    pub fn contains(&self, name: &ProfileName) -> bool {
+        self.entries.contains_key(name.as_str())
+    }
+
+    /// Every name, sorted.
+    pub fn names(&self) -> impl Iterator<Item = ProfileName> {
+        self.entries.keys().map(|name| ProfileName::from_store(name.to_string()))
+    }
+
+    /// The profile of this name; `None` when there is none.
+    ///
+    /// [`BadProfile`] where the entry is not a profile.
+    pub fn get(&self, name: &ProfileName) -> Result<Option<Profile>, BadProfile> {
+        self.entries.get(name.as_str()).map(|raw| profile(name.clone(), raw)).transpose()
+    }
+
+    /// Every profile, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Profile, BadProfile>> {
+        self.entries
+            .iter()
+            .map(|(name, raw)| profile(ProfileName::from_store(name.to_string()), raw))
+    }
+
+    /// Adds a profile or replaces the one of its name. Keys that we do not know stay.
+    ///
+    /// The credential is written where `credential` is given; else the entry has none.
+    pub fn insert(&mut self, profile: &Profile, credential: Option<&Credential>) {
+        let old = self.entries.remove(profile.name.as_str());
+        // An entry that is no object has no keys to keep.
+        let mut entry = old.as_deref().and_then(|raw| object(raw).ok()).unwrap_or(Object(vec![]));
+        entry.set("remote_url", quote(&profile.remote_url).to_string());
+        entry.set("auth_type", quote(profile.auth_type.as_str()).to_string());
+        for (key, value) in [
+            ("user_id", &profile.identity.user_id),
+            ("email", &profile.identity.email),
+            ("workspace_name", &profile.identity.workspace_name),
+            ("credential_helper", &profile.helper),
+        ] {
+            match value {
+                Some(text) => entry.set(key, quote(text).to_string()),
+                None => entry.remove(key),
+            }
+        }
+        set_credential(&mut entry, credential);
+        let text = entry.render(PROFILE_KEYS).to_string();
+        self.entries.insert(profile.name.as_str().to_owned().into(), text.into());
+    }
+
+    /// Replaces the tokens of a profile that keeps them in the file.
+    ///
+    /// False, and nothing changed, where there is no such OAuth profile.
+    pub fn set_tokens(&mut self, name: &ProfileName, tokens: &OAuthCredential) -> bool {
+        let Some(raw) = self.entries.get(name.as_str()) else { return false };
+        let Ok(mut entry) = object(raw) else { return false };
+        if entry.value("auth_type") != Ok(Some(AuthType::OAuth.as_str().to_owned())) {
+            return false;
+        }
+        set_credential(&mut entry, Some(&Credential::OAuth(tokens.clone())));
+        let text = entry.render(PROFILE_KEYS).to_string();
+        self.entries.insert(name.as_str().to_owned().into(), text.into());
+        true
+    }
+
+    /// Removes a profile, also as the current one. False where there was none.
+    pub fn remove(&mut self, name: &ProfileName) -> bool {
+        if self.current.as_deref() == Some(name.as_str()) {
+            self.current = None;
+        }
+        self.entries.remove(name.as_str()).is_some()
+    }
+
+    /// The whole store as the text of the file.
+    pub(super) fn render(&self) -> Zeroizing<String> {
+        let size = self.entries.iter().map(|(name, raw)| name.len() + raw.len() + 8).sum::<usize>();
+        let mut entries = Zeroizing::new(String::with_capacity(size + 2));
+        render_entries(&mut entries, self.entries.iter());
+        let mut top = Object(self.top.0.clone());
+        top.set("version", VERSION.to_string());
+        top.set("profiles", entries.as_str());
+        match &self.current {
+            Some(name) => top.set("current", quote(name).to_string()),
+            None => top.remove("current"),
+        }
+        super::pretty::pretty(&top.render(TOP_KEYS))
+    }
+}
+
+const TOP_KEYS: &[&str] = &["version", "current", "profiles"];
+const PROFILE_KEYS: &[&str] = &["remote_url", "auth_type", "oauth_credential", "api_key"];
+const CREDENTIAL_KEYS: &[&str] = &["access_token", "refresh_token", "expiry"];
+
+fn profile(name: ProfileName, raw: &str) -> Result<Profile, BadProfile> {
+    read_profile(&name, raw).map_err(|error| BadProfile {
+        name: name.as_str().to_owned(),
+        reason: match error {
+            DocumentError::Malformed(what) => what,
+            DocumentError::Incomplete | DocumentError::Newer(_) => "the entry".into(),
+        },
+    })
+}
+
+fn read_profile(name: &ProfileName, raw: &str) -> Result<Profile, DocumentError> {
+    let entry = object(raw)?;
+    let missing = |key: &str| DocumentError::Malformed(format!("there is no {key:?}"));
+    let auth_type = match entry.value::<String>("auth_type")?.as_deref() {
+        Some("oauth") => AuthType::OAuth,
+        Some("api_key") => AuthType::ApiKey,
+        Some(_) => return Err(DocumentError::Malformed("the value of \"auth_type\"".into())),
+        None => return Err(missing("auth_type")),
+    };
+    Ok(Profile {
+        name: name.clone(),
+        remote_url: entry.value("remote_url")?.ok_or_else(|| missing("remote_url"))?,
+        auth_type,
+        // Ours, and only for information: of another shape, they are unknown.
+        identity: Identity {
+            user_id: entry.value("user_id").unwrap_or_default(),
+            email: entry.value("email").unwrap_or_default(),
+            workspace_name: entry.value("workspace_name").unwrap_or_default(),
+        },
+        helper: entry.value("credential_helper").unwrap_or_default(),
+        in_file: match auth_type {
+            AuthType::ApiKey => api_key(&entry)?.map(Credential::ApiKey),
+            AuthType::OAuth => oauth(&entry)?.map(Credential::OAuth),
+        },
+    })
+}
+
+/// A secret under the other type's key is never looked at.
+fn api_key(entry: &Object<'_>) -> Result<Option<Secret>, DocumentError> {
+    Ok(entry.value::<Secret>("api_key")?.filter(|key| !key.expose().is_empty()))
+}
+
+fn oauth(entry: &Object<'_>) -> Result<Option<OAuthCredential>, DocumentError> {
+    let Some(raw) = entry.get("oauth_credential").filter(|raw| *raw != "null") else {
+        return Ok(None);
+    };
+    read_tokens(raw)
+}
+
+/// Tokens as the file and the keyring both keep them; `None` where there is no access token.
+pub(super) fn read_tokens(raw: &str) -> Result<Option<OAuthCredential>, DocumentError> {
+    let tokens = object(raw)
+        .map_err(|_| DocumentError::Malformed("the value of \"oauth_credential\"".into()))?;
+    let secret = |key| {
+        Ok::<_, DocumentError>(
+            tokens.value::<Secret>(key)?.filter(|text| !text.expose().is_empty()),
+        )
+    };
+    let Some(access_token) = secret("access_token")? else { return Ok(None) };
+    let expiry = match tokens.value::<String>("expiry")? {
+        Some(text) => parse_expiry(&text)
+            .map_err(|_| DocumentError::Malformed("the value of \"expiry\"".into()))?,
+        None => None,
+    };
+    Ok(Some(OAuthCredential { access_token, refresh_token: secret("refresh_token")?, expiry }))
+}
+
+/// Tokens as compact JSON, with the unknown keys of an older text.
+pub(super) fn write_tokens(tokens: &OAuthCredential, old: Option<&str>) -> Zeroizing<String> {
+    let mut entry = old.and_then(|raw| object(raw).ok()).unwrap_or(Object(vec![]));
+    entry.set("access_token", quote(tokens.access_token.expose()).to_string());
+    let refresh_token = tokens.refresh_token.as_ref().map_or("", Secret::expose);
+    entry.set("refresh_token", quote(refresh_token).to_string());
+    entry.set("expiry", quote(&format_expiry(tokens.expiry)).to_string());
+    entry.render(CREDENTIAL_KEYS)
+}
+
+fn set_credential(entry: &mut Object<'_>, credential: Option<&Credential>) {
+    let old = entry.get("oauth_credential").map(|raw| Zeroizing::new(raw.to_owned()));
+    entry.remove("oauth_credential");
+    entry.remove("api_key");
+    match credential {
+        Some(Credential::ApiKey(key)) => entry.set("api_key", quote(key.expose()).to_string()),
+        Some(Credential::OAuth(tokens)) => {
+            let old = old.as_ref().map(|text| text.as_str());
+            entry.set("oauth_credential", write_tokens(tokens, old).to_string());
+        }
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: &str = r#"{
+  "version": 1,
+  "current": "alice@example.com",
+  "profiles": {
+    "alice@example.com": {
+      "remote_url": "https://app.baseten.co",
+      "auth_type": "oauth",
+      "oauth_credential": {
+        "access_token": "a\u003c\u0026\u003e",
+        "refresh_token": "r",
+        "expiry": "2026-08-07T09:35:48.12-05:00",
+        "scope": [
+          1e400
+        ]
+      },
+      "color": "red"
+    },
+    "bot": {
+      "remote_url": "https://app.baseten.co",
+      "auth_type": "api_key",
+      "api_key": "k"
+    }
+  },
+  "hosts": {
+    "old": {}
+  }
+}
+"#;
+
+    fn name(text: &str) -> ProfileName {
+        ProfileName::new(text).unwrap()
+    }
+
+    fn api_key_profile(text: &str) -> Profile {
+        Profile {
+            name: name(text),
+            remote_url: "https://app.baseten.co".into(),
+            auth_type: AuthType::ApiKey,
+            identity: Identity::default(),
+            helper: None,
+            in_file: None,
+        }
+    }
+
+    #[test]
+    fn renders_what_it_read_to_the_letter() {
+        assert_eq!(Profiles::parse(STORE).unwrap().render().as_str(), STORE);
+    }
+
+    #[test]
+    fn reads_escapes_offsets_and_types() {
+        let profiles = Profiles::parse(STORE).unwrap();
+        assert_eq!(profiles.current(), Some(name("alice@example.com")));
+        let alice = profiles.get(&name("alice@example.com")).unwrap().unwrap();
+        let Some(Credential::OAuth(tokens)) = alice.in_file else { panic!("no tokens") };
+        assert_eq!(tokens.access_token.expose(), "a<&>");
+        assert_eq!(tokens.expiry, Some("2026-08-07T14:35:48.12Z".parse().unwrap()));
+        let bot = profiles.get(&name("bot")).unwrap().unwrap();
+        assert_eq!(bot.in_file, Some(Credential::ApiKey("k".into())));
+        assert_eq!(profiles.get(&name("nobody")), Ok(None));
+    }
+
+    #[test]
+    fn a_secret_of_the_other_type_is_never_used() {
+        let text = r#"{"version":1,"profiles":{"a":{"remote_url":"https://x","auth_type":"oauth","api_key":"k"}}}"#;
+        let profile = Profiles::parse(text).unwrap().get(&name("a")).unwrap().unwrap();
+        assert_eq!(profile.in_file, None);
+    }
+
+    #[test]
+    fn new_tokens_keep_every_unknown_key() {
+        let mut profiles = Profiles::parse(STORE).unwrap();
+        let tokens = OAuthCredential {
+            access_token: "a2".into(),
+            refresh_token: Some("r2".into()),
+            expiry: None,
+        };
+        assert!(profiles.set_tokens(&name("alice@example.com"), &tokens));
+        let expected = STORE
+            .replace("a\\u003c\\u0026\\u003e", "a2")
+            .replace("\"r\"", "\"r2\"")
+            .replace("2026-08-07T09:35:48.12-05:00", "0001-01-01T00:00:00Z");
+        assert_eq!(profiles.render().as_str(), expected);
+        assert!(!profiles.set_tokens(&name("bot"), &tokens));
+        assert!(!profiles.set_tokens(&name("nobody"), &tokens));
+    }
+
+    #[test]
+    fn a_replaced_profile_keeps_its_unknown_keys_and_loses_its_old_secret() {
+        let mut profiles = Profiles::parse(STORE).unwrap();
+        let key = Credential::ApiKey("new".into());
+        profiles.insert(&api_key_profile("alice@example.com"), Some(&key));
+        let text = profiles.render();
+        assert!(text.contains("\"color\": \"red\"") && text.contains("\"api_key\": \"new\""));
+        assert!(!text.contains("oauth"));
+    }
+
+    #[test]
+    fn the_first_profile_makes_the_store() {
+        let mut profiles = Profiles::parse("").unwrap();
+        profiles.insert(&api_key_profile("bot"), None);
+        profiles.set_current(Some(&name("bot")));
+        let expected = r#"{
+  "version": 1,
+  "current": "bot",
+  "profiles": {
+    "bot": {
+      "remote_url": "https://app.baseten.co",
+      "auth_type": "api_key"
+    }
+  }
+}
+"#;
+        assert_eq!(profiles.render().as_str(), expected);
+    }
+
+    #[test]
+    fn removing_the_current_profile_leaves_none_current() {
+        let mut profiles = Profiles::parse(STORE).unwrap();
+        assert!(profiles.remove(&name("alice@example.com")));
+        assert_eq!(profiles.current(), None);
+        assert!(!profiles.render().contains("current"));
+        assert!(!profiles.remove(&name("alice@example.com")));
+    }
+
+    #[test]
+    fn what_is_no_store_is_told_apart() {
+        for (text, expected) in [
+            ("{\"version\": 1, \"pro", DocumentError::Incomplete),
+            ("{\"version\": 2, \"profiles\": 7}", DocumentError::Newer(2)),
+            ("[]", DocumentError::Malformed("line 1 column 0".into())),
+            (
+                "{\"version\": \"canary\"}",
+                DocumentError::Malformed("the value of \"version\"".into()),
+            ),
+            ("{\"profiles\": []}", DocumentError::Malformed("the value of \"profiles\"".into())),
+        ] {
+            assert_eq!(Profiles::parse(text).unwrap_err(), expected, "{text}");
+        }
+        for empty in ["", " \n", "{}", "{\"profiles\": null, \"current\": null}"] {
+            assert!(Profiles::parse(empty).unwrap().is_empty(), "{empty}");
+        }
+    }
+
+    #[test]
+    fn a_broken_profile_is_named_and_harms_no_other() {
+        let text = r#"{"profiles":{"bad":{"remote_url":5,"auth_type":"oauth"},"ok":{"remote_url":"https://x","auth_type":"oauth"}}}"#;
+        let profiles = Profiles::parse(text).unwrap();
+        assert_eq!(profiles.get(&name("bad")).unwrap_err().name, "bad");
+        assert!(profiles.get(&name("ok")).unwrap().is_some());
+    }
+}

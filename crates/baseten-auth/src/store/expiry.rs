@@ -1,0 +1,59 @@
+//! When a token ends, as text: RFC 3339 with any offset, and the year 1 for "nobody said".
+
+use jiff::Timestamp;
+
+/// What other writers store for "no expiry known".
+const UNKNOWN: &str = "0001-01-01T00:00:00Z";
+
+/// A text that is no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BadExpiry;
+
+/// Reads an expiry; `None` where the text stands for "no expiry known".
+pub(super) fn parse_expiry(text: &str) -> Result<Option<Timestamp>, BadExpiry> {
+    // The year 1 stands for "none" at every offset, and some offsets put it into the year before.
+    if text.is_empty() || text.starts_with("0001-") || text.starts_with("0000-") {
+        return Ok(None);
+    }
+    match text.parse::<Timestamp>() {
+        Ok(expiry) => Ok(Some(expiry)),
+        // The last day that can be written may lie past the last that can be held.
+        Err(_) if text.starts_with("9999-12-3") => Ok(Some(Timestamp::MAX)),
+        Err(_) => Err(BadExpiry),
+    }
+}
+
+/// Writes an expiry in UTC.
+pub(super) fn format_expiry(expiry: Option<Timestamp>) -> String {
+    expiry.map_or_else(|| UNKNOWN.to_owned(), |expiry| expiry.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_other_writers_write() {
+        let noon: Timestamp = "2026-08-07T12:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-08-07T12:00:00Z", Ok(Some(noon))),
+            ("2026-08-07T07:00:00.000000000-05:00", Ok(Some(noon))),
+            ("2026-08-07T17:30:00+05:30", Ok(Some(noon))),
+            ("0001-01-01T00:00:00Z", Ok(None)),
+            ("0001-01-01T00:00:00-05:00", Ok(None)),
+            ("9999-12-31T23:59:59-12:00", Ok(Some(Timestamp::MAX))),
+            ("", Ok(None)),
+            ("tomorrow", Err(BadExpiry)),
+        ] {
+            assert_eq!(parse_expiry(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        let expiry = parse_expiry("2026-08-07T09:35:48.12-05:00").unwrap();
+        assert_eq!(format_expiry(expiry), "2026-08-07T14:35:48.12Z");
+        assert_eq!(parse_expiry(&format_expiry(expiry)), Ok(expiry));
+        assert_eq!(parse_expiry(&format_expiry(None)), Ok(None));
+    }
+}

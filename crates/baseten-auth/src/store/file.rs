@@ -1,0 +1,361 @@
+//! `auth.json` on disk: found, read, and replaced as a whole.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+use super::document::{BadProfile, DocumentError, Profiles};
+use super::lock::{Lock, LockError};
+use crate::{Cancel, Clock, Env, NotText};
+
+/// How long a change waits for another process's change.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// A store of more bytes than this is none of ours.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How often, and with what pauses, a store that ends too early is read again: another program
+/// writes it in place.
+const HALF_WRITTEN_RETRIES: u32 = 5;
+const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(20);
+
+const TEMPORARY_PREFIX: &str = ".auth.json.";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No directory for it could be derived from the environment.
+    #[error("no configuration directory: {variable} is not set")]
+    NoDirectory {
+        /// The variable that would tell.
+        variable: &'static str,
+    },
+    /// The configured directory is not an absolute path.
+    #[error("{variable} is not an absolute path")]
+    RelativeDirectory {
+        /// The variable that tells it.
+        variable: &'static str,
+    },
+    /// A variable is not text.
+    #[error(transparent)]
+    Environment(#[from] NotText),
+    /// It is there but can't be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It can't be replaced. The old state is intact.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not a store. It is never written to.
+    #[error("{} is not a valid profile store ({reason})", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where it fails, without a word of its content.
+        reason: String,
+    },
+    /// One profile in it is broken.
+    #[error("the profile in {} is not valid ({source})", path.display())]
+    BadProfile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: BadProfile,
+    },
+    /// A newer program wrote it. It is never written to.
+    #[error("{} has version {version}, which is newer than this program", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version that it has.
+        version: u64,
+    },
+    /// A lock was not had.
+    #[error("cannot lock {}", path.display())]
+    Lock {
+        /// The lock's file.
+        path: PathBuf,
+        /// Why.
+        source: LockError,
+    },
+}
+
+/// The store of profiles: one door to read it, one to change it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: PathBuf,
+}
+
+impl Store {
+    /// Finds the store's place in the environment, and touches nothing.
+    pub fn locate(env: &Env) -> Result<Self, StoreError> {
+        Ok(Self { path: directory(env)?.join("auth.json") })
+    }
+
+    /// The file that it is kept in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the store and hands it to a function. A missing file is an empty store.
+    pub fn read<T, E: From<StoreError>>(
+        &self,
+        clock: &dyn Clock,
+        look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.load(clock, |profiles| look(&profiles))
+    }
+
+    /// Changes the store: lock, read, change, replace. Where `change` fails, nothing changes.
+    ///
+    /// Waits at most 10 s for other processes. Afterwards the change is on the disk, or the old
+    /// state is.
+    pub fn update<T, E: From<StoreError>>(
+        &self,
+        clock: &dyn Clock,
+        cancel: &Cancel,
+        change: impl FnOnce(&mut Profiles<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.create_directory()?;
+        let _lock = self.lock(clock, cancel)?;
+        let (value, text) = self.load(clock, |mut profiles| {
+            let value = change(&mut profiles)?;
+            Ok::<_, E>((value, profiles.render()))
+        })?;
+        self.replace(text.as_bytes())?;
+        Ok(value)
+    }
+
+    /// Goes through everything that [`Store::update`] does, on files beside the store, so that a
+    /// command can fail before it has done anything that cannot be undone.
+    pub fn rehearse(&self, clock: &dyn Clock, cancel: &Cancel) -> Result<(), StoreError> {
+        self.create_directory()?;
+        let _lock = self.lock(clock, cancel)?;
+        let size = self.load(clock, |profiles| Ok::<_, StoreError>(profiles.render().len()))?;
+        let target = self.target()?;
+        // Room for one more profile.
+        let padding = vec![b' '; size + 16 * 1024];
+        let temporary = self.write_temporary(&target, &padding)?;
+        let stand_in = temporary.path().with_extension("check.tmp");
+        let kept = temporary.persist(&stand_in).map_err(|error| self.unwritable(error.error));
+        let removed = fs::remove_file(&stand_in).map_err(|error| self.unwritable(error));
+        kept?;
+        removed
+    }
+
+    /// Parses the store, with some patience for a writer that works in place.
+    fn load<T, E: From<StoreError>>(
+        &self,
+        clock: &dyn Clock,
+        look: impl FnOnce(Profiles<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut retries = HALF_WRITTEN_RETRIES;
+        loop {
+            let text = self.read_text()?;
+            // Such a writer empties the file first.
+            let empty = text.as_ref().is_some_and(|text| text.trim_ascii().is_empty());
+            match Profiles::parse(text.as_ref().map_or("", |text| text.as_str())) {
+                Ok(profiles) if !empty || retries == 0 => return look(profiles),
+                Err(DocumentError::Incomplete) if retries == 0 => {
+                    return Err(self.malformed("it ends too early").into());
+                }
+                Ok(_) | Err(DocumentError::Incomplete) => {}
+                Err(DocumentError::Malformed(reason)) => return Err(self.malformed(reason).into()),
+                Err(DocumentError::Newer(version)) => {
+                    return Err(StoreError::Newer { path: self.path.clone(), version }.into());
+                }
+            }
+            retries -= 1;
+            clock.sleep(HALF_WRITTEN_PAUSE);
+        }
+    }
+
+    /// What to say of an entry that is not a profile.
+    pub(crate) fn bad_profile(&self, source: BadProfile) -> StoreError {
+        StoreError::BadProfile { path: self.path.clone(), source }
+    }
+
+    fn malformed(&self, reason: impl Into<String>) -> StoreError {
+        StoreError::Malformed { path: self.path.clone(), reason: reason.into() }
+    }
+
+    fn unwritable(&self, source: io::Error) -> StoreError {
+        StoreError::Unwritable { path: self.path.clone(), source }
+    }
+
+    fn read_text(&self) -> Result<Option<Zeroizing<String>>, StoreError> {
+        let unreadable = |source| StoreError::Unreadable { path: self.path.clone(), source };
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(self.malformed("it is not a file"));
+        }
+        // With room for all of it, no copy of it is left behind by a growing buffer.
+        let size = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1024));
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(self.malformed("it is larger than 64 MiB"));
+        }
+        match String::from_utf8(std::mem::take(&mut *bytes)) {
+            Ok(text) => Ok(Some(Zeroizing::new(text))),
+            Err(error) => {
+                drop(Zeroizing::new(error.into_bytes()));
+                Err(self.malformed("it is not UTF-8"))
+            }
+        }
+    }
+
+    fn lock(&self, clock: &dyn Clock, cancel: &Cancel) -> Result<Lock, StoreError> {
+        let path = self.path.with_extension("json.lock");
+        Lock::acquire(&path, LOCK_WAIT, clock, cancel)
+            .map_err(|source| StoreError::Lock { path, source })
+    }
+
+    fn create_directory(&self) -> Result<(), StoreError> {
+        let Some(directory) = self.path.parent() else { return Ok(()) };
+        if directory.is_dir() {
+            return Ok(());
+        }
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(directory).map_err(|source| {
+            // The deepest directory that is there is the one that would not have a new one in it.
+            let there = directory.ancestors().find(|path| path.exists()).unwrap_or(directory);
+            StoreError::Unwritable { path: there.to_owned(), source }
+        })
+    }
+
+    /// The file to replace: where `auth.json` is a link, what it leads to.
+    fn target(&self) -> Result<PathBuf, StoreError> {
+        let mut path = self.path.clone();
+        // As deep as Linux follows links.
+        for _ in 0..40 {
+            let Ok(link) = fs::read_link(&path) else { return Ok(path) };
+            path = path.parent().unwrap_or(Path::new("")).join(link);
+        }
+        Err(self.unwritable(io::Error::other("too many levels of symbolic links")))
+    }
+
+    fn replace(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let target = self.target()?;
+        remove_leftovers(&target);
+        let temporary = self.write_temporary(&target, bytes)?;
+        temporary.persist(&target).map_err(|error| self.unwritable(error.error))?;
+        sync_directory(&target);
+        self.tighten_directory();
+        Ok(())
+    }
+
+    fn write_temporary(&self, target: &Path, bytes: &[u8]) -> Result<NamedTempFile, StoreError> {
+        let directory = target.parent().unwrap_or(Path::new("."));
+        let write = || {
+            let mut file = tempfile::Builder::new()
+                .prefix(TEMPORARY_PREFIX)
+                .suffix(TEMPORARY_SUFFIX)
+                .tempfile_in(directory)?;
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            Ok(file)
+        };
+        write().map_err(|error| self.unwritable(error))
+    }
+
+    /// Takes other users' rights from our directory, unless it is plainly not ours alone.
+    #[cfg(unix)]
+    fn tighten_directory(&self) {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        const STICKY: u32 = 0o1000;
+        let Some(directory) = self.path.parent() else { return };
+        let Ok(metadata) = fs::metadata(directory) else { return };
+        let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        if ours && metadata.mode() & STICKY == 0 && metadata.mode() & 0o077 != 0 {
+            // The store was written; that its directory stays open is no reason to fail.
+            let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o700));
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn tighten_directory(&self) {}
+}
+
+/// What a process that was killed in mid-write left behind. The caller holds the lock, so nobody
+/// is using it.
+fn remove_leftovers(target: &Path) {
+    let Some(entries) = target.parent().and_then(|directory| fs::read_dir(directory).ok()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX) {
+            // One that stays is tried again at the next change.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes the rename itself durable.
+///
+/// Where the file system can't, a power cut may bring the old state back, whole. That is no reason
+/// to call a change failed that every reader sees.
+#[cfg(unix)]
+fn sync_directory(target: &Path) {
+    let directory = target.parent().unwrap_or(Path::new("."));
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+}
+
+/// Directories can't be opened for this on Windows, and its renames need no more.
+#[cfg(not(unix))]
+fn sync_directory(_target: &Path) {}
+
+fn directory(env: &Env) -> Result<PathBuf, StoreError> {
+    if let Some(directory) = env.path("BASETEN_CONFIG_DIR") {
+        return Ok(directory);
+    }
+    Ok(user_config_directory(env)?.join("baseten"))
+}
+
+fn absolute(env: &Env, variable: &'static str) -> Result<Option<PathBuf>, StoreError> {
+    match env.path(variable) {
+        Some(path) if path.is_absolute() => Ok(Some(path)),
+        Some(_) => Err(StoreError::RelativeDirectory { variable }),
+        None => Ok(None),
+    }
+}
+
+/// The same places as Go's `os.UserConfigDir`, with which other programs find the same file.
+fn user_config_directory(env: &Env) -> Result<PathBuf, StoreError> {
+    let home = |variable| absolute(env, variable)?.ok_or(StoreError::NoDirectory { variable });
+    if cfg!(windows) {
+        return home("AppData");
+    }
+    if cfg!(target_os = "macos") {
+        return Ok(home("HOME")?.join("Library/Application Support"));
+    }
+    match absolute(env, "XDG_CONFIG_HOME")? {
+        Some(directory) => Ok(directory),
+        None => Ok(home("HOME")?.join(".config")),
+    }
+}

@@ -1,0 +1,89 @@
+//! The macOS keychain: a generic password with our service and the profile as its account.
+
+use std::collections::HashMap;
+
+use apple_native_keyring_store::keychain::Store;
+use keyring_core::api::CredentialStoreApi as _;
+use keyring_core::{Entry, Error};
+use security_framework::os::macos::keychain::SecKeychain;
+use zeroize::Zeroizing;
+
+use super::{SERVICE, encoding, secret_from};
+use crate::store::VaultError;
+use crate::store::vault::Call;
+use crate::{Env, Secret};
+
+pub(super) struct Backend;
+
+impl Backend {
+    pub(super) fn new(_env: &Env) -> Self {
+        Self
+    }
+
+    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+        let stored = match with_entry(profile, call, Entry::get_secret) {
+            Ok(stored) => Zeroizing::new(stored),
+            Err(Error::NoEntry) => return Ok(None),
+            Err(error) => return Err(explain(error)),
+        };
+        let bytes = encoding::decode(&stored)
+            .ok_or_else(|| VaultError::failed("the entry is not encoded as its prefix says"))?;
+        secret_from(bytes).map(Some)
+    }
+
+    pub(super) fn set(
+        &mut self,
+        profile: &str,
+        secret: &Secret,
+        call: &Call,
+    ) -> Result<(), VaultError> {
+        let stored = encoding::encode(secret.expose());
+        call.begin_change()?;
+        with_entry(profile, call, |entry| entry.set_secret(&stored)).map_err(explain)
+    }
+
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+        call.begin_change()?;
+        match with_entry(profile, call, Entry::delete_credential) {
+            Ok(()) => Ok(true),
+            Err(Error::NoEntry) => Ok(false),
+            Err(error) => Err(explain(error)),
+        }
+    }
+}
+
+/// Without a prompt, whatever would need one fails at once instead.
+fn with_entry<T>(
+    profile: &str,
+    call: &Call,
+    work: impl FnOnce(&Entry) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let platform = |error| Error::PlatformFailure(Box::new(error));
+    let _silence = if call.may_prompt() {
+        None
+    } else {
+        Some(SecKeychain::disable_user_interaction().map_err(platform)?)
+    };
+    work(&Store::new()?.build(SERVICE, profile, Some(&HashMap::new()))?)
+}
+
+/// Codes of `SecBase.h`.
+fn explain(error: Error) -> VaultError {
+    const USER_CANCELED: i32 = -128;
+    const AUTH_FAILED: i32 = -25293;
+    const NO_DEFAULT_KEYCHAIN: i32 = -25307;
+    const INTERACTION_NOT_ALLOWED: i32 = -25308;
+    const IN_DARK_WAKE: i32 = -25320;
+    let source = match error {
+        Error::NoStorageAccess(source) => return VaultError::NotAvailable { source },
+        Error::PlatformFailure(source) => source,
+        // Others may carry what is stored.
+        _ => return VaultError::failed("the keychain's answer was not understood"),
+    };
+    match source.downcast_ref().map(|error: &security_framework::base::Error| error.code()) {
+        Some(INTERACTION_NOT_ALLOWED | IN_DARK_WAKE) => VaultError::Locked,
+        Some(USER_CANCELED | AUTH_FAILED) => VaultError::Dismissed,
+        Some(NO_DEFAULT_KEYCHAIN) => VaultError::NotAvailable { source },
+        _ => VaultError::Failed { source },
+    }
+}

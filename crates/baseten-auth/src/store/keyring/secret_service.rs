@@ -1,0 +1,506 @@
+//! The Secret Service of the session bus (freedesktop.org Secret Service API 0.2).
+//!
+//! The messages are our own, over libdbus: each has the deadline as its time limit, and none
+//! makes the bus start a service that isn't running.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use dbus::arg::{AppendAll, PropMap, ReadAll, RefArg, Variant, prop_cast};
+use dbus::channel::Channel;
+use dbus::strings::Path;
+use dbus::{Error, Message};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+use super::{SERVICE, secret_from};
+use crate::store::VaultError;
+use crate::store::vault::{Call, SLICE};
+use crate::{Env, Secret};
+
+const BUS: &str = "org.freedesktop.DBus";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const SECRETS: &str = "org.freedesktop.secrets";
+const SERVICE_INTERFACE: &str = "org.freedesktop.Secret.Service";
+const COLLECTION_INTERFACE: &str = "org.freedesktop.Secret.Collection";
+const ITEM_INTERFACE: &str = "org.freedesktop.Secret.Item";
+const PROMPT_INTERFACE: &str = "org.freedesktop.Secret.Prompt";
+const SERVICE_PATH: &str = "/org/freedesktop/secrets";
+
+/// The collection that desktops unlock at login, and that other programs prefer too.
+const LOGIN_COLLECTION: &str = "/org/freedesktop/secrets/collection/login";
+
+const CONTENT_TYPE: &str = "text/plain; charset=utf8";
+
+/// A prompt that is dismissed sooner than this was never seen: where there is no display, the
+/// service gives up by itself.
+const FASTER_THAN_PEOPLE: Duration = Duration::from_millis(300);
+
+/// What need not be escaped in the value of an address (D-Bus specification, "Server
+/// Addresses").
+const ADDRESS_VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'/')
+    .remove(b'\\')
+    .remove(b'.')
+    .remove(b'*');
+
+type ObjectPath = Path<'static>;
+
+pub(super) struct Backend {
+    address: Option<OsString>,
+    runtime_directory: Option<PathBuf>,
+    service: Option<Service>,
+}
+
+impl Backend {
+    pub(super) fn new(env: &Env) -> Self {
+        Self {
+            address: env.os("DBUS_SESSION_BUS_ADDRESS").map(ToOwned::to_owned),
+            runtime_directory: env.path("XDG_RUNTIME_DIR"),
+            service: None,
+        }
+    }
+
+    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+        self.service(call)?.get(profile, call)
+    }
+
+    pub(super) fn set(
+        &mut self,
+        profile: &str,
+        secret: &Secret,
+        call: &Call,
+    ) -> Result<(), VaultError> {
+        self.service(call)?.set(profile, secret, call)
+    }
+
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+        self.service(call)?.remove(profile, call)
+    }
+
+    fn service(&mut self, call: &Call) -> Result<&mut Service, VaultError> {
+        let service = match self.service.take() {
+            Some(service) => service,
+            None => Service::connect(&self.bus_address()?, call)?,
+        };
+        Ok(self.service.insert(service))
+    }
+
+    /// Where the session bus listens. Left to itself, libdbus would start a bus where there is
+    /// none.
+    fn bus_address(&self) -> Result<String, VaultError> {
+        let address = match (&self.address, &self.runtime_directory) {
+            (Some(address), _) => address.to_str().map(without_launchers),
+            (None, Some(directory)) => user_bus(directory.join("bus")),
+            (None, None) => None,
+        };
+        address
+            .filter(|address| !address.is_empty())
+            .ok_or_else(|| VaultError::not_available("there is no D-Bus session bus"))
+    }
+}
+
+/// The addresses of the list that lead to a bus, without those that start a program.
+fn without_launchers(addresses: &str) -> String {
+    let launches = |address: &&str| {
+        let transport = address.split(':').next().unwrap_or_default().trim();
+        matches!(transport, "autolaunch" | "unixexec" | "launchd")
+    };
+    let listening: Vec<&str> = addresses.split(';').filter(|address| !launches(address)).collect();
+    listening.join(";")
+}
+
+/// The bus of the user's login session, if that is a socket of theirs.
+fn user_bus(socket: PathBuf) -> Option<String> {
+    let metadata = std::fs::metadata(&socket).ok()?;
+    let ours =
+        metadata.file_type().is_socket() && metadata.uid() == rustix::process::getuid().as_raw();
+    let path = socket.into_os_string();
+    ours.then(|| format!("unix:path={}", percent_encode(path.as_bytes(), ADDRESS_VALUE)))
+}
+
+/// A connection to the service.
+struct Service {
+    channel: Channel,
+    /// What secrets travel under, once one has.
+    session: Option<ObjectPath>,
+}
+
+/// The items of a profile.
+struct Found {
+    unlocked: Vec<ObjectPath>,
+    locked: Vec<ObjectPath>,
+}
+
+/// The collection that new items go to.
+struct Collection {
+    path: ObjectPath,
+    locked: bool,
+    empty: bool,
+}
+
+/// Why a message has no answer.
+enum Unanswered {
+    /// The object that it was for does not exist, or no longer.
+    NoSuchObject(Error),
+    Other(VaultError),
+}
+
+impl From<Unanswered> for VaultError {
+    fn from(reason: Unanswered) -> Self {
+        match reason {
+            Unanswered::NoSuchObject(error) => Self::failed(error),
+            Unanswered::Other(error) => error,
+        }
+    }
+}
+
+impl Service {
+    fn connect(address: &str, call: &Call) -> Result<Self, VaultError> {
+        let mut channel = Channel::open_private(address).map_err(VaultError::not_available)?;
+        channel.register().map_err(VaultError::not_available)?;
+        call.remaining()?;
+        Ok(Self { channel, session: None })
+    }
+
+    fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+        let mut found = self.find(profile, call)?;
+        if found.unlocked.is_empty() && !found.locked.is_empty() {
+            self.unlock(&found.locked, call)?;
+            found.unlocked = found.locked;
+        }
+        let Some(item) = self.preferred(&found.unlocked, call)? else { return Ok(None) };
+        let session = self.session(call)?;
+        let answer = match self.send(call, SECRETS, &item, ITEM_INTERFACE, "GetSecret", (session,))
+        {
+            Ok(answer) => answer,
+            // Removed by somebody since it was found.
+            Err(Unanswered::NoSuchObject(_)) => return Ok(None),
+            Err(Unanswered::Other(error)) => return Err(error),
+        };
+        // The session, parameters of its encryption, the secret, and its content type.
+        let (_, _, bytes, _): (Path<'_>, &[u8], &[u8], &str) =
+            answer.read1().map_err(VaultError::failed)?;
+        secret_from(bytes.to_vec()).map(Some)
+    }
+
+    fn set(&mut self, profile: &str, secret: &Secret, call: &Call) -> Result<(), VaultError> {
+        let collection = self.collection(call)?;
+        if let Some(collection) = &collection
+            && collection.locked
+        {
+            self.unlock(std::slice::from_ref(&collection.path), call)?;
+        }
+        let items = self.unlocked_items(profile, call)?;
+        let session = self.session(call)?;
+        let Some(kept) = self.preferred(&items, call)? else {
+            let collection =
+                collection.ok_or_else(|| VaultError::not_available("it has no collection"))?;
+            return self.create(profile, secret, session, &collection.path, call);
+        };
+        call.begin_change()?;
+        let value = (session, [0_u8; 0].as_slice(), secret.expose().as_bytes(), CONTENT_TYPE);
+        self.ask::<()>(call, &kept, ITEM_INTERFACE, "SetSecret", (value,))?;
+        let others: Vec<_> = items.into_iter().filter(|item| *item != kept).collect();
+        self.delete(&others, call)
+    }
+
+    fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+        let found = self.find(profile, call)?;
+        if found.unlocked.is_empty() && found.locked.is_empty() {
+            return Ok(false);
+        }
+        let items = self.unlocked_items(profile, call)?;
+        call.begin_change()?;
+        self.delete(&items, call)?;
+        Ok(!items.is_empty())
+    }
+
+    /// Finds the items of a profile. Some services hide the items of a locked collection: there,
+    /// "none" is no answer before it is unlocked.
+    fn find(&self, profile: &str, call: &Call) -> Result<Found, VaultError> {
+        let found = self.search(profile, call)?;
+        if !found.unlocked.is_empty() || !found.locked.is_empty() {
+            return Ok(found);
+        }
+        match self.collection(call)? {
+            Some(collection) if collection.locked && collection.empty => {
+                self.unlock(&[collection.path], call)?;
+                self.search(profile, call)
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// All items of a profile, after the locked ones among them were unlocked.
+    fn unlocked_items(&self, profile: &str, call: &Call) -> Result<Vec<ObjectPath>, VaultError> {
+        let Found { mut unlocked, locked } = self.search(profile, call)?;
+        if !locked.is_empty() {
+            self.unlock(&locked, call)?;
+            unlocked.extend(locked);
+        }
+        Ok(unlocked)
+    }
+
+    fn search(&self, profile: &str, call: &Call) -> Result<Found, VaultError> {
+        let attributes = HashMap::from([("service", SERVICE), ("username", profile)]);
+        let (unlocked, locked) =
+            self.ask(call, &service_path(), SERVICE_INTERFACE, "SearchItems", (attributes,))?;
+        Ok(Found { unlocked, locked })
+    }
+
+    /// The item to read or to write: where there are several, one in the collection that new
+    /// ones go to.
+    fn preferred(
+        &self,
+        items: &[ObjectPath],
+        call: &Call,
+    ) -> Result<Option<ObjectPath>, VaultError> {
+        let collection = if items.len() > 1 { self.collection(call)? } else { None };
+        let inside = |item: &&ObjectPath| {
+            collection.as_ref().is_some_and(|collection| {
+                item.strip_prefix(&*collection.path).is_some_and(|rest| rest.starts_with('/'))
+            })
+        };
+        Ok(items.iter().find(inside).or(items.first()).cloned())
+    }
+
+    /// The login collection, or else the default one.
+    fn collection(&self, call: &Call) -> Result<Option<Collection>, VaultError> {
+        if let Some(collection) = self.describe(Path::from(LOGIN_COLLECTION), call)? {
+            return Ok(Some(collection));
+        }
+        let alias = ("default",);
+        let (path,): (ObjectPath,) =
+            self.ask(call, &service_path(), SERVICE_INTERFACE, "ReadAlias", alias)?;
+        if is_none(&path) { Ok(None) } else { self.describe(path, call) }
+    }
+
+    fn describe(&self, path: ObjectPath, call: &Call) -> Result<Option<Collection>, VaultError> {
+        let interface = (COLLECTION_INTERFACE,);
+        match self.ask::<(PropMap,)>(call, &path, PROPERTIES, "GetAll", interface) {
+            Ok((properties,)) => {
+                let locked = prop_cast::<bool>(&properties, "Locked").copied().unwrap_or_default();
+                let items = prop_cast::<Vec<ObjectPath>>(&properties, "Items");
+                Ok(Some(Collection { path, locked, empty: items.is_none_or(Vec::is_empty) }))
+            }
+            Err(Unanswered::NoSuchObject(_)) => Ok(None),
+            Err(Unanswered::Other(error)) => Err(error),
+        }
+    }
+
+    fn create(
+        &self,
+        profile: &str,
+        secret: &Secret,
+        session: ObjectPath,
+        collection: &ObjectPath,
+        call: &Call,
+    ) -> Result<(), VaultError> {
+        let attributes = HashMap::from([("service", SERVICE), ("username", profile)]);
+        let attributes: HashMap<String, String> = attributes
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let property = |name: &str| format!("{ITEM_INTERFACE}.{name}");
+        let boxed = |value: Box<dyn RefArg>| Variant(value);
+        let properties: PropMap = HashMap::from([
+            (
+                property("Label"),
+                boxed(Box::new(format!("Password for '{profile}' on '{SERVICE}'"))),
+            ),
+            (property("Attributes"), boxed(Box::new(attributes))),
+        ]);
+        let value = (session, [0_u8; 0].as_slice(), secret.expose().as_bytes(), CONTENT_TYPE);
+        // Should another process create the same item meanwhile, the service makes them one.
+        let replace = true;
+        call.begin_change()?;
+        let (_, prompt): (ObjectPath, ObjectPath) = self.ask(
+            call,
+            collection,
+            COLLECTION_INTERFACE,
+            "CreateItem",
+            (properties, value, replace),
+        )?;
+        self.wait_for_prompt(&prompt, call)
+    }
+
+    fn delete(&self, items: &[ObjectPath], call: &Call) -> Result<(), VaultError> {
+        for item in items {
+            match self.ask::<(ObjectPath,)>(call, item, ITEM_INTERFACE, "Delete", ()) {
+                Ok((prompt,)) => self.wait_for_prompt(&prompt, call)?,
+                // Somebody else was faster.
+                Err(Unanswered::NoSuchObject(_)) => {}
+                Err(Unanswered::Other(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The session under which secrets travel. It is a plain one: the bus is a socket that only
+    /// this user can open, and agreeing on a key would take longer than all the rest.
+    fn session(&mut self, call: &Call) -> Result<ObjectPath, VaultError> {
+        if let Some(session) = &self.session {
+            return Ok(session.clone());
+        }
+        let algorithm = ("plain", Variant(""));
+        let (_, session): (Variant<Box<dyn RefArg>>, ObjectPath) =
+            self.ask(call, &service_path(), SERVICE_INTERFACE, "OpenSession", algorithm)?;
+        Ok(self.session.insert(session).clone())
+    }
+
+    fn unlock(&self, objects: &[ObjectPath], call: &Call) -> Result<(), VaultError> {
+        let (_, prompt): (Vec<ObjectPath>, ObjectPath) =
+            self.ask(call, &service_path(), SERVICE_INTERFACE, "Unlock", (objects,))?;
+        self.wait_for_prompt(&prompt, call)
+    }
+
+    /// Shows the prompt that the service asks for, if it asks for one and somebody is there, and
+    /// waits until it is answered.
+    fn wait_for_prompt(&self, prompt: &ObjectPath, call: &Call) -> Result<(), VaultError> {
+        if is_none(prompt) {
+            return Ok(());
+        }
+        if !call.may_prompt() {
+            self.dismiss(prompt);
+            return Err(VaultError::Locked);
+        }
+        let rule = format!(
+            "type='signal',sender='{SECRETS}',interface='{PROMPT_INTERFACE}',member='Completed',path='{prompt}'"
+        );
+        self.send(call, BUS, &Path::from("/org/freedesktop/DBus"), BUS, "AddMatch", (rule,))?;
+        let shown = Instant::now();
+        call.announce_prompt();
+        let no_window = ("",);
+        self.ask::<()>(call, prompt, PROMPT_INTERFACE, "Prompt", no_window)?;
+        loop {
+            let slice = call.remaining().inspect_err(|_| self.dismiss(prompt))?.min(SLICE);
+            let message =
+                self.channel.blocking_pop_message(slice).map_err(VaultError::not_available)?;
+            match message.as_ref().and_then(|message| completed(message, prompt)) {
+                None => {}
+                Some(false) => return Ok(()),
+                Some(true) if shown.elapsed() < FASTER_THAN_PEOPLE => {
+                    return Err(VaultError::Locked);
+                }
+                Some(true) => return Err(VaultError::Dismissed),
+            }
+        }
+    }
+
+    /// Takes a prompt away. There is nothing to do if that fails.
+    fn dismiss(&self, prompt: &ObjectPath) {
+        if let Ok(mut message) =
+            Message::new_method_call(SECRETS, prompt.clone(), PROMPT_INTERFACE, "Dismiss")
+        {
+            message.set_auto_start(false);
+            message.set_no_reply(true);
+            let _ = self.channel.send(message);
+            self.channel.flush();
+        }
+    }
+
+    /// Asks the Secret Service.
+    fn ask<R: ReadAll>(
+        &self,
+        call: &Call,
+        path: &ObjectPath,
+        interface: &str,
+        method: &str,
+        arguments: impl AppendAll,
+    ) -> Result<R, Unanswered> {
+        self.send(call, SECRETS, path, interface, method, arguments)?
+            .read_all()
+            .map_err(|error| Unanswered::Other(VaultError::failed(error)))
+    }
+
+    fn send(
+        &self,
+        call: &Call,
+        destination: &str,
+        path: &ObjectPath,
+        interface: &str,
+        method: &str,
+        arguments: impl AppendAll,
+    ) -> Result<Message, Unanswered> {
+        let time = call.remaining().map_err(Unanswered::Other)?;
+        let mut message = Message::new_method_call(destination, path.clone(), interface, method)
+            .map_err(|error| Unanswered::Other(VaultError::failed(error)))?;
+        message.set_auto_start(false);
+        message.append_all(arguments);
+        self.channel
+            .send_with_reply_and_block(message, time.max(Duration::from_millis(1)))
+            .map_err(|error| explain(error, call))
+    }
+}
+
+/// Sorts the errors of the D-Bus and Secret Service specifications, and of libdbus itself.
+fn explain(error: Error, call: &Call) -> Unanswered {
+    let name = error.name().unwrap_or_default();
+    let short = name.rsplit('.').next().unwrap_or_default();
+    Unanswered::Other(match short {
+        "NoSuchObject" | "UnknownObject" | "UnknownMethod" | "UnknownInterface" => {
+            return Unanswered::NoSuchObject(error);
+        }
+        "IsLocked" => VaultError::Locked,
+        "NoReply" | "Timeout" | "TimedOut" => match call.remaining() {
+            Err(reason) => reason,
+            // The bus says the same of a service that died over the request.
+            Ok(_) => VaultError::not_available(error),
+        },
+        "ServiceUnknown" | "NameHasNoOwner" => {
+            VaultError::not_available("no Secret Service is running on the D-Bus session bus")
+        }
+        "Disconnected" | "NoServer" | "AccessDenied" => VaultError::not_available(error),
+        _ => VaultError::failed(error),
+    })
+}
+
+/// Whether the message says that this prompt is over, and then, whether it was dismissed.
+fn completed(message: &Message, prompt: &ObjectPath) -> Option<bool> {
+    let matches = message.interface().is_some_and(|interface| &*interface == PROMPT_INTERFACE)
+        && message.member().is_some_and(|member| &*member == "Completed")
+        && message.path().is_some_and(|path| path == *prompt);
+    if matches { message.get1() } else { None }
+}
+
+fn service_path() -> ObjectPath {
+    Path::from(SERVICE_PATH)
+}
+
+/// The service's way to say "no object": the root path.
+fn is_none(path: &ObjectPath) -> bool {
+    &**path == "/"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_start_a_program_are_dropped() {
+        for (addresses, listening) in [
+            ("unix:path=/run/user/1000/bus", "unix:path=/run/user/1000/bus"),
+            ("autolaunch:", ""),
+            ("unixexec:path=/bin/sh", ""),
+            ("autolaunch:scope=*;unix:path=/a;unixexec:path=b", "unix:path=/a"),
+        ] {
+            assert_eq!(without_launchers(addresses), listening);
+        }
+    }
+
+    #[test]
+    fn the_user_bus_is_a_socket_of_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("a b");
+        assert_eq!(user_bus(socket.clone()), None);
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let expected = format!("unix:path={}/a%20b", directory.path().display());
+        assert_eq!(user_bus(socket), Some(expected));
+    }
+}

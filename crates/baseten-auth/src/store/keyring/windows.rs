@@ -1,0 +1,79 @@
+//! The Windows Credential Manager: a generic credential whose target is our service, a colon and
+//! the profile, and whose user name is the profile.
+
+use std::collections::HashMap;
+
+use keyring_core::api::CredentialStoreApi as _;
+use keyring_core::{Entry, Error};
+use windows_native_keyring_store::Store;
+
+use super::{SERVICE, secret_from};
+use crate::store::VaultError;
+use crate::store::vault::Call;
+use crate::{Env, Secret};
+
+/// The largest blob of a credential (`CRED_MAX_CREDENTIAL_BLOB_SIZE`), in bytes.
+const LIMIT: usize = 5 * 512;
+
+pub(super) struct Backend;
+
+impl Backend {
+    pub(super) fn new(_env: &Env) -> Self {
+        Self
+    }
+
+    pub(super) fn get(
+        &mut self,
+        profile: &str,
+        _call: &Call,
+    ) -> Result<Option<Secret>, VaultError> {
+        match entry(profile).and_then(|entry| entry.get_secret()) {
+            Ok(bytes) => secret_from(bytes).map(Some),
+            Err(Error::NoEntry) => Ok(None),
+            Err(error) => Err(explain(error)),
+        }
+    }
+
+    pub(super) fn set(
+        &mut self,
+        profile: &str,
+        secret: &Secret,
+        call: &Call,
+    ) -> Result<(), VaultError> {
+        let bytes = secret.expose().as_bytes();
+        if bytes.len() > LIMIT {
+            return Err(VaultError::TooLarge { size: bytes.len(), limit: LIMIT });
+        }
+        let entry = entry(profile).map_err(explain)?;
+        call.begin_change()?;
+        entry.set_secret(bytes).map_err(explain)
+    }
+
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+        let entry = entry(profile).map_err(explain)?;
+        call.begin_change()?;
+        match entry.delete_credential() {
+            Ok(()) => Ok(true),
+            Err(Error::NoEntry) => Ok(false),
+            Err(error) => Err(explain(error)),
+        }
+    }
+}
+
+/// The store makes the target of a prefix, the user, a divider and the service. With the service
+/// in the prefix, the target is ours and the user name is the profile alone.
+fn entry(profile: &str) -> Result<Entry, Error> {
+    let prefix = format!("{SERVICE}:");
+    let target = HashMap::from([("prefix", prefix.as_str()), ("divider", ""), ("suffix", "")]);
+    let store = Store::new_with_configuration(&target)?;
+    store.build("", profile, Some(&HashMap::from([("persistence", "Local")])))
+}
+
+fn explain(error: Error) -> VaultError {
+    match error {
+        Error::NoStorageAccess(source) => VaultError::NotAvailable { source },
+        Error::PlatformFailure(source) => VaultError::Failed { source },
+        // Others may carry what is stored.
+        _ => VaultError::failed("the Credential Manager's answer was not understood"),
+    }
+}

@@ -1,0 +1,161 @@
+//! Locks between processes, each with a bounded wait.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Cancel, Clock, Deadline};
+
+/// How often a waiting process tries again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// An exclusive lock on a file. The operating system releases it when its holder ends, however
+/// that happens.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Why a lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else held it for the whole wait.
+    #[error("another process has held it for {} seconds", .0.as_secs())]
+    TimedOut(Duration),
+    /// The wait was canceled.
+    #[error("canceled")]
+    Canceled,
+    /// The lock file can't be opened or locked.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+}
+
+impl Lock {
+    /// Takes the lock at `path`, creating the file where it is missing.
+    pub(crate) fn acquire(
+        path: &Path,
+        wait: Duration,
+        clock: &dyn Clock,
+        cancel: &Cancel,
+    ) -> Result<Self, LockError> {
+        let deadline = Deadline::after(wait);
+        loop {
+            let file = open_private(path).map_err(LockError::Io)?;
+            match file.try_lock() {
+                // A cleaner of temporary files may have removed the file while we waited for it.
+                Ok(()) if is_still_at(&file, path) => return Ok(Self { _file: file }),
+                Ok(()) => continue,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+            }
+            if cancel.is_canceled() {
+                return Err(LockError::Canceled);
+            }
+            let Some(left) = deadline.remaining() else { return Err(LockError::TimedOut(wait)) };
+            clock.sleep(RETRY.min(left));
+        }
+    }
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(unix)]
+fn is_still_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
+        _ => false,
+    }
+}
+
+/// An open file can't be removed on the other systems.
+#[cfg(not(unix))]
+fn is_still_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+/// The lock file of a profile: one for each user of the operating system and name, whatever the
+/// configuration directory, since two of them may share a keyring entry.
+///
+/// Names share a file when their hashes are equal, which costs them some waiting and nothing else.
+pub(crate) fn profile_lock(name: &str) -> io::Result<PathBuf> {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Ok(lock_directory()?.join(format!("{hash:016x}.lock")))
+}
+
+/// `/tmp/baseten-auth-<uid>`: no variable of the environment may move it, or two processes of one user
+/// could miss each other.
+#[cfg(unix)]
+fn lock_directory() -> io::Result<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    let uid = rustix::process::geteuid().as_raw();
+    let directory = PathBuf::from(format!("/tmp/baseten-auth-{uid}"));
+    match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let metadata = std::fs::symlink_metadata(&directory)?;
+    if !metadata.is_dir() || metadata.uid() != uid {
+        let message = format!("{} belongs to somebody else", directory.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(directory)
+}
+
+/// The system gives every user a temporary directory of their own.
+#[cfg(not(unix))]
+fn lock_directory() -> io::Result<PathBuf> {
+    let directory = std::env::temp_dir().join("baseten-auth-locks");
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemClock;
+
+    fn acquire(path: &Path, wait: Duration) -> Result<Lock, LockError> {
+        Lock::acquire(path, wait, &SystemClock, &Cancel::default())
+    }
+
+    #[test]
+    fn a_held_lock_is_waited_for_and_no_longer_than_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = acquire(&path, Duration::ZERO).unwrap();
+        let refused = acquire(&path, Duration::from_millis(30));
+        assert!(matches!(refused, Err(LockError::TimedOut(_))));
+        drop(held);
+        acquire(&path, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_wait_for_a_lock_can_be_canceled() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let _held = acquire(&path, Duration::ZERO).unwrap();
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let refused = Lock::acquire(&path, Duration::from_secs(60), &SystemClock, &cancel);
+        assert!(matches!(refused, Err(LockError::Canceled)));
+    }
+
+    #[test]
+    fn names_have_locks_of_their_own() {
+        assert_ne!(profile_lock("a").unwrap(), profile_lock("b").unwrap());
+        assert_eq!(profile_lock("a").unwrap(), profile_lock("a").unwrap());
+    }
+}

@@ -1,0 +1,339 @@
+//! The command line as types. What it means is decided elsewhere.
+
+use std::ffi::OsString;
+
+use baseten_auth::ProfileName;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+const COMMON: &str = "Common options";
+
+/// The examples below a command's help, from pairs of a sentence and a command line.
+macro_rules! examples {
+    ($($what:literal, $line:literal);+ $(;)?) => {
+        concat!("Examples:\n", $("  ", $what, "\n    ", $line, "\n",)+)
+    };
+}
+
+/// Parses the arguments, the program's name first.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Command, clap::Error> {
+    let mut matches = command().try_get_matches_from(plain_flags(arguments))?;
+    let cli = Cli::from_arg_matches_mut(&mut matches);
+    Ok(cli.map_err(|error| error.format(&mut command()))?.command)
+}
+
+/// The whole command tree.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_subcommands(last_option_wins)
+}
+
+/// An option given twice is no mistake: the last one wins.
+fn last_option_wins(command: clap::Command) -> clap::Command {
+    command.args_override_self(true).mut_subcommands(last_option_wins)
+}
+
+/// Log in to Baseten from the command line
+#[derive(Debug, Parser)]
+#[command(
+    name = "baseten",
+    version = crate::commands::version::LINE,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    infer_subcommands = false,
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Manage authentication
+    ///
+    /// Log in, log out, and manage Baseten credentials.
+    ///
+    /// Each set of credentials is a named profile. Choose one for a single command with --profile
+    /// or the BASETEN_PROFILE environment variable, or set the default with `baseten auth switch`.
+    /// Credentials are kept in the system keyring where there is one, else in plain text in the
+    /// configuration directory.
+    #[command(arg_required_else_help = true, disable_help_subcommand = true)]
+    Auth {
+        #[command(subcommand)]
+        command: AuthCommand,
+    },
+    /// Show the user behind the selected credential
+    ///
+    /// Asks the server who the selected credential belongs to.
+    #[command(after_help = examples!("Show who you are", "baseten whoami"))]
+    Whoami(SelectArgs),
+    /// Show the version of this program
+    Version(VersionArgs),
+    /// Open a URL in the browser, away from the terminal
+    #[command(hide = true, name = "__open-browser")]
+    OpenBrowser {
+        /// What to open
+        url: String,
+    },
+}
+
+/// What `baseten auth` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Log in through the browser or with an API key
+    ///
+    /// Log in to Baseten through your browser (OAuth device flow) or with an API key, and store a
+    /// named profile.
+    ///
+    /// On a terminal, asks which of the two you want. --web goes straight to the browser login,
+    /// also where there is no terminal. --with-api-key takes an API key, from standard input or,
+    /// on a terminal, from a hidden prompt.
+    ///
+    /// A browser login names the profile after your email; an API key needs a name in --profile.
+    /// The new profile becomes the current one, unless you say --no-switch.
+    #[command(after_help = examples!(
+        "Log in through the browser (OAuth device flow)", "baseten auth login --web";
+        "Take an API key from standard input, as a named profile",
+        "echo $API_KEY | baseten auth login --with-api-key --profile <profile>";
+        "Print just the new profile's name", "baseten auth login --web --jq '.profile'"
+    ))]
+    Login(LoginArgs),
+    /// Remove a profile and its credential
+    ///
+    /// Remove a stored profile and its credential: the current profile, or the one that --profile
+    /// names. The session of a browser login is ended at the server as well.
+    #[command(after_help = examples!(
+        "Log out the current profile", "baseten auth logout";
+        "Log out a specific profile", "baseten auth logout --profile <profile>";
+        "Print just the name of the profile that was logged out",
+        "baseten auth logout --jq '.profile'"
+    ))]
+    Logout(SelectArgs),
+    /// Choose the current profile
+    ///
+    /// Set the profile that is used where neither --profile nor BASETEN_PROFILE selects one. On a
+    /// terminal, offers a list to choose from.
+    #[command(after_help = examples!(
+        "Switch to a specific profile, without a prompt",
+        "baseten auth switch --profile <profile>";
+        "Print just the new current profile",
+        "baseten auth switch --profile <profile> --jq '.profile'"
+    ))]
+    Switch(SelectArgs),
+    /// Show the selected profile
+    ///
+    /// Show the resolved authentication state: the profile, its remote and its type of
+    /// authentication. Asks neither the keyring nor the server, unless you say --check.
+    #[command(after_help = examples!(
+        "Show the current state", "baseten auth status";
+        "Print just the type of authentication", "baseten auth status --jq '.auth_type'"
+    ))]
+    Status(StatusArgs),
+    /// List the stored profiles
+    ///
+    /// List every profile with its remote, type of authentication and storage. The current one is
+    /// marked.
+    #[command(after_help = examples!(
+        "List the profiles", "baseten auth list";
+        "Print their names, one a line", "baseten auth list --jq '.profile' --raw-output"
+    ))]
+    List(ListArgs),
+    /// Print a valid credential
+    ///
+    /// Print a valid access token or API key of the selected profile, refreshed if needed, for
+    /// programs that make requests of their own.
+    #[command(after_help = examples!(
+        "Make a request with curl",
+        "curl -H \"$(baseten auth token --header)\" https://api.baseten.co/v1/models"
+    ))]
+    Token(TokenArgs),
+}
+
+/// Options of `auth login`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub(crate) struct LoginArgs {
+    /// Store credentials in plain text instead of system keyring
+    #[arg(long)]
+    pub(crate) insecure_storage: bool,
+    /// Print the URL and the code, and start no browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// Store the profile without making it the current profile
+    #[arg(long)]
+    pub(crate) no_switch: bool,
+    /// Name to store the profile under
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) profile: Option<ProfileName>,
+    /// Baseten remote URL for this profile [default: https://app.baseten.co]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) remote_url: Option<String>,
+    /// Use browser login without interactive prompts
+    #[arg(long)]
+    pub(crate) web: bool,
+    /// Read an API key from standard input
+    #[arg(long, conflicts_with_all = ["web", "no_browser"])]
+    pub(crate) with_api_key: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of the commands that only select a profile.
+#[derive(Debug, Args)]
+pub(crate) struct SelectArgs {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `auth status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Ask the server whether the credential is valid, and whose it is
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `auth list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `auth token`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Print the whole header, `Authorization: …`, as curl's -H takes it
+    #[arg(long)]
+    pub(crate) header: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of `version`.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// The option that selects a profile.
+#[derive(Debug, Args)]
+pub(crate) struct Select {
+    /// Use a specific stored profile for this command, overriding BASETEN_PROFILE and the current
+    /// profile
+    #[arg(long, value_name = "TEXT", help_heading = COMMON)]
+    pub(crate) profile: Option<ProfileName>,
+}
+
+/// The options that every command has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = COMMON)]
+pub(crate) struct Common {
+    /// Filter JSON output with a jq expression; implies --output json (or jsonl for lists)
+    #[arg(short = 'q', long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) jq: Option<String>,
+    /// Output format [default: text]
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) output: Option<Format>,
+    /// Print the strings that --jq finds without quotes
+    #[arg(short, long)]
+    pub(crate) raw_output: bool,
+    /// Enable verbose logging
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// How a report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// JSON, indented by two
+    Json,
+    /// JSON, one line a record
+    Jsonl,
+    /// Nothing
+    None,
+}
+
+/// `--web=true` and `--web=false`, as other command lines write them, in our form. The last of
+/// several wins, so a `false` takes back what stands before it.
+fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut plain: Vec<OsString> = Vec::new();
+    let mut options = true;
+    for argument in arguments {
+        options = options && argument != "--";
+        let given = argument.to_str().filter(|_| options).and_then(|text| text.split_once('='));
+        match given.and_then(|(flag, value)| Some((flag, is_flag(flag).then(|| truth(value))??))) {
+            Some((flag, true)) => plain.push(flag.into()),
+            Some((flag, false)) => plain.retain(|earlier| earlier != flag),
+            None => plain.push(argument),
+        }
+    }
+    plain
+}
+
+fn is_flag(text: &str) -> bool {
+    const FLAGS: &[&str] =
+        &["--insecure-storage", "--no-switch", "--web", "--with-api-key", "--verbose", "-v"];
+    FLAGS.contains(&text)
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Command, clap::Error> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_take_truth_values_and_the_last_wins() {
+        for (words, web) in [
+            (&["--web"][..], true),
+            (&["--web=true"], true),
+            (&["--web=0"], false),
+            (&["--web", "--web=false"], false),
+            (&["--web=false", "--web"], true),
+        ] {
+            let command = parse_words(&[&["baseten", "auth", "login"], words].concat()).unwrap();
+            let Command::Auth { command: AuthCommand::Login(args) } = command else { panic!() };
+            assert_eq!(args.web, web, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_given_twice_is_no_mistake() {
+        let words = ["baseten", "auth", "status", "-o", "json", "-otext", "-vv", "--profile=a"];
+        let Command::Auth { command: AuthCommand::Status(args) } = parse_words(&words).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(args.common.output, Some(Format::Text));
+        assert!(args.common.verbose);
+    }
+}

@@ -1,0 +1,10 @@
+//! One file a command: arguments in, a report out.
+
+pub(crate) mod list;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod status;
+pub(crate) mod switch;
+pub(crate) mod token;
+pub(crate) mod version;
+pub(crate) mod whoami;

@@ -1,0 +1,48 @@
+//! The exit statuses, which scripts rely on.
+
+use std::process::ExitCode;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Files, keyring, a broken store, and whatever has no status of its own.
+    Failure = 1,
+    /// The command line, a variable or an input is wrong.
+    Usage = 2,
+    /// Not logged in, or the credential is missing, refused or expired.
+    NotLoggedIn = 3,
+    /// There is no such profile, or the server answered 404.
+    NotFound = 4,
+    /// The server refused the request with another 4xx.
+    Refused = 5,
+    /// The server or the network failed.
+    Server = 6,
+    /// Interrupted by Ctrl-C (128 + SIGINT).
+    Interrupted = 130,
+    /// Asked to end (128 + SIGTERM).
+    Terminated = 143,
+}
+
+impl Exit {
+    /// The statuses and their meanings, in order, for help and documentation.
+    pub(crate) const MEANINGS: &[(Exit, &str)] = &[
+        (Exit::Done, "done"),
+        (Exit::Failure, "anything else: files, keyring, a broken profile store"),
+        (Exit::Usage, "usage: unknown flag or value, bad URL or API key, missing flag"),
+        (Exit::NotLoggedIn, "not logged in, or the credential is missing, refused or expired"),
+        (Exit::NotFound, "no such profile, or not found at the server (404)"),
+        (Exit::Refused, "the server refused the request (another 4xx)"),
+        (Exit::Server, "the server or the network failed"),
+        (Exit::Interrupted, "interrupted (Ctrl-C)"),
+        (Exit::Terminated, "terminated (SIGTERM)"),
+    ];
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

@@ -1,0 +1,69 @@
+//! What a run may touch: the environment, the terminal, the library's context.
+
+use std::io::IsTerminal;
+
+use baseten_auth::{Context, Env};
+
+use crate::error::CliError;
+use crate::interrupt::Interrupt;
+use crate::notices;
+
+/// The machine as one run sees it.
+#[derive(Debug)]
+pub struct Host {
+    context: Context,
+    interrupt: Interrupt,
+    interactive: bool,
+}
+
+impl Host {
+    /// The environment and the terminal of this process.
+    pub fn of_process() -> Self {
+        let interrupt = Interrupt::default();
+        // A prompt is shown on stderr and answered on stdin. `/dev/null` is no terminal.
+        let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let context = Context::new(Env::from_process())
+            .with_cancel(interrupt.cancel())
+            .with_prompt(interactive);
+        Self { context, interrupt, interactive }
+    }
+
+    /// The same, telling what happens on stderr; all of it where `verbose`.
+    pub(crate) fn listening(self, verbose: bool) -> Self {
+        Self { context: self.context.with_observer(notices::observer(verbose)), ..self }
+    }
+
+    /// What the library works with.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The environment.
+    pub(crate) fn env(&self) -> &Env {
+        self.context.env()
+    }
+
+    /// Whether somebody at a terminal can be asked.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// Whether a line on stderr can be written anew, as a waiting line is.
+    pub(crate) fn can_redraw(&self) -> bool {
+        let dumb = self.env().os("TERM").is_none_or(|term| term == "dumb");
+        std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
+    }
+
+    /// What Ctrl-C and SIGTERM do.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// An error of a run that was interrupted is the interruption.
+    pub(crate) fn interrupted(&self, error: CliError) -> CliError {
+        match self.interrupt.signal() {
+            Some(exit) => CliError::Canceled(exit),
+            None => error,
+        }
+    }
+}

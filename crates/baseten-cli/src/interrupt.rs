@@ -1,0 +1,115 @@
+//! Ctrl-C and SIGTERM: end at once, unless something is being stored.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baseten_auth::Cancel;
+
+use crate::exit::Exit;
+use crate::render;
+
+/// What a signal does, and whether one came.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Interrupt {
+    cancel: Cancel,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    signal: Option<Exit>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing is half done: a signal ends the process.
+    #[default]
+    Open,
+    /// Something is being stored: a signal asks for it to be given up.
+    Storing,
+    /// It is stored, and the command as good as done: a signal comes too late.
+    Stored,
+}
+
+impl Interrupt {
+    /// The flag that a signal raises while something is being stored.
+    pub(crate) fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// The signal that came while something was being stored.
+    pub(crate) fn signal(&self) -> Option<Exit> {
+        let state = self.state();
+        state.signal.filter(|_| state.phase != Phase::Stored)
+    }
+
+    /// Runs what must be done wholly or not at all.
+    pub(crate) fn store<T, E>(&self, act: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.state().phase = Phase::Storing;
+        let outcome = act();
+        if outcome.is_ok() {
+            self.state().phase = Phase::Stored;
+        }
+        outcome
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a signal does. Runs on a thread of its own.
+    fn on_signal(&self, exit: Exit) {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Open => end(exit),
+            Phase::Storing => {
+                state.signal = Some(exit);
+                self.cancel.cancel();
+            }
+            Phase::Stored => {}
+        }
+    }
+
+    /// Starts to listen for signals. Commands that never wait leave that to the system.
+    #[cfg(unix)]
+    pub(crate) fn listen(&self) {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::iterator::Signals;
+        // Without a handler, a signal ends the process in the system's way.
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+        let interrupt = self.clone();
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                let exit = if signal == SIGTERM { Exit::Terminated } else { Exit::Interrupted };
+                interrupt.on_signal(exit);
+            }
+        });
+    }
+
+    /// Starts to listen for Ctrl-C.
+    #[cfg(windows)]
+    pub(crate) fn listen(&self) {
+        let interrupt = self.clone();
+        // Without a handler, Ctrl-C ends the process in the system's way.
+        let _ = ctrlc::set_handler(move || interrupt.on_signal(Exit::Interrupted));
+    }
+}
+
+/// Leaves the terminal as it was found, says so, and ends the process.
+#[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it is")]
+fn end(exit: Exit) -> ! {
+    restore_terminal();
+    render::talk("Canceled.");
+    std::process::exit(exit as i32)
+}
+
+/// Gives back echo and cursor, and clears a waiting line.
+fn restore_terminal() {
+    use std::io::IsTerminal;
+    let _ = crossterm::terminal::disable_raw_mode();
+    let mut stderr = std::io::stderr().lock();
+    if stderr.is_terminal() {
+        let _ = stderr.write_all(b"\r\x1b[K\x1b[?25h");
+    }
+}

@@ -1,0 +1,74 @@
+//! What the library tells while it works, as lines on stderr.
+
+use baseten_auth::{Event, Observer, display_text};
+
+use crate::error::with_causes;
+use crate::render::{talk, warning};
+
+/// Prints warnings, and everything else too where `verbose`.
+pub(crate) fn observer(verbose: bool) -> Observer {
+    Observer::new(move |event| match event {
+        Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
+            if verbose {
+                talk(&format!("debug: {}", detail(event)));
+            }
+        }
+        event => match notice(event) {
+            Notice::Warning(message) => warning(&message),
+            Notice::Talk(message) => talk(&message),
+        },
+    })
+}
+
+enum Notice {
+    Warning(String),
+    Talk(String),
+}
+
+fn detail(event: &Event<'_>) -> String {
+    match event {
+        Event::Request { method, url, status, elapsed } => {
+            let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+            format!("{method} {} {status} ({} ms)", display_text(url), elapsed.as_millis())
+        }
+        Event::StorageRead { storage, outcome } => {
+            format!("{}: {outcome}", display_text(storage))
+        }
+        Event::Selected { source, profile: Some(profile) } => {
+            format!("profile {} ({})", display_text(profile.as_str()), source.as_str())
+        }
+        Event::Selected { source, profile: None } => format!("using {}", source.as_str()),
+        _ => String::new(),
+    }
+}
+
+fn notice(event: &Event<'_>) -> Notice {
+    let shown = |name: &baseten_auth::ProfileName| display_text(name.as_str());
+    match event {
+        Event::KeyringPrompt => {
+            Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
+        }
+        Event::TokenNotStored { profile, reason } => Notice::Warning(format!(
+            "the refreshed token of profile {} could not be stored and is good for this run only: \
+             {}; log in again with: baseten auth login --web --profile {0}",
+            shown(profile),
+            with_causes(*reason)
+        )),
+        Event::SessionNotEnded { profile, reason } => Notice::Warning(format!(
+            "the session of profile {} could not be ended at the server: {}",
+            shown(profile),
+            with_causes(*reason)
+        )),
+        Event::KeyringUnavailable { reason, file } => Notice::Warning(format!(
+            "{}, so the credential is stored in plain text in {}",
+            with_causes(*reason),
+            file.display()
+        )),
+        Event::OldCopyKept { profile, reason } => Notice::Warning(format!(
+            "an old copy of the credential of profile {} may still be in the keyring: {}",
+            shown(profile),
+            with_causes(*reason)
+        )),
+        other => Notice::Warning(format!("{other:?}")),
+    }
+}

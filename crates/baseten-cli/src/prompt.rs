@@ -1,0 +1,84 @@
+//! Questions to the person at the terminal. Ctrl-C and Escape cancel the command.
+
+use inquire::validator::Validation;
+use inquire::{InquireError, Password, PasswordDisplayMode, Select, Text};
+
+use baseten_auth::{ProfileName, Secret, display_text, parse_api_key};
+
+use crate::error::CliError;
+use crate::exit::Exit;
+
+/// How to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// Through the browser.
+    Browser,
+    /// With an API key.
+    ApiKey,
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Browser => "Browser",
+            Self::ApiKey => "API key",
+        })
+    }
+}
+
+/// Asks how to log in.
+pub(crate) fn method() -> Result<Method, CliError> {
+    let choices = vec![Method::Browser, Method::ApiKey];
+    Select::new("How do you want to log in?", choices).prompt().map_err(failed)
+}
+
+/// Asks for an API key, without showing it.
+pub(crate) fn api_key() -> Result<Secret, CliError> {
+    let typed = Password::new("API key:")
+        .with_display_mode(PasswordDisplayMode::Masked)
+        .without_confirmation()
+        .prompt()
+        .map_err(failed)?;
+    // The typed text is wiped with the secret that it becomes.
+    let typed = Secret::from(typed);
+    parse_api_key(typed.expose().as_bytes()).map_err(CliError::ApiKey)
+}
+
+/// Asks for the name of a profile.
+pub(crate) fn profile_name() -> Result<ProfileName, CliError> {
+    let typed = Text::new("Name of the profile:")
+        .with_validator(|text: &str| {
+            Ok(match ProfileName::new(text.trim()) {
+                Ok(_) => Validation::Valid,
+                Err(error) => Validation::Invalid(error.into()),
+            })
+        })
+        .prompt()
+        .map_err(failed)?;
+    ProfileName::new(typed.trim()).map_err(|error| {
+        CliError::usage(error.to_string(), "name it with --profile <profile>")
+    })
+}
+
+/// Asks which profile becomes current.
+pub(crate) fn choose(
+    names: Vec<ProfileName>,
+    current: Option<&ProfileName>,
+) -> Result<ProfileName, CliError> {
+    let cursor = names.iter().position(|name| Some(name) == current).unwrap_or(0);
+    let shown = names.iter().map(|name| display_text(name.as_str())).collect();
+    let chosen = Select::new("Switch to which profile?", shown)
+        .with_starting_cursor(cursor)
+        .raw_prompt()
+        .map_err(failed)?;
+    names.into_iter().nth(chosen.index).ok_or(CliError::Canceled(Exit::Interrupted))
+}
+
+fn failed(error: InquireError) -> CliError {
+    match error {
+        InquireError::OperationCanceled | InquireError::OperationInterrupted => {
+            CliError::Canceled(Exit::Interrupted)
+        }
+        error => CliError::Prompt(error),
+    }
+}
