@@ -87,7 +87,10 @@ fn malformed_token_requests_get_the_errors_of_the_rfc() {
         ("client_id=baseten-cli", error(400, "invalid_request")),
         ("client_id=&grant_type=refresh_token", error(400, "invalid_request")),
         ("client_id=other&grant_type=refresh_token", error(401, "invalid_client")),
-        ("client_id=baseten-cli&client_id=baseten-cli", error(400, "invalid_request")),
+        (
+            "client_id=baseten-cli&grant_type=password&grant_type=password",
+            error(400, "invalid_request"),
+        ),
         ("client_id=baseten-cli&grant_type=password", error(400, "unsupported_grant_type")),
         ("client_id=baseten-cli&grant_type=refresh_token", error(400, "invalid_request")),
         (
