@@ -1,5 +1,6 @@
 //! The binary: a sandbox on a port, until Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -45,7 +46,7 @@ struct Args {
     #[arg(long)]
     print_keys: bool,
 
-    /// Print one line of JSON instead: `remote_url`, `api_url`, `device_url` and the users with their keys
+    /// Print one line of JSON instead: `remote_url`, `api_url` and `api_keys`, by user
     #[arg(long)]
     json: bool,
 }
@@ -90,14 +91,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 fn announcement(args: &Args, sandbox: &Sandbox) -> String {
     let users = sandbox.users();
     if args.json {
-        let keys = users.iter().map(|user| {
-            serde_json::json!({ "user_id": user.id, "email": user.email, "api_key": user.api_key() })
-        });
+        let keys: BTreeMap<_, _> = users.iter().map(|user| (&user.id, user.api_key())).collect();
         let line = serde_json::json!({
             "remote_url": sandbox.remote_url(),
             "api_url": sandbox.api_url(),
-            "device_url": format!("{}/device", sandbox.remote_url()),
-            "users": keys.collect::<Vec<_>>(),
+            "api_keys": keys,
         });
         return format!("{line}\n");
     }

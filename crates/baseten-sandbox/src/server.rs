@@ -116,7 +116,8 @@ impl Server {
             logged: Condvar::new(),
         });
         let (stop, stopped) = oneshot::channel();
-        let thread = spawn(listeners, router(Arc::clone(&shared)), stopped).map_err(start_error)?;
+        let thread =
+            spawn(listeners, &router(Arc::clone(&shared)), stopped).map_err(start_error)?;
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -145,11 +146,8 @@ impl Server {
                 return Some(answer);
             }
             let left = timeout.checked_sub(start.elapsed())?;
-            let waited = self
-                .shared
-                .logged
-                .wait_timeout_while(self.shared.log(), left, |log| log.len() == seen);
-            drop(waited);
+            let nothing_new = |log: &mut Vec<Request>| log.len() == seen;
+            drop(self.shared.logged.wait_timeout_while(self.shared.log(), left, nothing_new));
         }
     }
 }
@@ -195,7 +193,7 @@ fn port_of(listener: &TcpListener) -> io::Result<u16> {
 /// on their way then are cut off, so that stopping takes no time.
 fn spawn(
     listeners: Vec<TcpListener>,
-    router: Router,
+    router: &Router,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

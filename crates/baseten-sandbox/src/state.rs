@@ -439,11 +439,11 @@ mod tests {
         let (approved, approved_user_code) = authorize(&mut state, now);
         state.decide(&approved_user_code, Verdict::Allow("ada"), now).unwrap();
 
-        let later = now + lifetime;
+        let (just_before, later) = (now + 9 * SECOND, now + lifetime);
         assert_eq!(state.poll(&pending, later).err(), Some(OAuthError::ExpiredToken));
         assert_eq!(state.poll(&approved, later).err(), Some(OAuthError::ExpiredToken));
         assert!(state.decide(&user_code, Verdict::Allow("ada"), later).is_err());
-        assert!(state.decide(&user_code, Verdict::Allow("ada"), later - SECOND).is_ok());
+        assert!(state.decide(&user_code, Verdict::Allow("ada"), just_before).is_ok());
     }
 
     #[test]
@@ -533,7 +533,7 @@ mod tests {
             state_with(Config { access_token_lifetime: lifetime, ..Config::default() });
         let tokens = state.new_session("ada", now).unwrap();
         assert_eq!(tokens.expires_in, 60);
-        assert!(state.is_live(&tokens.access_token, now + lifetime - SECOND));
+        assert!(state.is_live(&tokens.access_token, now + 59 * SECOND));
         assert!(!state.is_live(&tokens.access_token, now + lifetime));
         assert!(!state.log_out(&tokens.access_token, now + lifetime));
         assert!(state.refresh(&refresh_token(&tokens), now + lifetime).is_ok());
