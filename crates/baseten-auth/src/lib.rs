@@ -11,6 +11,8 @@ mod profile;
 mod remote;
 mod secret;
 mod session;
+#[cfg(test)]
+mod test_support;
 mod text;
 mod token;
 
