@@ -215,3 +215,70 @@ impl<'de, T> Visitor<'de> for Lenient<T> {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(status: u16, body: &str) -> Option<String> {
+        let response =
+            Response { status, retry_after: None, body: body.as_bytes().to_vec().into() };
+        let secrets = [&Secret::from("Bearer canary"), &Secret::from("")];
+        error_in(&response, &secrets).map(|error| error.to_string())
+    }
+
+    #[test]
+    fn both_forms_of_errors_are_read() {
+        for (status, body, text) in [
+            (200, "{}", None),
+            (204, "", None),
+            (200, "<html>", None),
+            (200, r#"{"error": null, "message": "fine"}"#, None),
+            (302, "", Some("the server answered HTTP 302")),
+            (400, r#"{"error": "invalid_grant"}"#, Some("the server answered invalid_grant")),
+            (
+                400,
+                r#"{"error": "invalid_grant", "error_description": "used\nup"}"#,
+                Some("the server answered invalid_grant: used up"),
+            ),
+            (200, r#"{"error": "access_denied"}"#, Some("the server answered access_denied")),
+            (200, r#"{"error": ""}"#, Some("the server answered an error without a name")),
+            (
+                401,
+                r#"{"code": "UNAUTHORIZED", "message": "Who\u001b[31m are\u202e you?"}"#,
+                Some("the server answered HTTP 401: Who[31m are you?"),
+            ),
+            (
+                403,
+                r#"{"code": 7, "message": {"a": [1, {}]}}"#,
+                Some("the server answered HTTP 403"),
+            ),
+            (502, "<html>Bad gateway</html>", Some("the server answered HTTP 502")),
+            (500, "", Some("the server answered HTTP 500")),
+            (500, "[]", Some("the server answered HTTP 500")),
+            (400, "{\"error\": \"x\"", Some("the server answered HTTP 400")),
+            (
+                401,
+                r#"{"message": "canary is no key"}"#,
+                Some("the server answered HTTP 401: … is no key"),
+            ),
+        ] {
+            assert_eq!(shown(status, body).as_deref(), text, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn only_too_many_requests_and_trouble_at_the_server_pass() {
+        let error = |status, body: &str| {
+            let body = body.as_bytes().to_vec().into();
+            error_in(&Response { status, retry_after: None, body }, &[]).unwrap()
+        };
+        for status in [429, 500, 503] {
+            assert!(error(status, "").is_transient());
+            assert!(error(status, r#"{"error": "x"}"#).is_transient());
+        }
+        for status in [302, 400, 401, 404, 407] {
+            assert!(!error(status, "").is_transient());
+        }
+    }
+}

@@ -6,7 +6,7 @@ use crate::store::{decode_secret, encode_secret};
 use crate::{Context, Credential, Error, Event, OAuthCredential, Profile};
 
 /// A token that ends sooner than this is refreshed before it is used.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// A profile's secret, and what is known of its copies.
 #[derive(Debug)]

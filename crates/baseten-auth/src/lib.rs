@@ -55,6 +55,8 @@ mod remote;
 mod secret;
 pub mod session;
 mod store;
+#[cfg(test)]
+mod test_support;
 mod text;
 mod token;
 

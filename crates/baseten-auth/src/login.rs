@@ -160,9 +160,10 @@ fn choose_name(context: &Context, store: &Store, login: &Login) -> Result<Profil
         return Ok(name.clone());
     }
     let user = login.user.email.as_deref().unwrap_or(&login.user.user_id);
-    let base = match login.remote.is_default() {
-        true => user.to_owned(),
-        false => format!("{user}:{}", login.remote.host_label()),
+    let base = if login.remote.is_default() {
+        user.to_owned()
+    } else {
+        format!("{user}:{}", login.remote.host_label())
     };
     let with_workspace = match &login.user.workspace_name {
         Some(workspace) => format!("{base}:{workspace}"),

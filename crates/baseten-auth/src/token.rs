@@ -118,3 +118,184 @@ pub(crate) fn refresh_request(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_support::server::{Act, Server, answer};
+    use crate::test_support::{FakeClock, field, http, management};
+
+    fn parse(status: u16, body: &str) -> Result<Tokens, ApiError> {
+        let body = body.as_bytes().to_vec().into();
+        parse_tokens(&Response { status, retry_after: None, body }, &[])
+    }
+
+    fn lifetime(expires_in: &str) -> Option<f64> {
+        let body = format!(r#"{{"access_token": "a", "expires_in": {expires_in}}}"#);
+        parse(200, &body).unwrap().expires_in.map(|lifetime| lifetime.as_secs_f64())
+    }
+
+    #[test]
+    fn a_whole_answer_is_read() {
+        let body = r#"{"access_token": "a", "refresh_token": "r", "token_type": "Bearer",
+            "expires_in": 3600, "scope": "all", "more": [{}]}"#;
+        let tokens = parse(200, body).unwrap();
+        assert_eq!(tokens.access_token.expose(), "a");
+        assert_eq!(tokens.refresh_token.as_ref().unwrap().expose(), "r");
+        let credential = tokens.into_credential("2026-11-01T12:00:00Z".parse().unwrap(), None);
+        assert_eq!(credential.expiry, Some("2026-11-01T13:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_not_there_is_done_without() {
+        for body in [
+            r#"{"access_token": "a"}"#,
+            r#"{"access_token": "a", "refresh_token": null, "token_type": null}"#,
+            r#"{"access_token": "a", "refresh_token": "", "token_type": "bearer"}"#,
+            r#"{"access_token": "a", "refresh_token": 7, "error": null, "expires_in": []}"#,
+        ] {
+            let tokens = parse(201, body).unwrap();
+            assert_eq!((&tokens.refresh_token, tokens.expires_in), (&None, None), "{body}");
+            let old = Some(Secret::from("old"));
+            let credential = tokens.into_credential(Timestamp::UNIX_EPOCH, old.clone());
+            assert_eq!((credential.refresh_token, credential.expiry), (old, None));
+        }
+    }
+
+    #[test]
+    fn lifetimes_have_many_forms() {
+        for (expires_in, seconds) in [
+            ("3600", Some(3600.0)),
+            ("\"3600\"", Some(3600.0)),
+            ("\" 59.5 \"", Some(59.5)),
+            ("0.5", Some(0.5)),
+            ("0", Some(0.0)),
+            ("-7", Some(0.0)),
+            ("\"-1e9\"", Some(0.0)),
+            ("null", None),
+            ("true", None),
+            ("\"soon\"", None),
+            ("\"NaN\"", None),
+            ("\"inf\"", None),
+            ("1e300", None),
+            ("99999999999999999999999999", None),
+        ] {
+            assert_eq!(lifetime(expires_in), seconds, "{expires_in}");
+        }
+        let tokens = parse(200, r#"{"access_token": "a", "expires_in": 1e15}"#).unwrap();
+        assert_eq!(tokens.into_credential(Timestamp::MAX, None).expiry, None);
+    }
+
+    #[test]
+    fn anything_else_is_not_the_protocol_and_is_not_quoted() {
+        for body in [
+            "",
+            "canary",
+            "<html>canary</html>",
+            "\"canary\"",
+            "null",
+            r#"{"access_token": "canary""#,
+            r#"{"access_token": "canary", "access_token": "canary"}"#,
+            r#"{"access_token": ["canary"]}"#,
+            r#"{"access_token": 7, "refresh_token": "canary"}"#,
+            r#"{"access_token": "", "refresh_token": "canary"}"#,
+            r#"{"access_token": "canary\u0000"}"#,
+            r#"{"access_token": "canary\r\nX: y"}"#,
+            r#"{"access_token": "two canary"}"#,
+            r#"{"access_token": "canaryé"}"#,
+            r#"{"access_token": "canary", "refresh_token": "r\n"}"#,
+            r#"{"access_token": "canary", "token_type": "mac"}"#,
+        ] {
+            let error = parse(200, body).unwrap_err();
+            assert!(matches!(error, ApiError::NotProtocol { status: 200 }), "{body}");
+            assert!(!format!("{error:?} {error}").contains("canary"), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_member_is_an_error_whatever_the_status() {
+        for status in [200, 400, 401] {
+            let body = r#"{"error": "invalid_grant", "access_token": "a"}"#;
+            let error = parse(status, body).unwrap_err();
+            assert!(matches!(error, ApiError::OAuth { code, .. } if code == "invalid_grant"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics_or_gives_a_token_that_no_header_takes(
+            status in 100u16..600,
+            body in prop_oneof![
+                any::<String>(),
+                any::<(String, f64)>().prop_map(|(token, lifetime)| serde_json::json!({
+                    "access_token": token, "expires_in": lifetime
+                }).to_string()),
+            ],
+        ) {
+            if let Ok(tokens) = parse(status, &body) {
+                prop_assert!(is_visible_ascii(&tokens.access_token));
+                let _ = tokens.into_credential(Timestamp::MAX, None);
+            }
+        }
+    }
+
+    fn refresh(server: &Server, clock: &FakeClock) -> Result<Tokens, ApiError> {
+        let (token, deadline) =
+            (Secret::from("c a&n=ary"), Deadline::after(Duration::from_secs(9)));
+        refresh_request(&http(), clock, &management(server), &token, deadline)
+    }
+
+    #[test]
+    fn a_refresh_is_one_request() {
+        let tokens = r#"{"access_token": "new"}"#;
+        let server = Server::start([answer(200, "", tokens), answer(200, "", tokens)]);
+        let clock = FakeClock::new();
+        assert_eq!(refresh(&server, &clock).unwrap().access_token.expose(), "new");
+        let requests = server.requests();
+        assert_eq!(requests.len(), 1);
+        assert!(requests[0].starts_with("POST /v1/users/auth/device/token HTTP/1.1\r\n"));
+        assert!(requests[0].ends_with(
+            "\r\n\r\ngrant_type=refresh_token&refresh_token=c+a%26n%3Dary&client_id=baseten-cli"
+        ));
+    }
+
+    #[test]
+    fn a_refresh_that_may_have_arrived_is_not_sent_again() {
+        for act in [
+            Act::Close,
+            Act::Reset,
+            answer(503, "", ""),
+            answer(429, "Retry-After: 0\r\n", ""),
+            answer(200, "", "<html>"),
+        ] {
+            let server = Server::start([act, answer(200, "", r#"{"access_token": "new"}"#)]);
+            let clock = FakeClock::new();
+            let error = refresh(&server, &clock).unwrap_err();
+            assert!(!format!("{error:?}").contains("ary"));
+            assert!(server.requests().len() <= 1);
+            assert_eq!(clock.sleeps(), [0.0; 0]);
+        }
+    }
+
+    #[test]
+    fn a_refresh_that_surely_did_not_arrive_is_sent_three_times() {
+        let server = Server::start([]);
+        let clock = FakeClock::new();
+        // Wait until the listener is gone.
+        while std::net::TcpStream::connect(server.address).is_ok() {}
+        let error = refresh(&server, &clock).unwrap_err();
+        assert!(matches!(error, ApiError::Http(error) if error.surely_not_sent()));
+        assert_eq!(clock.sleeps(), [0.25, 1.0]);
+    }
+
+    #[test]
+    fn a_description_that_repeats_the_token_is_not_shown() {
+        let body = r#"{"error": "invalid_grant", "error_description": "c a&n=ary was used"}"#;
+        let server = Server::start([answer(400, "", body)]);
+        let error = refresh(&server, &FakeClock::new()).unwrap_err();
+        assert!(!error.to_string().contains("n=ary"), "{error}");
+        assert_eq!(field(&server.requests(), "refresh_token"), ["c a&n=ary"]);
+    }
+}

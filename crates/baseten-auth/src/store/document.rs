@@ -221,14 +221,14 @@ impl<'a> Profiles<'a> {
     ///
     /// [`BadProfile`] where the entry is not a profile.
     pub fn get(&self, name: &ProfileName) -> Result<Option<Profile>, BadProfile> {
-        self.entries.get(name.as_str()).map(|raw| profile(name.clone(), raw)).transpose()
+        self.entries.get(name.as_str()).map(|raw| profile(name, raw)).transpose()
     }
 
     /// Every profile, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = Result<Profile, BadProfile>> {
         self.entries
             .iter()
-            .map(|(name, raw)| profile(ProfileName::from_store(name.to_string()), raw))
+            .map(|(name, raw)| profile(&ProfileName::from_store(name.to_string()), raw))
     }
 
     /// Adds a profile or replaces the one of its name. Keys that we do not know stay.
@@ -299,8 +299,8 @@ const TOP_KEYS: &[&str] = &["version", "current", "profiles"];
 const PROFILE_KEYS: &[&str] = &["remote_url", "auth_type", "oauth_credential", "api_key"];
 const CREDENTIAL_KEYS: &[&str] = &["access_token", "refresh_token", "expiry"];
 
-fn profile(name: ProfileName, raw: &str) -> Result<Profile, BadProfile> {
-    read_profile(&name, raw).map_err(|error| BadProfile {
+fn profile(name: &ProfileName, raw: &str) -> Result<Profile, BadProfile> {
+    read_profile(name, raw).map_err(|error| BadProfile {
         name: name.as_str().to_owned(),
         reason: match error {
             DocumentError::Malformed(what) => what,

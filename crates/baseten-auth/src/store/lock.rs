@@ -149,7 +149,7 @@ mod tests {
         let _held = acquire(&path, Duration::ZERO).unwrap();
         let cancel = Cancel::default();
         cancel.cancel();
-        let refused = Lock::acquire(&path, Duration::from_secs(60), &SystemClock, &cancel);
+        let refused = Lock::acquire(&path, Duration::from_mins(1), &SystemClock, &cancel);
         assert!(matches!(refused, Err(LockError::Canceled)));
     }
 

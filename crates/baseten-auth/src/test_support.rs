@@ -1,0 +1,73 @@
+//! A clock that takes no time, and the scripted server.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{Clock, Env, Http, ManagementUrl, Observer, Remote};
+
+#[path = "../tests/support/server.rs"]
+#[expect(unreachable_pub, reason = "shared with the integration tests")]
+pub(crate) mod server;
+
+/// Jumps ahead instead of sleeping, and remembers each jump.
+#[derive(Debug)]
+pub(crate) struct FakeClock {
+    start: Instant,
+    sleeps: Mutex<Vec<Duration>>,
+}
+
+impl FakeClock {
+    pub(crate) const START: &str = "2026-11-01T12:00:00Z";
+
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), sleeps: Mutex::new(Vec::new()) }
+    }
+
+    /// The sleeps so far, in seconds.
+    pub(crate) fn sleeps(&self) -> Vec<f64> {
+        self.sleeps.lock().unwrap().iter().map(Duration::as_secs_f64).collect()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.sleeps.lock().unwrap().iter().sum()
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        let start: Timestamp = Self::START.parse().unwrap();
+        start + SignedDuration::try_from(self.elapsed()).unwrap()
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.start + self.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.sleeps.lock().unwrap().push(duration);
+    }
+}
+
+/// A client without any environment.
+pub(crate) fn http() -> Http {
+    Http::new(Env::default(), "baseten-cli/0 (test)".to_owned(), Observer::default())
+}
+
+/// The management URL that leads to a scripted server.
+pub(crate) fn management(server: &server::Server) -> ManagementUrl {
+    let url = server.url("localhost", "");
+    let env = [("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)].into_iter().collect();
+    Remote::default().management_url(&env).unwrap()
+}
+
+/// The values of one form field in all requests.
+pub(crate) fn field(requests: &[String], name: &str) -> Vec<String> {
+    let value = |request: &String| {
+        let body = request.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let mut fields = url::form_urlencoded::parse(body.as_bytes());
+        fields.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    requests.iter().filter_map(value).collect()
+}

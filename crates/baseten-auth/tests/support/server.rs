@@ -1,0 +1,112 @@
+//! A server that plays a script: one connection, one act.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What happens on a connection.
+pub enum Act {
+    /// Reads the request and answers with these bytes.
+    Answer(Vec<u8>),
+    /// Reads the request, answers with the first bytes, then with one of the others every 50 ms.
+    Dribble(Vec<u8>, Vec<u8>),
+    /// Reads the request and closes the connection.
+    Close,
+    /// Resets the connection without having read the request.
+    Reset,
+    /// Never says anything.
+    Hang,
+    /// Whatever else.
+    Custom(Box<dyn FnOnce(TcpStream) + Send>),
+}
+
+/// A running script. When it has been played, connections are refused.
+pub struct Server {
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    pub fn start(script: impl IntoIterator<Item = Act>) -> Self {
+        Self::start_on("127.0.0.1:0", script)
+    }
+
+    pub fn start_on(address: &str, script: impl IntoIterator<Item = Act>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (script, kept) = (script.into_iter().collect::<Vec<_>>(), Arc::clone(&requests));
+        std::thread::spawn(move || {
+            for act in script {
+                let (stream, _) = listener.accept().unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                play(act, stream, &kept);
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// The URL of this server under a name that leads to it.
+    pub fn url(&self, host: &str, path: &str) -> String {
+        format!("http://{host}:{}{path}", self.address.port())
+    }
+
+    /// The requests so far, as they were sent.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<String>>) {
+    if let Act::Answer(_) | Act::Dribble(..) | Act::Close = act {
+        requests.lock().unwrap().push(read_request(&mut stream));
+    }
+    match act {
+        // Whoever does not read to the end closes early.
+        Act::Answer(bytes) => drop(stream.write_all(&bytes)),
+        Act::Dribble(start, rest) => {
+            std::thread::spawn(move || dribble(&mut stream, &start, &rest));
+        }
+        Act::Close => {}
+        // To close with something unread is a reset.
+        Act::Reset => drop(stream.peek(&mut [0])),
+        Act::Hang => drop(std::thread::spawn(move || stream.read_to_end(&mut Vec::new()))),
+        Act::Custom(function) => function(stream),
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test of time-outs takes time")]
+fn dribble(stream: &mut TcpStream, start: &[u8], rest: &[u8]) {
+    let _ = stream.write_all(start);
+    for byte in rest {
+        std::thread::sleep(Duration::from_millis(50));
+        if stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+    }
+}
+
+/// A whole request: the head, and as much body as it says.
+pub fn read_request(stream: &mut impl Read) -> String {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !text.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+        text.push(byte[0]);
+    }
+    let head = String::from_utf8(text).unwrap();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).unwrap();
+    head + &String::from_utf8(body).unwrap()
+}
+
+/// An answer with a status, more header lines, and a body.
+pub fn answer(status: u16, headers: &str, body: &str) -> Act {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n{headers}\r\n");
+    Act::Answer((head + body).into_bytes())
+}
