@@ -12,7 +12,6 @@ use crate::text::display_text;
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ApiError {
     /// There is no answer.
     #[error(transparent)]

@@ -1,9 +1,13 @@
 //! What a person, a pipe or a variable gives as an API key, made fit for a header.
 
+use std::io::{self, Read};
+
+use zeroize::Zeroizing;
+
 use crate::Secret;
 
 /// The most that is read where an API key is expected, in bytes.
-pub const MAX_INPUT_BYTES: usize = 64 * 1024;
+const MAX_INPUT_BYTES: usize = 64 * 1024;
 
 /// Why a text is no API key. None of them quotes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +21,16 @@ pub enum ApiKeyError {
     /// It has characters that a header can't carry, or that no key has.
     #[error("the API key contains white space, control characters or characters outside ASCII")]
     Malformed,
+}
+
+/// Reads a whole input, at most 64 KiB, and takes the API key from it as [`parse_api_key`] does.
+///
+/// The outer error is the reader's.
+pub fn read_api_key(input: impl Read) -> io::Result<Result<Secret, ApiKeyError>> {
+    // With room for all of it, no copy is left behind by a growing buffer.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INPUT_BYTES + 64));
+    input.take(MAX_INPUT_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(parse_api_key(&bytes))
 }
 
 /// Takes the first line that is not blank, without a byte order mark and surrounding white space.

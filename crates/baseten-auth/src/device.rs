@@ -53,7 +53,6 @@ pub struct DeviceAuthorization {
 
 /// Why a device login did not end in tokens.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum DeviceError {
     /// The user said no.
     #[error("the login was denied")]

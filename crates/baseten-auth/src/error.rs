@@ -37,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     ManagementUrl(#[from] ManagementUrlError),
     /// A stored profile has a remote that no credential may be sent to.
-    #[error("the profile {profile:?} has a remote URL that is not usable")]
+    #[error("the profile '{profile}' has a remote URL that is not usable")]
     StoredRemote {
         /// The profile.
         profile: ProfileName,
@@ -54,7 +54,7 @@ pub enum Error {
         any_stored: bool,
     },
     /// The selected profile does not exist.
-    #[error("there is no profile {name:?}")]
+    #[error("there is no profile '{name}'")]
     NoSuchProfile {
         /// Its name.
         name: ProfileName,
@@ -62,13 +62,13 @@ pub enum Error {
         selected_by: SessionSource,
     },
     /// The profile was logged out while it was being refreshed. It does not come back.
-    #[error("profile {profile:?} was logged out meanwhile")]
+    #[error("profile '{profile}' was logged out meanwhile")]
     LoggedOutMeanwhile {
         /// The profile.
         profile: ProfileName,
     },
     /// The profile is there, and its secret is not.
-    #[error("the credential of profile {profile:?} is missing")]
+    #[error("the credential of profile '{profile}' is missing")]
     CredentialMissing {
         /// The profile.
         profile: ProfileName,
@@ -77,13 +77,13 @@ pub enum Error {
     },
     /// The server no longer takes the profile's refresh token, or there is none (RFC 6749 §5.2,
     /// `invalid_grant`).
-    #[error("the session of profile {profile:?} has ended")]
+    #[error("the session of profile '{profile}' has ended")]
     SessionEnded {
         /// The profile.
         profile: ProfileName,
     },
     /// The keyring or a credential helper failed.
-    #[error("{storage} failed for profile {profile:?}")]
+    #[error("{storage} failed")]
     Vault {
         /// The profile.
         profile: ProfileName,
@@ -93,7 +93,7 @@ pub enum Error {
         source: VaultError,
     },
     /// Another process is at work on the profile, or its lock can't be had.
-    #[error("cannot lock profile {profile:?}")]
+    #[error("cannot lock profile '{profile}'")]
     ProfileLock {
         /// The profile.
         profile: ProfileName,
@@ -109,7 +109,7 @@ pub enum Error {
         source: ApiError,
     },
     /// The token endpoint refused or failed.
-    #[error("the session of profile {profile:?} could not be refreshed")]
+    #[error("the session of profile '{profile}' could not be refreshed")]
     Token {
         /// The profile.
         profile: ProfileName,

@@ -9,7 +9,6 @@ use crate::{ProfileName, SessionSource};
 
 /// Something that happened. None of them carries a secret.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Event<'a> {
     /// A request was answered, or failed (`status` is `None`).
     Request {

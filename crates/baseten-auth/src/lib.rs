@@ -31,6 +31,7 @@
 //! | the browser login (RFC 8628) | [`device`] |
 //! | refresh under the lock | `refresh` |
 //! | how a login and a logout end | `login`, `logout` |
+//! | a login in two steps | `pending` |
 //! | the one HTTP client | `http` |
 //! | what callers are told meanwhile | [`Event`] |
 //!
@@ -49,6 +50,7 @@ mod event;
 mod http;
 mod login;
 mod logout;
+mod pending;
 mod profile;
 mod refresh;
 mod remote;
@@ -61,7 +63,7 @@ mod text;
 mod token;
 
 pub use answer::ApiError;
-pub use api_key::{ApiKeyError, MAX_INPUT_BYTES, parse_api_key};
+pub use api_key::{ApiKeyError, parse_api_key, read_api_key};
 pub use client::User;
 pub use clock::{Cancel, Clock, Deadline, SystemClock};
 pub use context::Context;
@@ -74,6 +76,7 @@ pub use http::{
 };
 pub use login::{Login, store_login};
 pub use logout::logout;
+pub use pending::{Pending, PendingError};
 pub use profile::{
     AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
     Storage,

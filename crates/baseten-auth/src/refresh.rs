@@ -127,7 +127,11 @@ fn keep_in_file(
     stray_copy: bool,
 ) -> Result<(), Error> {
     store.update(context.clock(), context.cancel(), |profiles| {
-        if profiles.set_tokens(&profile.name, tokens) { Ok(()) } else { Err(logged_out(&profile.name)) }
+        if profiles.set_tokens(&profile.name, tokens) {
+            Ok(())
+        } else {
+            Err(logged_out(&profile.name))
+        }
     })?;
     if stray_copy {
         // The refresh has used it up, or is newer; whoever presented it would end the session.

@@ -22,7 +22,6 @@ pub struct ManagementUrl(Origin);
 
 /// Why a text is no remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RemoteError {
     /// There is no text.
     #[error("the URL is empty")]
@@ -52,7 +51,6 @@ pub enum RemoteError {
 
 /// Why a remote has no management URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ManagementUrlError {
     /// The overriding variable is not text.
     #[error(transparent)]

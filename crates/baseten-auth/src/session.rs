@@ -132,6 +132,8 @@ pub fn select_stored(
         Some(name) => Some((SessionSource::ProfileFlag, name.clone())),
         None => from_env.map_err(Error::ProfileEnv)?.map(|name| (SessionSource::ProfileEnv, name)),
     };
+    let path = store.path().display().to_string();
+    context.observer().notify(&Event::StorageRead { storage: &path, outcome: "profiles" });
     store.read(context.clock(), |profiles| {
         let current = || profiles.current().map(|name| (SessionSource::Current, name));
         let (source, name) = named

@@ -1,5 +1,7 @@
 //! The command line as types. What it means is decided elsewhere.
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help that people read")]
+
 use std::ffi::OsString;
 
 use baseten_auth::ProfileName;
@@ -15,9 +17,7 @@ macro_rules! examples {
 }
 
 /// Parses the arguments, the program's name first.
-pub(crate) fn parse(
-    arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Command, clap::Error> {
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let mut matches = command().try_get_matches_from(plain_flags(arguments))?;
     let cli = Cli::from_arg_matches_mut(&mut matches);
     Ok(cli.map_err(|error| error.format(&mut command()))?.command)
@@ -164,12 +164,18 @@ pub(crate) struct LoginArgs {
     /// Store the profile without making it the current profile
     #[arg(long)]
     pub(crate) no_switch: bool,
+    /// Print the URL and the code and end; --resume waits for the approval
+    #[arg(long, conflicts_with_all = ["with_api_key", "resume"])]
+    pub(crate) no_wait: bool,
     /// Name to store the profile under
     #[arg(long, value_name = "TEXT")]
     pub(crate) profile: Option<ProfileName>,
     /// Baseten remote URL for this profile [default: https://app.baseten.co]
     #[arg(long, value_name = "TEXT")]
     pub(crate) remote_url: Option<String>,
+    /// Wait for the approval of a login that --no-wait started
+    #[arg(long, conflicts_with_all = ["with_api_key", "remote_url"])]
+    pub(crate) resume: bool,
     /// Use browser login without interactive prompts
     #[arg(long)]
     pub(crate) web: bool,

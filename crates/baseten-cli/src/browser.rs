@@ -53,7 +53,8 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_browser_is_started_only_where_it_can_be_seen() {
-        let sees = |variables: &[(&str, &str)]| is_within_sight(&variables.iter().copied().collect());
+        let sees =
+            |variables: &[(&str, &str)]| is_within_sight(&variables.iter().copied().collect());
         assert!(!sees(&[]));
         assert!(sees(&[("DISPLAY", ":0")]));
         assert!(sees(&[("WAYLAND_DISPLAY", "wayland-0")]));

@@ -14,13 +14,13 @@ pub(crate) fn show(stop: &clap::Error) -> Exit {
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             render::help(&stop.render().ansi().to_string())
         }
-        _ => match careful(stop) {
-            Some(error) => render::failure(&error),
-            None => {
-                render::talk(stop.render().ansi().to_string().trim_end());
-                Exit::Usage
+        _ => {
+            if let Some(error) = careful(stop) {
+                return render::failure(&error);
             }
-        },
+            render::talk(stop.render().ansi().to_string().trim_end());
+            Exit::Usage
+        }
     }
 }
 

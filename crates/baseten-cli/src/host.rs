@@ -48,10 +48,30 @@ impl Host {
         self.interactive
     }
 
+    /// Whether stdin is typed by somebody, who must not see a secret echoed.
+    pub(crate) fn stdin_is_terminal(&self) -> bool {
+        std::io::stdin().is_terminal()
+    }
+
     /// Whether a line on stderr can be written anew, as a waiting line is.
     pub(crate) fn can_redraw(&self) -> bool {
         let dumb = self.env().os("TERM").is_none_or(|term| term == "dumb");
         std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
+    }
+
+    /// Whether the terminal shows a hyperlink rather than its escape sequence.
+    pub(crate) fn has_hyperlinks(&self) -> bool {
+        self.can_redraw() && supports_hyperlinks::on(supports_hyperlinks::Stream::Stderr)
+    }
+
+    /// How wide the terminal of stderr is; `None` where it is none.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        columns(self.can_redraw())
+    }
+
+    /// How wide the terminal of stdout is; `None` where it is none.
+    pub(crate) fn stdout_columns(&self) -> Option<usize> {
+        columns(std::io::stdout().is_terminal())
     }
 
     /// What Ctrl-C and SIGTERM do.
@@ -66,4 +86,9 @@ impl Host {
             None => error,
         }
     }
+}
+
+fn columns(is_terminal: bool) -> Option<usize> {
+    let size = is_terminal.then(crossterm::terminal::size)?.ok()?;
+    Some(usize::from(size.0))
 }

@@ -16,6 +16,9 @@ mod notices;
 mod prompt;
 mod render;
 mod report;
+mod table;
+mod waiting;
+mod words;
 
 use std::ffi::OsString;
 
@@ -61,9 +64,7 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         Command::Whoami(args) => {
             with_output(&args.common, host, |host| commands::whoami::run(&args, host))
         }
-        Command::Version(args) => {
-            with_output(&args.common, host, |_| Ok(commands::version::run()))
-        }
+        Command::Version(args) => with_output(&args.common, host, |_| Ok(commands::version::run())),
         Command::OpenBrowser { url } => Ok(browser::open_here(&url)),
     }
 }

@@ -1,6 +1,6 @@
 //! What the library tells while it works, as lines on stderr.
 
-use baseten_auth::{Event, Observer, display_text};
+use baseten_auth::{Env, Event, Observer, ProfileName, display_text};
 
 use crate::error::with_causes;
 use crate::render::{talk, warning};
@@ -18,6 +18,20 @@ pub(crate) fn observer(verbose: bool) -> Observer {
             Notice::Talk(message) => talk(&message),
         },
     })
+}
+
+/// Says which variables will still win over the profile that a command has just chosen, or
+/// removed (`None`).
+pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
+    if env.has("BASETEN_API_KEY") {
+        warning("BASETEN_API_KEY is set and still takes precedence over the stored profiles");
+        return;
+    }
+    let Ok(Some(name)) = env.text("BASETEN_PROFILE") else { return };
+    if chosen.map(ProfileName::as_str) != Some(name) {
+        let name = display_text(name);
+        warning(&format!("BASETEN_PROFILE is set and still selects the profile '{name}'"));
+    }
 }
 
 enum Notice {
@@ -43,7 +57,7 @@ fn detail(event: &Event<'_>) -> String {
 }
 
 fn notice(event: &Event<'_>) -> Notice {
-    let shown = |name: &baseten_auth::ProfileName| display_text(name.as_str());
+    let shown = |name: &ProfileName| display_text(name.as_str());
     match event {
         Event::KeyringPrompt => {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
@@ -65,10 +79,12 @@ fn notice(event: &Event<'_>) -> Notice {
             file.display()
         )),
         Event::OldCopyKept { profile, reason } => Notice::Warning(format!(
-            "an old copy of the credential of profile {} may still be in the keyring: {}",
+            "an old copy of the credential of profile {} may be left, since {}",
             shown(profile),
             with_causes(*reason)
         )),
-        other => Notice::Warning(format!("{other:?}")),
+        Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
+            Notice::Talk(format!("debug: {}", detail(event)))
+        }
     }
 }

@@ -55,9 +55,8 @@ pub(crate) fn profile_name() -> Result<ProfileName, CliError> {
         })
         .prompt()
         .map_err(failed)?;
-    ProfileName::new(typed.trim()).map_err(|error| {
-        CliError::usage(error.to_string(), "name it with --profile <profile>")
-    })
+    ProfileName::new(typed.trim())
+        .map_err(|error| CliError::usage(error.to_string(), "name it with --profile <profile>"))
 }
 
 /// Asks which profile becomes current.

@@ -129,6 +129,15 @@ pub(crate) fn success(output: &Output, report: Report) -> Result<Exit, CliError>
     Ok(report.failure.map_or(Exit::Done, |error| failure(&error)))
 }
 
+/// Prints help, or the version.
+pub(crate) fn help(text: &str) -> Exit {
+    match write_out(text) {
+        Ok(()) => Exit::Done,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => failure(&CliError::Output(error)),
+    }
+}
+
 fn write_out(text: &str) -> io::Result<()> {
     if text.is_empty() {
         return Ok(());
@@ -148,7 +157,7 @@ pub(crate) fn failure(error: &CliError) -> Exit {
     const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
     const CYAN: anstyle::Style = anstyle::AnsiColor::Cyan.on_default().bold();
     talk(&format!("{RED}error{RED:#}: {}", told.message));
-    for hint in told.hint {
+    if let Some(hint) = told.hint {
         talk(&format!("{CYAN}hint{CYAN:#}: {hint}"));
     }
     told.exit
@@ -203,8 +212,14 @@ mod tests {
     fn a_filter_sees_each_record_and_prints_json() {
         assert_eq!(print(Some(".profile"), None, false, false), "\"b\"\n");
         assert_eq!(print(Some(".profile"), None, true, false), "b\n");
-        assert_eq!(print(Some("."), None, false, false), print(None, Some(Format::Json), false, false));
-        assert_eq!(print(Some("."), None, false, true), print(None, Some(Format::Jsonl), false, true));
+        assert_eq!(
+            print(Some("."), None, false, false),
+            print(None, Some(Format::Json), false, false)
+        );
+        assert_eq!(
+            print(Some("."), None, false, true),
+            print(None, Some(Format::Jsonl), false, true)
+        );
         assert_eq!(print(Some("[.a]"), Some(Format::Json), false, true), "[\n  1\n]\n".repeat(2));
     }
 

@@ -10,7 +10,6 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why a request has no answer. No variant carries a form value, a credential or a password.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum HttpError {
     /// `http` to another machine, or no URL of ours at all.
     #[error("refusing to send to {host} without TLS")]
@@ -150,7 +149,6 @@ impl HttpError {
 
 /// What is wrong with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum CertificateProblem {
     /// Its time is over.
     Expired,
@@ -184,7 +182,6 @@ impl std::fmt::Display for CertificateProblem {
 
 /// What a proxy did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ProxyProblem {
     /// There is no connection to it.
     Unreachable,

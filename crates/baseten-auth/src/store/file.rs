@@ -28,7 +28,6 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StoreError {
     /// No directory for it could be derived from the environment.
     #[error("no configuration directory: {variable} is not set")]
@@ -185,8 +184,22 @@ impl Store {
         }
     }
 
+    /// Where a login that is half done waits for its second step.
+    pub(crate) fn pending_path(&self) -> PathBuf {
+        self.path.with_file_name("pending-login.json")
+    }
+
+    /// Writes another private file into the store's directory.
+    pub(crate) fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        self.create_directory()?;
+        let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
+        let temporary = write_beside(path, bytes).map_err(unwritable)?;
+        temporary.persist(path).map_err(|error| unwritable(error.error))?;
+        Ok(())
+    }
+
     /// What to say of an entry that is not a profile.
-    pub(crate) fn bad_profile(&self, source: BadProfile) -> StoreError {
+    pub fn bad_profile(&self, source: BadProfile) -> StoreError {
         StoreError::BadProfile { path: self.path.clone(), source }
     }
 
@@ -269,17 +282,7 @@ impl Store {
     }
 
     fn write_temporary(&self, target: &Path, bytes: &[u8]) -> Result<NamedTempFile, StoreError> {
-        let directory = target.parent().unwrap_or(Path::new("."));
-        let write = || {
-            let mut file = tempfile::Builder::new()
-                .prefix(TEMPORARY_PREFIX)
-                .suffix(TEMPORARY_SUFFIX)
-                .tempfile_in(directory)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            Ok(file)
-        };
-        write().map_err(|error| self.unwritable(error))
+        write_beside(target, bytes).map_err(|error| self.unwritable(error))
     }
 
     /// Takes other users' rights from our directory, unless it is plainly not ours alone.
@@ -298,6 +301,17 @@ impl Store {
 
     #[cfg(not(unix))]
     fn tighten_directory(&self) {}
+}
+
+/// A private file in the directory of `target`, with these bytes on the disk.
+fn write_beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .suffix(TEMPORARY_SUFFIX)
+        .tempfile_in(target.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 /// What a process that was killed in mid-write left behind. The caller holds the lock, so nobody

@@ -100,7 +100,6 @@ pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a vault did not do what it was asked. No text of these carries a secret.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum VaultError {
     /// There is no keyring here, or it can't be reached.
     #[error("the system keyring is not available")]

@@ -1,0 +1,154 @@
+//! A browser login in two steps: what the second has to know waits in a private file.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{Context, DeviceAuthorization, ProfileName, Remote, Secret, Store, StoreError};
+
+/// A login that was started, and that somebody is about to approve.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// The remote that it was started at.
+    pub remote: Remote,
+    /// The name to store it under, where one was chosen.
+    pub name: Option<ProfileName>,
+    /// Whether its profile becomes the current one.
+    pub switch: bool,
+    /// Whether its secret goes to the file.
+    pub insecure_storage: bool,
+    /// The codes, and when they end.
+    pub authorization: DeviceAuthorization,
+}
+
+/// Why a login can't be kept for its second step, or taken up again.
+#[derive(Debug, thiserror::Error)]
+pub enum PendingError {
+    /// None was started here, or it has ended.
+    #[error("no login is waiting to be resumed")]
+    None,
+    /// Its codes have expired.
+    #[error("the login that waits to be resumed has expired")]
+    Expired,
+    /// The file is not ours.
+    #[error("{} is not a pending login", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store's directory can't be found or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file can't be read or removed.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The file. It holds the device code, which is as good as a token once it is approved.
+#[derive(Serialize)]
+struct Written<'a> {
+    remote_url: &'a str,
+    profile: Option<&'a str>,
+    switch: bool,
+    insecure_storage: bool,
+    device_code: &'a str,
+    user_code: &'a str,
+    verification_uri: &'a str,
+    verification_uri_complete: Option<&'a str>,
+    expires_at: Timestamp,
+    interval_seconds: u64,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    remote_url: String,
+    profile: Option<String>,
+    switch: bool,
+    insecure_storage: bool,
+    device_code: Secret,
+    user_code: String,
+    verification_uri: String,
+    verification_uri_complete: Option<String>,
+    expires_at: Timestamp,
+    interval_seconds: u64,
+}
+
+impl Pending {
+    /// Keeps this login for its second step, in place of an older one.
+    pub fn save(&self, store: &Store) -> Result<(), PendingError> {
+        let authorization = &self.authorization;
+        let written = Written {
+            remote_url: self.remote.as_str(),
+            profile: self.name.as_ref().map(ProfileName::as_str),
+            switch: self.switch,
+            insecure_storage: self.insecure_storage,
+            device_code: authorization.device_code.expose(),
+            user_code: &authorization.user_code,
+            verification_uri: &authorization.verification_uri,
+            verification_uri_complete: authorization.verification_uri_complete.as_deref(),
+            expires_at: authorization.expires_at,
+            interval_seconds: authorization.interval.as_secs().max(1),
+        };
+        let path = store.pending_path();
+        let text = serde_json::to_vec(&written)
+            .map_err(|_| PendingError::Malformed { path: path.clone() })?;
+        Ok(store.write_private(&path, &Zeroizing::new(text))?)
+    }
+
+    /// Takes up the login that was started last. One whose codes have expired is forgotten.
+    pub fn load(context: &Context, store: &Store) -> Result<Self, PendingError> {
+        let path = store.pending_path();
+        let text = match fs::read(&path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(PendingError::None);
+            }
+            Err(source) => return Err(PendingError::Io { path, source }),
+        };
+        let pending = parse(&text).ok_or(PendingError::Malformed { path })?;
+        if pending.authorization.expires_at <= context.clock().now() {
+            Self::forget(store)?;
+            return Err(PendingError::Expired);
+        }
+        Ok(pending)
+    }
+
+    /// Removes the file, if there is one.
+    pub fn forget(store: &Store) -> Result<(), PendingError> {
+        let path = store.pending_path();
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(PendingError::Io { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parse(text: &[u8]) -> Option<Pending> {
+    let read: Read = serde_json::from_slice(text).ok()?;
+    Some(Pending {
+        remote: Remote::parse(&read.remote_url).ok()?,
+        name: read.profile.map(ProfileName::new).transpose().ok()?,
+        switch: read.switch,
+        insecure_storage: read.insecure_storage,
+        authorization: DeviceAuthorization {
+            device_code: read.device_code,
+            user_code: read.user_code,
+            verification_uri: read.verification_uri,
+            verification_uri_complete: read.verification_uri_complete,
+            expires_at: read.expires_at,
+            interval: Duration::from_secs(read.interval_seconds.clamp(1, 3600)),
+        },
+    })
+}

@@ -1,0 +1,264 @@
+//! `baseten auth login`
+
+use std::fmt::Write as _;
+
+use baseten_auth::{
+    Authorization, Context, Credential, DeviceAuthorization, DeviceError, Login, ManagementUrl,
+    Pending, ProfileName, Remote, Secret, StoragePolicy, User, client, device, display_text,
+    read_api_key, session, store_login,
+};
+use serde::Serialize;
+
+use crate::args::LoginArgs;
+use crate::error::CliError;
+use crate::host::Host;
+use crate::prompt::{self, Method};
+use crate::render::talk;
+use crate::report::Report;
+use crate::waiting::{self, Waiting};
+use crate::{browser, notices};
+
+/// The JSON of a login. What is not known is empty.
+#[derive(Debug, Serialize)]
+pub(crate) struct LoginRecord {
+    profile: String,
+    user_id: String,
+    email: String,
+    name: String,
+    workspace_name: String,
+}
+
+/// The JSON of the first of two steps.
+#[derive(Debug, Serialize)]
+pub(crate) struct PendingRecord {
+    verification_uri: String,
+    verification_uri_complete: String,
+    user_code: String,
+    expires_at: String,
+    next_step: String,
+}
+
+/// The second of two steps.
+const RESUME: &str = "baseten auth login --resume";
+
+/// What a login will do, checked as far as that is possible without the network.
+struct Plan {
+    name: Option<ProfileName>,
+    remote: Remote,
+    management: ManagementUrl,
+    storage: StoragePolicy,
+    switch: bool,
+}
+
+pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
+    if args.resume {
+        return resume(args, host);
+    }
+    check_combination(args, host)?;
+    let plan = Plan::new(args, host)?;
+    host.interrupt().listen();
+    match method(args)? {
+        Method::Browser if args.no_wait => start_only(plan, host),
+        Method::Browser => {
+            let pending =
+                device::start(host.context().http(), host.context().clock(), &plan.management)
+                    .map_err(CliError::Device)?;
+            show(&pending, args, host);
+            let credential = wait(&plan.management, &pending, host)?;
+            finish(plan, credential, host)
+        }
+        Method::ApiKey => {
+            let key = if host.stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
+            let name = match &plan.name {
+                Some(name) => name.clone(),
+                None => prompt::profile_name()?,
+            };
+            finish(Plan { name: Some(name), ..plan }, Credential::ApiKey(key), host)
+        }
+    }
+}
+
+/// What can be told wrong by the options alone.
+fn check_combination(args: &LoginArgs, host: &Host) -> Result<(), CliError> {
+    if !args.web && !args.with_api_key && !host.is_interactive() {
+        return Err(CliError::usage(
+            "there is no terminal to ask how to log in",
+            "use --web for the browser, or --with-api-key with the key on standard input",
+        ));
+    }
+    if args.with_api_key && args.profile.is_none() && !host.is_interactive() {
+        return Err(CliError::usage(
+            "an API key needs a name to be stored under",
+            "name it with --profile <profile>",
+        ));
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// Everything that can fail early fails here, before any request is made.
+    fn new(args: &LoginArgs, host: &Host) -> Result<Self, CliError> {
+        let context = host.context();
+        let remote = match &args.remote_url {
+            Some(text) => Remote::parse(text).map_err(|error| {
+                let hint = "use a URL such as https://app.baseten.co";
+                CliError::usage(format!("--remote-url cannot be used: {error}"), hint)
+            })?,
+            None => session::remote_of_environment(context)?.unwrap_or_default(),
+        };
+        let management = management_url(context, &remote)?;
+        let storage = storage(args.insecure_storage, host)?;
+        context.store()?.rehearse(context.clock(), context.cancel())?;
+        let name = args.profile.clone();
+        Ok(Self { name, remote, management, storage, switch: !args.no_switch })
+    }
+}
+
+fn management_url(context: &Context, remote: &Remote) -> Result<ManagementUrl, CliError> {
+    Ok(remote.management_url(context.env()).map_err(baseten_auth::Error::from)?)
+}
+
+fn method(args: &LoginArgs) -> Result<Method, CliError> {
+    match (args.web, args.with_api_key) {
+        (true, _) => Ok(Method::Browser),
+        (_, true) => Ok(Method::ApiKey),
+        _ if args.no_wait => Ok(Method::Browser),
+        _ => prompt::method(),
+    }
+}
+
+fn read_key() -> Result<Secret, CliError> {
+    read_api_key(std::io::stdin().lock()).map_err(CliError::Input)?.map_err(CliError::ApiKey)
+}
+
+/// Shows the person where to go, before any browser starts.
+fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) {
+    let url = pending.verification_uri_complete.as_ref().unwrap_or(&pending.verification_uri);
+    let opens = !args.no_browser && browser::is_within_sight(host.env());
+    talk(&waiting::invitation(host, url, &pending.user_code));
+    if opens {
+        browser::open(url);
+    } else if let Some(code) = waiting::qr_code(host, url) {
+        talk(&code);
+    }
+}
+
+/// Waits until the person has approved.
+fn wait(
+    management: &ManagementUrl,
+    pending: &DeviceAuthorization,
+    host: &Host,
+) -> Result<Credential, CliError> {
+    let context = host.context();
+    let line = Waiting::start(host);
+    let sent = context.clock().now();
+    let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
+        line.tell(left);
+    });
+    line.end();
+    let tokens = tokens.map_err(CliError::Device)?;
+    Ok(Credential::OAuth(tokens.into_credential(sent, None)))
+}
+
+/// The login is granted: asks who it is, stores it, reports it.
+fn finish(plan: Plan, credential: Credential, host: &Host) -> Result<Report, CliError> {
+    let context = host.context();
+    let header = Authorization::new(credential.clone()).header_value();
+    let user =
+        client::users_me(context.http(), &plan.management, &header).map_err(CliError::User)?;
+    let login = Login {
+        name: plan.name,
+        remote: plan.remote,
+        credential,
+        user,
+        switch: plan.switch,
+        storage: plan.storage,
+    };
+    let name = host.interrupt().store(|| store_login(context, &login))?;
+    notices::still_wins(host.env(), Some(&name));
+    Ok(report(&name, login.user))
+}
+
+fn report(name: &ProfileName, user: User) -> Report {
+    let shown = |text: &str| display_text(text);
+    let who = user.email.as_ref().or(user.name.as_ref()).unwrap_or(&user.user_id);
+    let mut text = format!("Logged in as {}", shown(who));
+    if let Some(workspace) = &user.workspace_name {
+        let _ = write!(text, " ({})", shown(workspace));
+    }
+    let _ = writeln!(text, " as profile {}", shown(name.as_str()));
+    let record = LoginRecord {
+        profile: name.as_str().to_owned(),
+        user_id: user.user_id,
+        email: user.email.unwrap_or_default(),
+        name: user.name.unwrap_or_default(),
+        workspace_name: user.workspace_name.unwrap_or_default(),
+    };
+    Report::one(text, &record)
+}
+
+/// The first of two steps: says where to go and ends.
+fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
+    let context = host.context();
+    let authorization = device::start(context.http(), context.clock(), &plan.management)
+        .map_err(CliError::Device)?;
+    let record = PendingRecord {
+        verification_uri: authorization.verification_uri.clone(),
+        verification_uri_complete: authorization
+            .verification_uri_complete
+            .clone()
+            .unwrap_or_default(),
+        user_code: authorization.user_code.clone(),
+        expires_at: authorization.expires_at.to_string(),
+        next_step: RESUME.to_owned(),
+    };
+    let pending = Pending {
+        remote: plan.remote,
+        name: plan.name,
+        switch: plan.switch,
+        insecure_storage: plan.storage == StoragePolicy::File,
+        authorization,
+    };
+    host.interrupt().store(|| pending.save(&context.store()?).map_err(CliError::from))?;
+    let url = pending.authorization.verification_uri_complete.as_ref();
+    let url = url.unwrap_or(&pending.authorization.verification_uri);
+    let text = format!(
+        "Open {}\nand confirm the code {}\nThen run: {RESUME}\n",
+        display_text(url),
+        display_text(&pending.authorization.user_code),
+    );
+    Ok(Report::one(text, &record))
+}
+
+/// The second of two steps: waits for the approval of the login that the first has started.
+fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
+    let context = host.context();
+    let store = context.store()?;
+    host.interrupt().listen();
+    let pending = Pending::load(context, &store)?;
+    let plan = Plan {
+        name: args.profile.clone().or(pending.name),
+        management: management_url(context, &pending.remote)?,
+        remote: pending.remote,
+        storage: storage(args.insecure_storage || pending.insecure_storage, host)?,
+        switch: pending.switch && !args.no_switch,
+    };
+    store.rehearse(context.clock(), context.cancel())?;
+    let credential = match wait(&plan.management, &pending.authorization, host) {
+        Err(CliError::Device(error @ (DeviceError::Denied | DeviceError::Expired))) => {
+            Pending::forget(&store)?;
+            return Err(CliError::Device(error));
+        }
+        outcome => outcome?,
+    };
+    let report = finish(plan, credential, host)?;
+    Pending::forget(&store)?;
+    Ok(report)
+}
+
+fn storage(insecure: bool, host: &Host) -> Result<StoragePolicy, CliError> {
+    if insecure {
+        return Ok(StoragePolicy::File);
+    }
+    Ok(StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?)
+}

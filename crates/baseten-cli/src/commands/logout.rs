@@ -1,0 +1,30 @@
+//! `baseten auth logout`
+
+use baseten_auth::{display_text, logout, session};
+use serde::Serialize;
+
+use crate::args::SelectArgs;
+use crate::error::CliError;
+use crate::host::Host;
+use crate::notices;
+use crate::report::Report;
+
+/// The JSON of a logout.
+#[derive(Debug, Serialize)]
+pub(crate) struct LogoutRecord {
+    profile: String,
+}
+
+pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
+    let context = host.context();
+    host.interrupt().listen();
+    let store = context.store()?;
+    // The API key of the environment never selects what is removed.
+    let selected = session::select_stored(context, &store, args.select.profile.as_ref());
+    let (source, profile) = selected?;
+    host.interrupt().store(|| logout(context, &profile.name, source))?;
+    notices::still_wins(host.env(), None);
+    let name = profile.name.as_str();
+    let text = format!("Logged out {}\n", display_text(name));
+    Ok(Report::one(text, &LogoutRecord { profile: name.to_owned() }))
+}

@@ -1,0 +1,158 @@
+//! `baseten auth status`
+
+use std::fmt::Write as _;
+
+use baseten_auth::{
+    Credential, Env, Profile, Session, SessionSource, Storage, StoragePolicy, display_text,
+};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::whoami::UserRecord;
+use crate::args::StatusArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::report::Report;
+use crate::words::when;
+
+/// The JSON of a status.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusRecord {
+    /// Empty where the API key of the environment was selected.
+    profile: String,
+    remote_url: String,
+    auth_type: &'static str,
+    /// Where the secret is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<String>,
+    /// When the access token ends, where that is known without asking the keyring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    /// What selected it.
+    selected_by: &'static str,
+    /// What is set, and was not considered because of that.
+    shadows: Vec<&'static str>,
+    /// With `--check`: whether the server takes the credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid: Option<bool>,
+    /// With `--check`: whose it is.
+    #[serde(flatten)]
+    user: Option<UserRecord>,
+}
+
+pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
+    let context = host.context();
+    let session = context.session(args.select.profile.as_ref())?;
+    let (mut text, mut record) = match session.profile() {
+        Some(profile) => of_profile(profile, &session, host)?,
+        None => of_environment(&session, host.env()),
+    };
+    if !args.check {
+        return Ok(Report::one(text, &record));
+    }
+    host.interrupt().listen();
+    let failure = match session.user() {
+        Ok(user) => {
+            let user = UserRecord::new(user);
+            text += "  Valid: yes\n";
+            text += &user.lines();
+            record.valid = Some(true);
+            record.user = Some(user);
+            None
+        }
+        Err(error) => {
+            let error = CliError::from(error);
+            if error.explain().exit != Exit::NotLoggedIn {
+                return Err(error);
+            }
+            text += "  Valid: no\n";
+            record.valid = Some(false);
+            Some(error)
+        }
+    };
+    Ok(Report { failure, ..Report::one(text, &record) })
+}
+
+fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
+    let record = StatusRecord {
+        profile: String::new(),
+        remote_url: session.remote_url().to_owned(),
+        auth_type: "api_key",
+        storage: None,
+        expires_at: None,
+        selected_by: session.source().as_str(),
+        shadows: shadows(session.source(), env),
+        valid: None,
+        user: None,
+    };
+    let text = format!(
+        "Using API key from BASETEN_API_KEY\n  Remote: {}\n",
+        display_text(session.remote_url())
+    );
+    (text + &over(&record.shadows), record)
+}
+
+fn of_profile(
+    profile: &Profile,
+    session: &Session,
+    host: &Host,
+) -> Result<(String, StatusRecord), CliError> {
+    let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
+    let storage = profile.storage(&policy);
+    let expiry = match &profile.in_file {
+        Some(Credential::OAuth(tokens)) => tokens.expiry,
+        _ => None,
+    };
+    let record = StatusRecord {
+        profile: profile.name.as_str().to_owned(),
+        remote_url: profile.remote_url.clone(),
+        auth_type: profile.auth_type.as_str(),
+        storage: Some(storage.to_string()),
+        expires_at: expiry.map(|expiry| expiry.to_string()),
+        selected_by: session.source().as_str(),
+        shadows: shadows(session.source(), host.env()),
+        valid: None,
+        user: None,
+    };
+    let mut text = format!(
+        "{}\n  Remote: {}\n  Auth type: {}\n",
+        display_text(&record.profile),
+        display_text(&record.remote_url),
+        record.auth_type,
+    );
+    let _ = match storage {
+        Storage::File => {
+            let path = host.context().store()?.path().display().to_string();
+            writeln!(text, "  Storage: file ({})", display_text(&path))
+        }
+        Storage::Keyring => writeln!(text, "  Storage: system keyring"),
+        Storage::Helper(name) => writeln!(text, "  Storage: docker-credential-{name}"),
+    };
+    if let Some(expiry) = expiry {
+        let _ = writeln!(text, "  Token expires: {}", expires(expiry, host));
+    }
+    let _ = writeln!(text, "  Selected by: {}", record.selected_by);
+    text += &over(&record.shadows);
+    Ok((text, record))
+}
+
+fn expires(expiry: Timestamp, host: &Host) -> String {
+    let now = host.context().clock().now();
+    let refreshed = if expiry <= now { ", and is refreshed when it is needed" } else { "" };
+    format!("{}{refreshed}", when(expiry, now))
+}
+
+/// The variables that would have selected something else.
+fn shadows(source: SessionSource, env: &Env) -> Vec<&'static str> {
+    let lower: &[&'static str] = match source {
+        SessionSource::ProfileFlag => &["BASETEN_API_KEY", "BASETEN_PROFILE"],
+        SessionSource::ApiKeyEnv => &["BASETEN_PROFILE"],
+        SessionSource::ProfileEnv | SessionSource::Current => &[],
+    };
+    lower.iter().copied().filter(|variable| env.has(variable)).collect()
+}
+
+fn over(shadows: &[&'static str]) -> String {
+    if shadows.is_empty() { String::new() } else { format!("  Shadows: {}\n", shadows.join(", ")) }
+}

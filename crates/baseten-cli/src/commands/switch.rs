@@ -1,0 +1,55 @@
+//! `baseten auth switch`
+
+use baseten_auth::{Error, ProfileName, SessionSource, Store, StoreError, display_text};
+use serde::Serialize;
+
+use crate::args::SelectArgs;
+use crate::error::CliError;
+use crate::host::Host;
+use crate::report::Report;
+use crate::{notices, prompt};
+
+/// The JSON of a switch.
+#[derive(Debug, Serialize)]
+pub(crate) struct SwitchRecord {
+    profile: String,
+}
+
+pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
+    let context = host.context();
+    host.interrupt().listen();
+    let store = context.store()?;
+    let name = match &args.select.profile {
+        Some(name) => name.clone(),
+        None => choose(host, &store)?,
+    };
+    host.interrupt().store(|| {
+        store.update(context.clock(), context.cancel(), |profiles| {
+            if !profiles.contains(&name) {
+                let selected_by = SessionSource::ProfileFlag;
+                return Err(Error::NoSuchProfile { name: name.clone(), selected_by });
+            }
+            profiles.set_current(Some(&name));
+            Ok(())
+        })
+    })?;
+    notices::still_wins(host.env(), Some(&name));
+    let text = format!("Switched to {}\n", display_text(name.as_str()));
+    Ok(Report::one(text, &SwitchRecord { profile: name.as_str().to_owned() }))
+}
+
+fn choose(host: &Host, store: &Store) -> Result<ProfileName, CliError> {
+    let (names, current) = store.read(host.context().clock(), |profiles| {
+        Ok::<_, StoreError>((profiles.names().collect::<Vec<_>>(), profiles.current()))
+    })?;
+    if names.is_empty() {
+        return Err(CliError::NothingToChoose);
+    }
+    if !host.is_interactive() {
+        return Err(CliError::usage(
+            "there is no terminal to choose a profile on",
+            "name it with --profile <profile>",
+        ));
+    }
+    prompt::choose(names, current.as_ref())
+}

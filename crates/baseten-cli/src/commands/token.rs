@@ -1,0 +1,45 @@
+//! `baseten auth token`
+
+use serde::Serialize;
+
+use crate::args::{Format, TokenArgs};
+use crate::error::CliError;
+use crate::host::Host;
+use crate::report::Report;
+
+/// The JSON of a credential.
+#[derive(Serialize)]
+pub(crate) struct TokenRecord {
+    /// Empty where the API key of the environment was selected.
+    profile: String,
+    token: String,
+    /// `Bearer` or `Api-Key`.
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
+    let json = matches!(args.common.output, Some(Format::Json | Format::Jsonl));
+    if args.header && (json || args.common.jq.is_some()) {
+        return Err(CliError::usage(
+            "--header is for text, and JSON output has fields of its own",
+            "leave out --header, or the JSON output",
+        ));
+    }
+    host.interrupt().listen();
+    let session = host.context().session(args.select.profile.as_ref())?;
+    let authorization = session.authorization()?;
+    let text = if args.header {
+        format!("Authorization: {}\n", authorization.header_value().expose())
+    } else {
+        format!("{}\n", authorization.token.expose())
+    };
+    let record = TokenRecord {
+        profile: session.profile().map(|profile| profile.name.to_string()).unwrap_or_default(),
+        token: authorization.token.expose().to_owned(),
+        token_type: authorization.scheme,
+        expires_at: authorization.expires_at.map(|expiry| expiry.to_string()),
+    };
+    Ok(Report::one(text, &record))
+}

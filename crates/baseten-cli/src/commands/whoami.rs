@@ -1,0 +1,56 @@
+//! `baseten whoami`
+
+use std::fmt::Write as _;
+
+use baseten_auth::{User, display_text};
+use serde::Serialize;
+
+use crate::args::SelectArgs;
+use crate::error::CliError;
+use crate::host::Host;
+use crate::report::Report;
+
+/// The JSON of a user. What is not known is empty.
+#[derive(Debug, Serialize)]
+pub(crate) struct UserRecord {
+    user_id: String,
+    email: String,
+    name: String,
+    workspace_name: String,
+}
+
+impl UserRecord {
+    pub(crate) fn new(user: User) -> Self {
+        Self {
+            user_id: user.user_id,
+            email: user.email.unwrap_or_default(),
+            name: user.name.unwrap_or_default(),
+            workspace_name: user.workspace_name.unwrap_or_default(),
+        }
+    }
+
+    /// A line for each thing that is known.
+    pub(crate) fn lines(&self) -> String {
+        let mut text = String::new();
+        for (label, value) in [
+            ("User ID", &self.user_id),
+            ("Email", &self.email),
+            ("Name", &self.name),
+            ("Workspace", &self.workspace_name),
+        ] {
+            if !value.is_empty() {
+                let _ = writeln!(text, "  {label}: {}", display_text(value));
+            }
+        }
+        text
+    }
+}
+
+pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
+    host.interrupt().listen();
+    let session = host.context().session(args.select.profile.as_ref())?;
+    let user = UserRecord::new(session.user()?);
+    let known = [&user.email, &user.name, &user.user_id].into_iter().find(|text| !text.is_empty());
+    let text = format!("{}\n{}", display_text(known.map_or("", String::as_str)), user.lines());
+    Ok(Report::one(text, &user))
+}

@@ -1,0 +1,445 @@
+//! Every way in which a command fails, as one sentence, a hint, and an exit status.
+
+use std::error::Error as StdError;
+use std::io;
+
+use baseten_auth::{
+    ApiError, ApiKeyError, CertificateProblem, DeviceError, Error, HttpError, LockError,
+    PendingError, ProfileName, ProxyProblem, SessionSource, Storage, StoreError, VaultError,
+    display_text,
+};
+
+use crate::exit::Exit;
+use crate::jq::FilterError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum CliError {
+    /// The command line is wrong: what, and what would be right.
+    Usage { message: String, hint: String },
+    /// An API key was given that is none.
+    ApiKey(ApiKeyError),
+    /// The input that an API key was expected on can't be read.
+    Input(io::Error),
+    /// The `--jq` filter does not compile, or failed on a record.
+    Filter(FilterError),
+    /// The library failed.
+    Library(Error),
+    /// The browser login failed.
+    Device(DeviceError),
+    /// A two-step login can't be kept, or there is none to resume.
+    Pending(PendingError),
+    /// Whoever just logged in, the server does not say who that is.
+    User(ApiError),
+    /// There is no profile to choose from.
+    NothingToChoose,
+    /// A prompt failed, other than by being canceled.
+    Prompt(inquire::InquireError),
+    /// stdout can't be written.
+    Output(io::Error),
+    /// Ctrl-C, Escape at a prompt, or SIGTERM.
+    Canceled(Exit),
+}
+
+/// What is said of an error.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl CliError {
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// The one place that turns what went wrong into words and a status.
+    pub(crate) fn explain(&self) -> Told {
+        match self {
+            Self::Usage { message, hint } => told(Exit::Usage, message.clone(), hint.clone()),
+            Self::ApiKey(error) => told(
+                Exit::Usage,
+                error.to_string(),
+                "give the key alone, on one line: \
+                 echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
+            ),
+            Self::Input(error) => told(
+                Exit::Failure,
+                format!("cannot read the API key from standard input: {error}"),
+                "pipe the key in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
+            ),
+            Self::Filter(error) => told(
+                Exit::Usage,
+                format!("--jq: {error}"),
+                "try the filter '.' to see the whole output",
+            ),
+            Self::Library(error) => library(error),
+            Self::Device(error) => device(error),
+            Self::Pending(error) => pending(error),
+            Self::User(error) => api(error, None),
+            Self::NothingToChoose => told(
+                Exit::NotLoggedIn,
+                "no profile is stored, so there is none to switch to",
+                LOG_IN,
+            ),
+            Self::Prompt(error) => told(
+                Exit::Failure,
+                format!("cannot ask on this terminal: {error}"),
+                "use the options instead of prompts; see --help",
+            ),
+            Self::Output(error) => told(
+                Exit::Failure,
+                format!("cannot write to standard output: {error}"),
+                "check the disk or the pipe that standard output leads to",
+            ),
+            Self::Canceled(exit) => {
+                Told { exit: *exit, message: "Canceled.".to_owned(), hint: None }
+            }
+        }
+    }
+}
+
+impl From<Error> for CliError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Canceled => Self::Canceled(Exit::Interrupted),
+            error => Self::Library(error),
+        }
+    }
+}
+
+impl From<FilterError> for CliError {
+    fn from(error: FilterError) -> Self {
+        Self::Filter(error)
+    }
+}
+
+impl From<PendingError> for CliError {
+    fn from(error: PendingError) -> Self {
+        Self::Pending(error)
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        Self::Library(error.into())
+    }
+}
+
+const LOG_IN: &str = "log in with: baseten auth login";
+
+fn told(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Told {
+    Told { exit, message: message.into(), hint: Some(hint.into()) }
+}
+
+/// An error and what caused it, as one sentence fit for a terminal.
+pub(crate) fn with_causes(error: &dyn StdError) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors repeat their cause.
+        if !sentence.ends_with(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        cause = error.source();
+    }
+    display_text(&sentence)
+}
+
+fn shown(name: &ProfileName) -> String {
+    format!("'{}'", display_text(name.as_str()))
+}
+
+/// A profile's name as a shell takes it, where that is safe to copy.
+fn argument(name: &ProfileName) -> String {
+    let name = display_text(name.as_str());
+    let plain = |c: char| c.is_alphanumeric() || "@._-:+/".contains(c);
+    if name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
+}
+
+fn log_in_again(name: &ProfileName) -> String {
+    format!("log in again with: baseten auth login --profile {}", argument(name))
+}
+
+fn library(error: &Error) -> Told {
+    let sentence = with_causes(error);
+    match error {
+        Error::Store(error) => store(error),
+        Error::StoragePolicy(_) => {
+            told(Exit::Usage, sentence, "set BASETEN_CREDENTIAL_STORE to one of these, or unset it")
+        }
+        Error::HelperName(_) => told(
+            Exit::Failure,
+            format!("{sentence}, and the one in the profile is not"),
+            "log in again to store the credential elsewhere: baseten auth login",
+        ),
+        Error::KeyringTimeout(_) => {
+            told(Exit::Usage, sentence, "set it to a number such as 5, or unset it")
+        }
+        Error::NotText(_) => told(Exit::Usage, sentence, "set it to plain text, or unset it"),
+        Error::ApiKeyEnv(_) => {
+            told(Exit::Usage, sentence, "set BASETEN_API_KEY to the key alone, or unset it")
+        }
+        Error::ProfileEnv(_) => {
+            told(Exit::Usage, sentence, "set BASETEN_PROFILE to a stored name, or unset it")
+        }
+        Error::RemoteEnv(_) => told(
+            Exit::Usage,
+            sentence,
+            "set BASETEN_REMOTE_URL to a URL such as https://app.baseten.co, or unset it",
+        ),
+        Error::ManagementUrl(_) => told(
+            Exit::Usage,
+            sentence,
+            "use a remote such as https://app.baseten.co, \
+             or correct or unset BASETEN_MANAGEMENT_API_URL_OVERRIDE",
+        ),
+        Error::StoredRemote { profile, source } => told(
+            Exit::Failure,
+            format!("the remote URL of profile {} cannot be used: {source}", shown(profile)),
+            format!(
+                "log in again with: baseten auth login --profile {} --remote-url <url>",
+                argument(profile)
+            ),
+        ),
+        Error::UserName(error) => told(
+            Exit::Server,
+            format!("the server's name for this user cannot name a profile: {error}"),
+            "choose a name with --profile <profile>",
+        ),
+        Error::NoCurrentProfile { any_stored: true } => told(
+            Exit::NotLoggedIn,
+            "no profile is current",
+            "choose one with: baseten auth switch --profile <profile> (baseten auth list shows them)",
+        ),
+        Error::NoCurrentProfile { any_stored: false } => {
+            told(Exit::NotLoggedIn, "not logged in: no profile is stored", LOG_IN)
+        }
+        Error::NoSuchProfile { name, selected_by } => no_such_profile(name, *selected_by),
+        Error::LoggedOutMeanwhile { profile } => told(
+            Exit::NotFound,
+            format!("profile {} was logged out by another process meanwhile", shown(profile)),
+            log_in_again(profile),
+        ),
+        Error::CredentialMissing { profile, storage } => told(
+            Exit::NotLoggedIn,
+            format!("the credential of profile {} is not in {}", shown(profile), place(storage)),
+            log_in_again(profile),
+        ),
+        Error::SessionEnded { profile } => told(
+            Exit::NotLoggedIn,
+            format!("the session of profile {} has expired or was revoked", shown(profile)),
+            log_in_again(profile),
+        ),
+        Error::Vault { profile, storage: _, source } => vault(profile, source),
+        Error::ProfileLock { profile, source } => told(
+            Exit::Failure,
+            match source {
+                LockError::TimedOut(wait) => format!(
+                    "another process has been busy with profile {} for {} s",
+                    shown(profile),
+                    wait.as_secs()
+                ),
+                other => format!("cannot lock profile {}: {}", shown(profile), with_causes(other)),
+            },
+            "try again; end other baseten processes if they hang",
+        ),
+        Error::Api { profile, source } => api(source, profile.as_ref()),
+        Error::Token { profile, source } => {
+            let mut told = api(source, Some(profile));
+            let profile = shown(profile);
+            told.message =
+                format!("cannot refresh the session of profile {profile}: {}", told.message);
+            told
+        }
+        Error::Canceled => {
+            Told { exit: Exit::Interrupted, message: "Canceled.".into(), hint: None }
+        }
+    }
+}
+
+fn place(storage: &Storage) -> String {
+    match storage {
+        Storage::File => "the file".to_owned(),
+        Storage::Keyring => "the system keyring".to_owned(),
+        Storage::Helper(name) => format!("docker-credential-{name}"),
+    }
+}
+
+fn no_such_profile(name: &ProfileName, selected_by: SessionSource) -> Told {
+    let name = shown(name);
+    let message = match selected_by {
+        SessionSource::ProfileFlag | SessionSource::ApiKeyEnv => format!("no profile named {name}"),
+        SessionSource::ProfileEnv => {
+            format!("no profile named {name}, which BASETEN_PROFILE selects")
+        }
+        SessionSource::Current => format!("the current profile {name} does not exist any more"),
+    };
+    told(
+        Exit::NotFound,
+        message,
+        "see the profiles with: baseten auth list, or log in with: baseten auth login",
+    )
+}
+
+fn store(error: &StoreError) -> Told {
+    let sentence = with_causes(error);
+    let hint = match error {
+        StoreError::NoDirectory { .. } | StoreError::RelativeDirectory { .. } => {
+            "set HOME, or BASETEN_CONFIG_DIR to the directory that the profiles are kept in"
+        }
+        StoreError::Environment(_) => "set it to plain text, or unset it",
+        StoreError::Unreadable { .. } => "check the file's owner and mode",
+        StoreError::Unwritable { .. } => {
+            "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
+        }
+        StoreError::Malformed { .. } | StoreError::BadProfile { .. } => {
+            "mend the file, or move it away and log in again; nothing was changed"
+        }
+        StoreError::Newer { .. } => "update baseten; nothing was changed",
+        StoreError::Lock { .. } => "try again; end other baseten processes if they hang",
+    };
+    told(Exit::Failure, sentence, hint)
+}
+
+fn vault(profile: &ProfileName, error: &VaultError) -> Told {
+    let message = format!("{} (profile {})", with_causes(error), shown(profile));
+    let hint = match error {
+        VaultError::NotAvailable { .. } | VaultError::Failed { .. } => {
+            "start the keyring of your desktop session, or log in with --insecure-storage"
+        }
+        VaultError::Locked | VaultError::Dismissed => {
+            "unlock the keyring, or log in with --insecure-storage"
+        }
+        VaultError::TimedOut { .. } => {
+            "check that the keyring answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
+        }
+        VaultError::TooLarge { .. } => "log in with --insecure-storage",
+        VaultError::HelperMissing { .. } | VaultError::HelperFailed { .. } => {
+            "check the helper, or set BASETEN_CREDENTIAL_STORE to another store"
+        }
+        VaultError::Canceled => "try again",
+    };
+    told(Exit::Failure, message, hint)
+}
+
+fn pending(error: &PendingError) -> Told {
+    match error {
+        PendingError::None => told(
+            Exit::NotLoggedIn,
+            "there is no login to resume",
+            "start one with: baseten auth login --web --no-wait",
+        ),
+        PendingError::Expired => told(
+            Exit::NotLoggedIn,
+            "the code of the login to resume has expired",
+            "start again with: baseten auth login --web --no-wait",
+        ),
+        PendingError::Malformed { .. } => told(
+            Exit::Failure,
+            with_causes(error),
+            "start again with: baseten auth login --web --no-wait",
+        ),
+        PendingError::Store(error) => store(error),
+        PendingError::Io { .. } => {
+            told(Exit::Failure, with_causes(error), "check the directory's owner, mode and space")
+        }
+    }
+}
+
+fn device(error: &DeviceError) -> Told {
+    match error {
+        DeviceError::Denied => told(
+            Exit::NotLoggedIn,
+            "the login was denied in the browser",
+            "start again with: baseten auth login --web",
+        ),
+        DeviceError::Expired => told(
+            Exit::NotLoggedIn,
+            "the code expired before the login was approved",
+            "start again with: baseten auth login --web",
+        ),
+        DeviceError::UnsafeVerificationUrl => told(
+            Exit::Server,
+            "the server sent a login page whose URL is not https",
+            "check the remote URL, and whether a proxy is in between",
+        ),
+        DeviceError::Api(error) => api(error, None),
+    }
+}
+
+/// The status of an OAuth error code, and of an HTTP status.
+fn api(error: &ApiError, profile: Option<&ProfileName>) -> Told {
+    let sentence = with_causes(error);
+    let log_in = || profile.map_or_else(|| LOG_IN.to_owned(), log_in_again);
+    match error {
+        ApiError::Http(error) => http(error),
+        ApiError::OAuth { code, status, .. } => match code.as_str() {
+            "access_denied" | "expired_token" | "invalid_grant" | "invalid_client" => {
+                told(Exit::NotLoggedIn, sentence, log_in())
+            }
+            _ if *status < 400 => told(Exit::Server, sentence, "try again later"),
+            _ => of_status(*status, sentence, log_in()),
+        },
+        ApiError::Status { status: 401 | 403, .. } => {
+            let whose = profile.map_or_else(
+                || "the credential".to_owned(),
+                |profile| format!("the credential of profile {}", shown(profile)),
+            );
+            let message = format!("the server refused {whose}: {sentence}");
+            told(Exit::NotLoggedIn, message, log_in())
+        }
+        ApiError::Status { status, .. } => of_status(*status, sentence, log_in()),
+        ApiError::NotProtocol { .. } => told(
+            Exit::Server,
+            sentence,
+            "check the remote URL; a proxy or a login page of the network may be in between",
+        ),
+    }
+}
+
+fn of_status(status: u16, message: String, log_in: String) -> Told {
+    match status {
+        401 | 403 => told(Exit::NotLoggedIn, message, log_in),
+        404 => told(Exit::NotFound, message, "check the remote URL"),
+        407 => told(Exit::Server, message, "check the user name and password in the proxy's URL"),
+        400..=499 => told(Exit::Refused, message, "try again later; update baseten if it persists"),
+        300..=399 => told(Exit::Server, message, "check the remote URL; it leads elsewhere"),
+        _ => told(Exit::Server, message, "try again later"),
+    }
+}
+
+fn http(error: &HttpError) -> Told {
+    const INTERCEPTED: &str = "a company proxy may be intercepting the connection: \
+                               name its certificate authority's file in SSL_CERT_FILE";
+    let (exit, hint) = match error {
+        HttpError::Insecure { .. } => (Exit::Usage, "use an https remote URL"),
+        HttpError::Credential => (Exit::Usage, "log in again with: baseten auth login"),
+        HttpError::CertificateFile { .. } => (Exit::Failure, "correct the variable, or unset it"),
+        HttpError::NoTrustedCertificates => {
+            (Exit::Failure, "install the system's certificates (on Debian: ca-certificates)")
+        }
+        HttpError::ProxyUrl { .. } => (Exit::Usage, "correct the variable, or unset it"),
+        HttpError::Proxy { problem: ProxyProblem::Authentication, .. } => (
+            Exit::Server,
+            "put a user name and password into the proxy's URL: http://user:password@host:port",
+        ),
+        HttpError::Proxy { .. } => (Exit::Server, "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"),
+        HttpError::Connect { .. } => {
+            (Exit::Server, "check the network and the remote URL; behind a proxy, set HTTPS_PROXY")
+        }
+        HttpError::Certificate { problem: CertificateProblem::NotYetValid, .. } => {
+            (Exit::Server, "check this machine's clock")
+        }
+        HttpError::Certificate { .. } | HttpError::Tls { .. } => (Exit::Server, INTERCEPTED),
+        HttpError::Timeout { .. } | HttpError::Lost { .. } => {
+            (Exit::Server, "check the network, and try again")
+        }
+        HttpError::NotHttp { .. } | HttpError::TooLarge { .. } => {
+            (Exit::Server, "check the remote URL; a proxy may be in between")
+        }
+    };
+    told(exit, with_causes(error), hint)
+}

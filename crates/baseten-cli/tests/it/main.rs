@@ -1,0 +1,5 @@
+//! Drives the built `baseten` as its users do: in an environment that is cleared, against a
+//! sandbox or a scripted server, looking at stdout, stderr and exit status together.
+
+mod login;
+mod support;
