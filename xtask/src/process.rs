@@ -1,7 +1,7 @@
 //! Starting other programs from the workspace's root.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,10 +12,12 @@ use crate::Outcome;
 const OF_THE_CARGO_THAT_STARTED_US: &[&str] =
     &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
 
-/// The workspace's root.
+/// The workspace's root: cargo's word at run time, for a binary in a target directory that several
+/// work trees share was perhaps built in another one.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let here = variable("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = PathBuf::from(here);
+    here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
 /// A program, run in the workspace's root and without standard input.
@@ -53,13 +55,17 @@ pub(crate) fn has_program(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();
     }
-    let path = environment().find(|(name, _)| name == "PATH").map(|(_, value)| value);
-    env::split_paths(&path.unwrap_or_default()).any(|directory| directory.join(program).is_file())
+    let path = variable("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    environment().find(|(variable, _)| variable == name).map(|(_, value)| value)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the rule is for the program, not for its chores")]

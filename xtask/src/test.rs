@@ -48,8 +48,9 @@ const COUNTERPARTS: &[Need] = &[
     Need::Npm("counterparts/browser"),
     Need::Pip("counterparts/python/requirements.txt"),
     // Keyrings, and the prompts that they show.
-    Need::Program("dbus-run-session", "dbus"),
+    Need::Program("dbus-run-session", "dbus-daemon"),
     Need::Program("dbus-daemon", "dbus-daemon"),
+    Need::Program("dbus-send", "dbus-bin"),
     Need::Program("gnome-keyring-daemon", "gnome-keyring"),
     Need::Program("/usr/libexec/gcr-prompter", "gcr"),
     Need::Program("secret-tool", "libsecret-tools"),
@@ -111,7 +112,8 @@ fn passes(group: &Group, words: &[&str]) -> bool {
 
 /// The counterparts on their own, so that a failure there is not taken for the program's.
 fn counterparts(_: &[&str]) -> Outcome {
-    run_command(&mut command("node", ["counterparts/oidc/prove.mjs"]))
+    run_command(&mut command("node", ["counterparts/oidc/prove.mjs"]))?;
+    run_command(&mut command("counterparts/keyrings/prove.sh", [""; 0]))
 }
 
 fn rust(words: &[&str]) -> Outcome {
