@@ -327,7 +327,7 @@ mod tests {
             (r#", "interval": 1e300"#, 86400.0),
         ] {
             let started = with(&format!(r#""verification_url": "https://x/"{member}"#)).unwrap();
-            assert_eq!(started.interval.as_secs_f64(), interval, "{member}");
+            assert_eq!(started.interval, Duration::from_secs_f64(interval), "{member}");
         }
         for (expires_in, end) in [
             ("60", "2026-11-01T12:01:00Z"),

@@ -252,8 +252,9 @@ fn run(
         .uri(&request.url)
         .header(header::CONNECTION, "close");
     if let Some(secret) = request.authorization {
-        let mut value = HeaderValue::from_str(secret.expose())
-            .map_err(|_| ureq::Error::Other(Box::new(HttpError::Credential)))?;
+        let plain = secret.expose().bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        let value = HeaderValue::from_str(secret.expose()).ok().filter(|_| plain);
+        let mut value = value.ok_or_else(|| ureq::Error::Other(HttpError::Credential.into()))?;
         value.set_sensitive(true);
         head = head.header(header::AUTHORIZATION, value);
     }

@@ -7,8 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{Clock, Env, Http, ManagementUrl, Observer, Remote};
 
-#[path = "../tests/support/server.rs"]
-#[expect(unreachable_pub, reason = "shared with the integration tests")]
+#[path = "../tests/http/server.rs"]
 pub(crate) mod server;
 
 /// Jumps ahead instead of sleeping, and remembers each jump.

@@ -118,23 +118,20 @@ impl Dialer {
     ) -> Result<Box<dyn Transport>, ureq::Error> {
         let failed =
             |problem, source| other(HttpError::Proxy { proxy: proxy.to_string(), problem, source });
-        let unreachable = |error| match unwrap_other(error) {
+        let unreached = |error| match unwrap_other(error) {
             Ok(HttpError::Connect { source, .. }) => {
                 failed(ProxyProblem::Unreachable, Some(source))
             }
             Ok(error) => other(error),
             Err(ureq::Error::Timeout(_)) => failed(ProxyProblem::Timeout, None),
-            // The proxy's own refusals, in the ways of SOCKS.
-            Err(ureq::Error::Io(error)) if is_refusal(&error) => {
-                failed(ProxyProblem::Protocol, Some(error.into()))
-            }
+            Err(ureq::Error::Io(error)) => failed(socks_problem(&error), Some(error.into())),
             Err(error) => failed(ProxyProblem::Unreachable, Some(error.into())),
         };
         if let ProxyKind::Socks(_) = proxy.kind {
             let connection = SocksConnector::default().connect(details, None::<()>);
-            return connected(connection).map_err(unreachable);
+            return connected(connection).map_err(unreached);
         }
-        let plain = reach(proxy, details).map_err(unreachable)?;
+        let plain = reach(proxy, details).map_err(unreached)?;
         let transport = if proxy.kind == ProxyKind::Https {
             self.secure(plain, &proxy.host, details)
                 .map_err(TlsFailure::into_proxy_problem)
@@ -160,9 +157,12 @@ impl Dialer {
         match status {
             Ok(200..=299) => Ok(stream.into_inner()),
             Ok(407) => Err((ProxyProblem::Authentication, None)),
-            Ok(status) => Err((ProxyProblem::Refused(status), None)),
+            Ok(status) => Err((ProxyProblem::Refused(Some(status)), None)),
             Err(error) if is_timeout(&error) => Err((ProxyProblem::Timeout, None)),
-            Err(error) => Err((ProxyProblem::Protocol, Some(error.into()))),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err((ProxyProblem::Protocol, Some(error.into())))
+            }
+            Err(error) => Err((ProxyProblem::Unreachable, Some(error.into()))),
         }
     }
 
@@ -443,7 +443,13 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(inner, Some(ureq::Error::Timeout(_))) || error.kind() == io::ErrorKind::TimedOut
 }
 
-fn is_refusal(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(error.kind(), Kind::Other | Kind::PermissionDenied | Kind::InvalidData)
+/// What an error on the way to or through a SOCKS proxy means. ureq gives the proxy's own answers
+/// kinds that no connection gives.
+fn socks_problem(error: &io::Error) -> ProxyProblem {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ProxyProblem::Authentication,
+        io::ErrorKind::Other => ProxyProblem::Refused(None),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => ProxyProblem::Protocol,
+        _ => ProxyProblem::Unreachable,
+    }
 }

@@ -183,16 +183,16 @@ impl std::fmt::Display for CertificateProblem {
 /// What a proxy did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyProblem {
-    /// There is no connection to it.
+    /// There is no connection to it, or it broke.
     Unreachable,
     /// Its own certificate is not to be trusted.
     Certificate(CertificateProblem),
     /// It took too long.
     Timeout,
-    /// It wants a user name and a password, or others (HTTP 407).
+    /// It wants a user name and a password, or others (HTTP 407, or the like).
     Authentication,
-    /// It answered with this HTTP status instead of a connection.
-    Refused(u16),
+    /// It did not connect to the server; an HTTP proxy says so with a status.
+    Refused(Option<u16>),
     /// It did something that proxies don't do.
     Protocol,
 }
@@ -202,7 +202,7 @@ impl ProxyProblem {
         match self {
             Self::Unreachable | Self::Timeout => true,
             // The proxy could not reach the server.
-            Self::Refused(status) => status == 429 || status >= 500,
+            Self::Refused(status) => status.is_none_or(|status| status == 429 || status >= 500),
             Self::Certificate(_) | Self::Authentication | Self::Protocol => false,
         }
     }
@@ -215,9 +215,10 @@ impl std::fmt::Display for ProxyProblem {
             Self::Certificate(problem) => write!(formatter, "has a certificate that {problem}"),
             Self::Timeout => formatter.write_str("did not answer in time"),
             Self::Authentication => {
-                formatter.write_str("wants a user name and password, or other ones (HTTP 407)")
+                formatter.write_str("wants a user name and a password, or other ones")
             }
-            Self::Refused(status) => write!(formatter, "refused to connect (HTTP {status})"),
+            Self::Refused(None) => formatter.write_str("did not connect"),
+            Self::Refused(Some(status)) => write!(formatter, "did not connect (HTTP {status})"),
             Self::Protocol => formatter.write_str("did not answer as a proxy does"),
         }
     }

@@ -1,5 +1,7 @@
 //! A server that plays a script: one connection, one act.
 
+#![allow(dead_code, unreachable_pub, reason = "shared by unit tests and integration tests")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -66,25 +68,30 @@ fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<String>>) {
         // Whoever does not read to the end closes early.
         Act::Answer(bytes) => drop(stream.write_all(&bytes)),
         Act::Dribble(start, rest) => {
-            std::thread::spawn(move || dribble(&mut stream, &start, &rest));
+            let _ = stream.write_all(&start);
+            dribble(stream, rest);
         }
         Act::Close => {}
         // To close with something unread is a reset.
         Act::Reset => drop(stream.peek(&mut [0])),
-        Act::Hang => drop(std::thread::spawn(move || stream.read_to_end(&mut Vec::new()))),
+        Act::Hang => {
+            std::thread::spawn(move || stream.peek(&mut [0]).map(|_| std::thread::park()));
+        }
         Act::Custom(function) => function(stream),
     }
 }
 
+/// Writes a byte every 50 ms, on a thread of its own, for as long as somebody listens.
 #[allow(clippy::disallowed_methods, reason = "a test of time-outs takes time")]
-fn dribble(stream: &mut TcpStream, start: &[u8], rest: &[u8]) {
-    let _ = stream.write_all(start);
-    for byte in rest {
-        std::thread::sleep(Duration::from_millis(50));
-        if stream.write_all(&[*byte]).is_err() {
-            return;
+pub fn dribble(mut stream: impl Write + Send + 'static, bytes: Vec<u8>) {
+    std::thread::spawn(move || {
+        for byte in bytes {
+            std::thread::sleep(Duration::from_millis(50));
+            if stream.write_all(&[byte]).and_then(|()| stream.flush()).is_err() {
+                return;
+            }
         }
-    }
+    });
 }
 
 /// A whole request: the head, and as much body as it says.

@@ -1,0 +1,290 @@
+//! Certificates, good and bad, and who vouches for them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use baseten_auth::{CertificateProblem, HttpError, Request};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::http;
+use crate::server::{Act, Server, read_request};
+
+/// The name that the servers of these tests have.
+const HOST: &str = "api.localhost";
+
+/// An authority, and the directory with its certificate.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: tempfile::TempDir,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, directory }
+    }
+
+    /// The file with the authority's certificate.
+    pub(crate) fn file(&self) -> String {
+        self.directory.path().join("ca.pem").to_str().unwrap().to_owned()
+    }
+
+    fn directory(&self) -> String {
+        self.directory.path().to_str().unwrap().to_owned()
+    }
+
+    /// A server's certificate and key.
+    pub(crate) fn issue(&self, host: &str) -> Identity {
+        self.issue_with(&params(host))
+    }
+
+    fn issue_with(&self, params: &CertificateParams) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        identity(certificate.der().clone(), &key)
+    }
+}
+
+pub(crate) struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+fn identity(certificate: CertificateDer<'static>, key: &KeyPair) -> Identity {
+    Identity { certificate, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
+}
+
+fn params(host: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, host);
+    params
+}
+
+/// A connection with TLS at the server's end.
+pub(crate) fn accept(
+    identity: &Identity,
+    stream: TcpStream,
+) -> StreamOwned<ServerConnection, TcpStream> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
+        .unwrap();
+    StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream)
+}
+
+/// Answers one request over TLS, if it gets that far.
+pub(crate) fn serve(identity: Identity) -> Act {
+    Act::Custom(Box::new(move |stream| {
+        let mut stream = accept(&identity, stream);
+        if stream.conn.complete_io(&mut stream.sock).is_ok() {
+            read_request(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        } else {
+            // Take the alert, or the other side may see a reset before it has read ours.
+            let _ = stream.sock.read(&mut [0; 1024]);
+        }
+    }))
+}
+
+/// What a client with these variables gets from a server with this certificate.
+fn get(identity: Identity, variables: &[(&str, &str)]) -> Result<u16, HttpError> {
+    let server = Server::start([serve(identity)]);
+    let url = format!("https://{HOST}:{}/", server.address.port());
+    let request = Request::get(url).within(Duration::from_secs(10));
+    http(variables).send(&request).map(|response| response.status)
+}
+
+fn problem(identity: Identity, variables: &[(&str, &str)]) -> CertificateProblem {
+    let error = get(identity, variables).unwrap_err();
+    assert!(error.surely_not_sent() && !error.is_transient(), "{error:?}");
+    assert!(error.to_string().contains(HOST), "{error}");
+    match error {
+        HttpError::Certificate { problem, .. } => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_environment_names_whom_to_trust() {
+    let authority = Authority::new("Private authority");
+    for variables in [
+        [("SSL_CERT_FILE", authority.file()), ("SSL_CERT_DIR", String::new())],
+        [("SSL_CERT_FILE", String::new()), ("SSL_CERT_DIR", authority.directory())],
+        [
+            ("SSL_CERT_FILE", authority.file()),
+            ("SSL_CERT_DIR", format!("/nonexistent:{}", authority.directory())),
+        ],
+    ] {
+        let variables: Vec<_> = variables.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        assert_eq!(get(authority.issue(HOST), &variables).unwrap(), 200, "{variables:?}");
+    }
+}
+
+#[test]
+fn a_bad_certificate_is_told_apart() {
+    let authority = Authority::new("Private authority");
+    let file = authority.file();
+    let trusting = [("SSL_CERT_FILE", file.as_str())];
+
+    let mut expired = params(HOST);
+    expired.not_after = date_time_ymd(2020, 1, 1);
+    assert_eq!(problem(authority.issue_with(&expired), &trusting), CertificateProblem::Expired);
+
+    let mut early = params(HOST);
+    early.not_before = date_time_ymd(2999, 1, 1);
+    early.not_after = date_time_ymd(3000, 1, 1);
+    assert_eq!(problem(authority.issue_with(&early), &trusting), CertificateProblem::NotYetValid);
+
+    let other = authority.issue("other.localhost");
+    assert_eq!(problem(other, &trusting), CertificateProblem::WrongHost);
+
+    let stranger = Authority::new("Somebody else");
+    let unknown = CertificateProblem::UnknownIssuer;
+    assert_eq!(problem(stranger.issue(HOST), &trusting), unknown);
+    // The same name does not make the same authority.
+    let impostor = Authority::new("Private authority");
+    assert_ne!(problem(impostor.issue(HOST), &trusting), CertificateProblem::SelfSigned);
+    // As the system has it.
+    assert_eq!(problem(authority.issue(HOST), &[]), unknown);
+}
+
+/// A self-signed certificate, as an authority's (`openssl req -x509` makes these) or as a server's.
+fn self_signed(host: &str, is_ca: bool) -> (Identity, String) {
+    let mut params = params(host);
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (identity(certificate.der().clone(), &key), certificate.pem())
+}
+
+#[test]
+fn a_self_signed_certificate_is_trusted_only_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("server.pem");
+    let named = [("SSL_CERT_FILE", path.to_str().unwrap())];
+    for is_ca in [false, true] {
+        let (identity, _) = self_signed(HOST, is_ca);
+        assert_eq!(problem(identity, &[]), CertificateProblem::SelfSigned);
+
+        let (identity, pem) = self_signed(HOST, is_ca);
+        fs::write(&path, pem).unwrap();
+        assert_eq!(get(identity, &named).unwrap(), 200);
+
+        // Another certificate than the one in the file.
+        let (identity, _) = self_signed("other.localhost", is_ca);
+        assert_eq!(problem(identity, &named), CertificateProblem::SelfSigned);
+
+        let (identity, pem) = self_signed("other.localhost", is_ca);
+        fs::write(&path, pem).unwrap();
+        assert_eq!(problem(identity, &named), CertificateProblem::WrongHost);
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_not_trusted_by_name_either() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("server.pem");
+    let mut params = params(HOST);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = date_time_ymd(2020, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(&path, certificate.pem()).unwrap();
+    let named = [("SSL_CERT_FILE", path.to_str().unwrap())];
+    let identity = identity(certificate.der().clone(), &key);
+    assert_eq!(problem(identity, &named), CertificateProblem::Expired);
+}
+
+#[test]
+fn a_certificate_file_that_cannot_be_used_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("empty.pem"), "").unwrap();
+    fs::write(path("text.pem"), "-----BEGIN CERTIFICATE-----\nno\n").unwrap();
+    for file in [path("missing.pem"), path("empty.pem"), path("text.pem"), path("")] {
+        let client = http(&[("SSL_CERT_FILE", &file)]);
+        let error = client.send(&Request::get("https://localhost:1/")).unwrap_err();
+        assert!(matches!(error, HttpError::CertificateFile { .. }), "{error:?}");
+        assert!(error.to_string().contains(&file) && error.to_string().contains("SSL_CERT_FILE"));
+        assert!(error.surely_not_sent() && !error.is_transient());
+        // Without TLS nobody reads it.
+        let server = Server::start([crate::server::answer(200, "", "")]);
+        assert!(client.send(&Request::get(server.url("localhost", "/"))).is_ok());
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_told_apart() {
+    let act = Act::Custom(Box::new(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    }));
+    let server = Server::start([act]);
+    let url = format!("https://{HOST}:{}/", server.address.port());
+    let error = http(&[]).send(&Request::get(url)).unwrap_err();
+    assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
+    assert!(error.surely_not_sent());
+}
+
+#[test]
+fn a_handshake_that_breaks_or_hangs_has_sent_nothing() {
+    for act in [Act::Reset, Act::Custom(Box::new(drop))] {
+        let server = Server::start([act]);
+        let url = format!("https://{HOST}:{}/", server.address.port());
+        let error = http(&[]).send(&Request::get(url)).unwrap_err();
+        assert!(matches!(error, HttpError::Connect { .. }), "{error:?}");
+        assert!(error.surely_not_sent() && error.is_transient());
+    }
+    // A TLS record of 16 KiB that never ends.
+    let endless = [&[22, 3, 3, 64, 0][..], &[0; 200]].concat();
+    for act in
+        [Act::Hang, Act::Custom(Box::new(move |stream| crate::server::dribble(stream, endless)))]
+    {
+        let server = Server::start([act]);
+        let url = format!("https://{HOST}:{}/", server.address.port());
+        let start = Instant::now();
+        let request = Request::get(url).within(Duration::from_millis(500));
+        let error = http(&[]).send(&request).unwrap_err();
+        assert!(matches!(error, HttpError::Timeout { sent: false, .. }), "{error:?}");
+        assert!(error.surely_not_sent() && start.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn a_body_that_dribbles_through_tls_is_bounded() {
+    let authority = Authority::new("Private authority");
+    let file = authority.file();
+    let identity = authority.issue(HOST);
+    let act = Act::Custom(Box::new(move |stream| {
+        let mut stream = accept(&identity, stream);
+        read_request(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n");
+        crate::server::dribble(stream, vec![b'x'; 200]);
+    }));
+    let server = Server::start([act]);
+    let url = format!("https://{HOST}:{}/", server.address.port());
+    let start = Instant::now();
+    let request = Request::get(url).within(Duration::from_millis(700));
+    let error = http(&[("SSL_CERT_FILE", &file)]).send(&request).unwrap_err();
+    assert!(matches!(error, HttpError::Timeout { sent: true, .. }), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
