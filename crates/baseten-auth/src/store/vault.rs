@@ -115,9 +115,9 @@ pub enum VaultError {
     #[error("the system keyring was not unlocked")]
     Dismissed,
     /// The time of the command for all its keyring work is over.
-    #[error("the {vault} did not answer within {} s", after.as_secs_f64())]
+    #[error("{vault} did not answer within {} s", after.as_secs_f64())]
     TimedOut {
-        /// Who was asked: [`Vault::label`].
+        /// Who was asked, as a message names it.
         vault: String,
         /// The whole time that there was.
         after: Duration,

@@ -39,6 +39,10 @@ const CONTENT_TYPE: &str = "text/plain; charset=utf8";
 /// service gives up by itself.
 const FASTER_THAN_PEOPLE: Duration = Duration::from_millis(300);
 
+/// libdbus counts whole milliseconds: without one more, it would give up just before the deadline
+/// and make a slow service look like a dead one.
+const ROUNDING: Duration = Duration::from_millis(1);
+
 /// What need not be escaped in the value of an address (D-Bus specification, "Server
 /// Addresses").
 const ADDRESS_VALUE: &AsciiSet = &NON_ALPHANUMERIC
@@ -434,7 +438,7 @@ impl Service {
         message.set_auto_start(false);
         message.append_all(arguments);
         self.channel
-            .send_with_reply_and_block(message, time.max(Duration::from_millis(1)))
+            .send_with_reply_and_block(message, time + ROUNDING)
             .map_err(|error| explain(error, call))
     }
 }
