@@ -169,10 +169,6 @@ impl VaultError {
         }
     }
 
-    pub(super) fn not_available(source: impl Into<Cause>) -> Self {
-        Self::NotAvailable { source: source.into() }
-    }
-
     pub(super) fn failed(source: impl Into<Cause>) -> Self {
         Self::Failed { source: source.into() }
     }
@@ -287,6 +283,7 @@ impl Call {
     }
 
     /// Whether a prompt may be shown.
+    #[cfg_attr(windows, expect(dead_code, reason = "the Credential Manager never asks"))]
     pub(super) fn may_prompt(&self) -> bool {
         self.prompt
     }
