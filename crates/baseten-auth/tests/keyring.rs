@@ -312,7 +312,7 @@ fn a_prompt_that_is_answered_unlocks() {
 fn a_prompt_that_is_dismissed_is_told_apart() {
     let script = Script {
         locked: true,
-        prompt: Some((PromptEnd::Dismissed, Duration::from_millis(500))),
+        prompt: Some((PromptEnd::Dismissed, Duration::from_millis(1200))),
         ..Script::default()
     };
     let (session, service) = fake(script);

@@ -238,9 +238,11 @@ impl Running {
         let mut child = command.spawn()?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let running = Self { output: collect(stdout), errors: collect(stderr), child };
+        // A stream without its thread is closed, and the helper ends by itself.
+        let running = Self { output: collect(stdout)?, errors: collect(stderr)?, child };
         // A helper that does not read all of it has its reasons, and its status tells.
-        std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)));
+        std::thread::Builder::new()
+            .spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)))?;
         Ok(running)
     }
 
@@ -285,9 +287,11 @@ impl Running {
 }
 
 /// Reads a stream of the helper, up to a byte more than is allowed, in a thread.
-fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<io::Result<Zeroizing<Vec<u8>>>> {
+fn collect(
+    stream: Option<impl Read + Send + 'static>,
+) -> io::Result<Receiver<io::Result<Zeroizing<Vec<u8>>>>> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
+    let thread = move || {
         let limit = OUTPUT_LIMIT + 1;
         // As large as it can get, for a vector that grows leaves copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
@@ -297,8 +301,9 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<io::Result<Ze
         };
         // Nobody listens any more when time was up.
         let _ = sender.send(read.map(|_| bytes));
-    });
-    receiver
+    };
+    std::thread::Builder::new().spawn(thread)?;
+    Ok(receiver)
 }
 
 impl Finished {

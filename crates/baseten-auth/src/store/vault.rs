@@ -175,7 +175,7 @@ impl VaultError {
 }
 
 /// What all calls to a vault in one command share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct VaultOptions {
     /// The time for all of them together. It starts with the first call.
     pub timeout: Duration,
@@ -185,6 +185,14 @@ pub struct VaultOptions {
     pub cancel: Cancel,
     /// Hears of [`Event::KeyringPrompt`], at most once.
     pub observer: Observer,
+}
+
+/// Nobody is there to be asked.
+impl Default for VaultOptions {
+    fn default() -> Self {
+        let (cancel, observer) = (Cancel::default(), Observer::default());
+        Self { timeout: TIMEOUT, prompt: false, cancel, observer }
+    }
 }
 
 impl VaultOptions {

@@ -37,7 +37,7 @@ const CONTENT_TYPE: &str = "text/plain; charset=utf8";
 
 /// A prompt that is dismissed sooner than this was never seen: where there is no display, the
 /// service gives up by itself.
-const FASTER_THAN_PEOPLE: Duration = Duration::from_millis(300);
+const FASTER_THAN_PEOPLE: Duration = Duration::from_secs(1);
 
 /// libdbus counts whole milliseconds: without one more, it would give up just before the deadline
 /// and make a slow service look like a dead one.
