@@ -76,13 +76,7 @@ impl Helper {
         remote: &str,
     ) -> Result<Option<Secret>, VaultError> {
         let call = self.patience.call(&self.program, true)?;
-        let input = Zeroizing::new(server_url(profile, remote).into_bytes());
-        let Some(output) = self.run("get", input, None, &call)? else { return Ok(None) };
-        let answer: Answer = serde_json::from_slice(&output)
-            // What the parser says may quote the answer.
-            .map_err(|_| self.failed("its answer is not the JSON of a credential".to_owned()))?;
-        // Some helpers answer with empty fields instead of an error.
-        Ok(Some(answer.secret).filter(|secret| !secret.is_empty()).map(Secret::from))
+        self.look_up(&server_url(profile, remote), &call)
     }
 
     pub(super) fn set(
@@ -108,7 +102,7 @@ impl Helper {
         }
     }
 
-    /// Some helpers say nothing of an item that was not there; with them it counts as removed.
+    /// With a helper that is silent about an item that was not there, it counts as removed.
     pub(super) fn remove(
         &self,
         profile: &ProfileName,
@@ -116,9 +110,26 @@ impl Helper {
         cancelable: bool,
     ) -> Result<bool, VaultError> {
         let call = self.patience.call(&self.program, cancelable)?;
-        let input = Zeroizing::new(server_url(profile, remote).into_bytes());
+        let server_url = server_url(profile, remote);
         call.begin_change()?;
-        self.run("erase", input, None, &call).map(|output| output.is_some())
+        let erased = self.run("erase", server_url.clone().into_bytes().into(), None, &call);
+        // Some have words of their own for an item that was not there.
+        if matches!(erased, Err(VaultError::HelperFailed { .. }))
+            && matches!(self.look_up(&server_url, &call), Ok(None))
+        {
+            return Ok(false);
+        }
+        erased.map(|output| output.is_some())
+    }
+
+    fn look_up(&self, server_url: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+        let input = server_url.to_owned().into_bytes().into();
+        let Some(output) = self.run("get", input, None, call)? else { return Ok(None) };
+        let answer: Answer = serde_json::from_slice(&output)
+            // What the parser says may quote the answer.
+            .map_err(|_| self.failed("its answer is not the JSON of a credential".to_owned()))?;
+        // Some answer with empty fields instead of an error.
+        Ok(Some(answer.secret).filter(|secret| !secret.is_empty()).map(Secret::from))
     }
 
     /// Runs the helper and gives what it answered; `None` when it has no such item.
@@ -227,9 +238,11 @@ impl Running {
         let mut child = command.spawn()?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let running = Self { output: collect(stdout), errors: collect(stderr), child };
+        // A stream without its thread is closed, and the helper ends by itself.
+        let running = Self { output: collect(stdout)?, errors: collect(stderr)?, child };
         // A helper that does not read all of it has its reasons, and its status tells.
-        std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)));
+        std::thread::Builder::new()
+            .spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)))?;
         Ok(running)
     }
 
@@ -274,9 +287,11 @@ impl Running {
 }
 
 /// Reads a stream of the helper, up to a byte more than is allowed, in a thread.
-fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<io::Result<Zeroizing<Vec<u8>>>> {
+fn collect(
+    stream: Option<impl Read + Send + 'static>,
+) -> io::Result<Receiver<io::Result<Zeroizing<Vec<u8>>>>> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
+    let thread = move || {
         let limit = OUTPUT_LIMIT + 1;
         // As large as it can get, for a vector that grows leaves copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
@@ -286,8 +301,9 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> Receiver<io::Result<Ze
         };
         // Nobody listens any more when time was up.
         let _ = sender.send(read.map(|_| bytes));
-    });
-    receiver
+    };
+    std::thread::Builder::new().spawn(thread)?;
+    Ok(receiver)
 }
 
 impl Finished {
@@ -306,13 +322,11 @@ fn presentable(message: &str, status: ExitStatus, secret: Option<&Secret>) -> St
         || secret.is_some_and(|secret| have_in_common(message, secret.expose()));
     let line = message.trim().lines().next().unwrap_or_default();
     let line: String = line.chars().filter(|c| !is_control(*c)).take(MESSAGE_LIMIT).collect();
-    match (telling, ended_by_signal(status)) {
-        (_, Some(signal)) => format!("it was ended by signal {signal}"),
-        (false, None) if !line.is_empty() => line,
-        _ => match status.code() {
-            Some(code) => format!("it ended with status {code}"),
-            None => "it ended abnormally".to_owned(),
-        },
+    // One that crashed leaves a trace, whose first line says less than the signal.
+    if telling || line.is_empty() || status.code().is_none() {
+        format!("it ended with {status}")
+    } else {
+        line
     }
 }
 
@@ -329,17 +343,4 @@ fn have_in_common(text: &str, secret: &str) -> bool {
         .as_bytes()
         .windows(telling)
         .any(|part| text.as_bytes().windows(telling).any(|other| other == part))
-}
-
-#[cfg(unix)]
-fn ended_by_signal(status: ExitStatus) -> Option<String> {
-    use std::os::unix::process::ExitStatusExt as _;
-    let number = status.signal()?;
-    let name = rustix::process::Signal::from_named_raw(number).map(|signal| format!("{signal:?}"));
-    Some(name.unwrap_or_else(|| number.to_string()))
-}
-
-#[cfg(not(unix))]
-fn ended_by_signal(_status: ExitStatus) -> Option<String> {
-    None
 }

@@ -77,7 +77,7 @@ impl Keyring {
         cancelable: bool,
         work: impl FnOnce(&mut platform::Backend, &Call) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let call = self.patience.call(Self::LABEL, cancelable)?;
+        let call = self.patience.call("the system keyring", cancelable)?;
         let (sender, answers) = mpsc::sync_channel(1);
         let (backend, working) = (Arc::clone(&self.backend), call.clone());
         let thread = move || {

@@ -114,9 +114,9 @@ pub enum VaultError {
     #[error("the system keyring was not unlocked")]
     Dismissed,
     /// The time of the command for all its keyring work is over.
-    #[error("the {vault} did not answer within {} s", after.as_secs_f64())]
+    #[error("{vault} did not answer within {} s", after.as_secs_f64())]
     TimedOut {
-        /// Who was asked: [`Vault::label`].
+        /// Who was asked, as a message names it.
         vault: String,
         /// The whole time that there was.
         after: Duration,
@@ -168,17 +168,13 @@ impl VaultError {
         }
     }
 
-    pub(super) fn not_available(source: impl Into<Cause>) -> Self {
-        Self::NotAvailable { source: source.into() }
-    }
-
     pub(super) fn failed(source: impl Into<Cause>) -> Self {
         Self::Failed { source: source.into() }
     }
 }
 
 /// What all calls to a vault in one command share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct VaultOptions {
     /// The time for all of them together. It starts with the first call.
     pub timeout: Duration,
@@ -188,6 +184,14 @@ pub struct VaultOptions {
     pub cancel: Cancel,
     /// Hears of [`Event::KeyringPrompt`], at most once.
     pub observer: Observer,
+}
+
+/// Nobody is there to be asked.
+impl Default for VaultOptions {
+    fn default() -> Self {
+        let (cancel, observer) = (Cancel::default(), Observer::default());
+        Self { timeout: TIMEOUT, prompt: false, cancel, observer }
+    }
 }
 
 impl VaultOptions {
@@ -286,6 +290,7 @@ impl Call {
     }
 
     /// Whether a prompt may be shown.
+    #[cfg_attr(windows, expect(dead_code, reason = "the Credential Manager never asks"))]
     pub(super) fn may_prompt(&self) -> bool {
         self.prompt
     }

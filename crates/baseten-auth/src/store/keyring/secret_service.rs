@@ -18,7 +18,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{SERVICE, secret_from};
 use crate::store::VaultError;
-use crate::store::vault::{Call, SLICE};
+use crate::store::vault::{Call, Cause, SLICE};
 use crate::{Env, Secret};
 
 const BUS: &str = "org.freedesktop.DBus";
@@ -37,7 +37,11 @@ const CONTENT_TYPE: &str = "text/plain; charset=utf8";
 
 /// A prompt that is dismissed sooner than this was never seen: where there is no display, the
 /// service gives up by itself.
-const FASTER_THAN_PEOPLE: Duration = Duration::from_millis(300);
+const FASTER_THAN_PEOPLE: Duration = Duration::from_secs(1);
+
+/// libdbus counts whole milliseconds: without one more, it would give up just before the deadline
+/// and make a slow service look like a dead one.
+const ROUNDING: Duration = Duration::from_millis(1);
 
 /// What need not be escaped in the value of an address (D-Bus specification, "Server
 /// Addresses").
@@ -101,7 +105,7 @@ impl Backend {
         };
         address
             .filter(|address| !address.is_empty())
-            .ok_or_else(|| VaultError::not_available("there is no D-Bus session bus"))
+            .ok_or_else(|| not_available("there is no D-Bus session bus"))
     }
 }
 
@@ -162,8 +166,8 @@ impl From<Unanswered> for VaultError {
 
 impl Service {
     fn connect(address: &str, call: &Call) -> Result<Self, VaultError> {
-        let mut channel = Channel::open_private(address).map_err(VaultError::not_available)?;
-        channel.register().map_err(VaultError::not_available)?;
+        let mut channel = Channel::open_private(address).map_err(not_available)?;
+        channel.register().map_err(not_available)?;
         call.remaining()?;
         Ok(Self { channel, session: None })
     }
@@ -199,8 +203,7 @@ impl Service {
         let items = self.unlocked_items(profile, call)?;
         let session = self.session(call)?;
         let Some(kept) = self.preferred(&items, call)? else {
-            let collection =
-                collection.ok_or_else(|| VaultError::not_available("it has no collection"))?;
+            let collection = collection.ok_or_else(|| not_available("it has no collection"))?;
             return self.create(profile, secret, session, &collection.path, call);
         };
         call.begin_change()?;
@@ -380,8 +383,7 @@ impl Service {
         self.ask::<()>(call, prompt, PROMPT_INTERFACE, "Prompt", no_window)?;
         loop {
             let slice = call.remaining().inspect_err(|_| self.dismiss(prompt))?.min(SLICE);
-            let message =
-                self.channel.blocking_pop_message(slice).map_err(VaultError::not_available)?;
+            let message = self.channel.blocking_pop_message(slice).map_err(not_available)?;
             match message.as_ref().and_then(|message| completed(message, prompt)) {
                 None => {}
                 Some(false) => return Ok(()),
@@ -434,7 +436,7 @@ impl Service {
         message.set_auto_start(false);
         message.append_all(arguments);
         self.channel
-            .send_with_reply_and_block(message, time.max(Duration::from_millis(1)))
+            .send_with_reply_and_block(message, time + ROUNDING)
             .map_err(|error| explain(error, call))
     }
 }
@@ -451,14 +453,18 @@ fn explain(error: Error, call: &Call) -> Unanswered {
         "NoReply" | "Timeout" | "TimedOut" => match call.remaining() {
             Err(reason) => reason,
             // The bus says the same of a service that died over the request.
-            Ok(_) => VaultError::not_available(error),
+            Ok(_) => not_available(error),
         },
         "ServiceUnknown" | "NameHasNoOwner" => {
-            VaultError::not_available("no Secret Service is running on the D-Bus session bus")
+            not_available("no Secret Service is running on the D-Bus session bus")
         }
-        "Disconnected" | "NoServer" | "AccessDenied" => VaultError::not_available(error),
+        "Disconnected" | "NoServer" | "AccessDenied" => not_available(error),
         _ => VaultError::failed(error),
     })
+}
+
+fn not_available(source: impl Into<Cause>) -> VaultError {
+    VaultError::NotAvailable { source: source.into() }
 }
 
 /// Whether the message says that this prompt is over, and then, whether it was dismissed.

@@ -17,6 +17,7 @@ const LIMIT: usize = 5 * 512;
 
 pub(super) struct Backend;
 
+#[expect(clippy::unused_self, reason = "the Secret Service keeps a connection here")]
 impl Backend {
     pub(super) fn new(_env: &Env) -> Self {
         Self
@@ -75,5 +76,52 @@ fn explain(error: Error) -> VaultError {
         Error::PlatformFailure(source) => VaultError::Failed { source },
         // Others may carry what is stored.
         _ => VaultError::failed("the Credential Manager's answer was not understood"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::vault::Patience;
+    use crate::{Cancel, Observer, VaultOptions};
+
+    #[test]
+    fn a_credential_has_our_target_user_name_and_bytes() {
+        let (mut backend, call) = backend();
+        let profile = format!("test-{}@é", std::process::id());
+        assert_eq!(backend.get(&profile, &call).unwrap(), None);
+        for secret in ["first é", "second"] {
+            backend.set(&profile, &secret.into(), &call).unwrap();
+            assert_eq!(backend.get(&profile, &call).unwrap(), Some(secret.into()));
+            let others = Store::new().unwrap();
+            let target = format!("baseten-profile:{profile}");
+            let target = HashMap::from([("target", target.as_str())]);
+            let entry = others.build("", "", Some(&target)).unwrap();
+            assert_eq!(entry.get_secret().unwrap(), secret.as_bytes());
+            let attributes = entry.get_attributes().unwrap();
+            assert_eq!(attributes["username"], profile);
+            assert_eq!(attributes["persistence"], "Local");
+        }
+        assert!(backend.remove(&profile, &call).unwrap());
+        assert!(!backend.remove(&profile, &call).unwrap());
+    }
+
+    #[test]
+    fn a_secret_that_is_too_large_is_refused_before_the_call() {
+        let (mut backend, call) = backend();
+        let profile = format!("large-{}", std::process::id());
+        let fits = Secret::from("s".repeat(2560));
+        backend.set(&profile, &fits, &call).unwrap();
+        assert_eq!(backend.get(&profile, &call).unwrap(), Some(fits));
+        let error = backend.set(&profile, &"s".repeat(2561).into(), &call).unwrap_err();
+        assert!(matches!(error, VaultError::TooLarge { size: 2561, limit: 2560 }));
+        backend.remove(&profile, &call).unwrap();
+    }
+
+    fn backend() -> (Backend, Call) {
+        let env = Env::default();
+        let options =
+            VaultOptions::from_env(&env, false, Cancel::default(), Observer::default()).unwrap();
+        (Backend::new(&env), Patience::new(options).call("test", true).unwrap())
     }
 }

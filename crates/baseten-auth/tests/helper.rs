@@ -1,0 +1,354 @@
+//! Credential helpers: small shell scripts for what a helper may do, and the real ones.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+#![expect(unreachable_pub, dead_code, reason = "a support module is shared between test binaries")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use baseten_auth::{
+    Cancel, Clock as _, Env, Helper, HelperNameError, ProfileName, Secret, SystemClock, Vault,
+    VaultError, VaultOptions,
+};
+
+#[path = "support/keyring_session.rs"]
+mod keyring_session;
+
+use keyring_session::{KeyringSession, find};
+
+const REMOTE: &str = "https://app.baseten.co";
+const NAME: &str = "alice@example.com";
+const SECRET: &str = r#"{"access_token":"canary-token","refresh_token":"é"}"#;
+
+/// A helper that keeps one credential in the file `kept` and writes down what it was told.
+const KEEPER: &str = r#"
+echo "$1" >> calls
+case "$1" in
+store) cat > kept ;;
+get) cat > url; test -e kept || { echo 'credentials not found in native keychain'; exit 1; }; cat kept ;;
+erase) cat > url; test -e kept || { echo 'credentials not found in native keychain'; exit 1; }; rm kept ;;
+esac
+"#;
+
+#[test]
+fn names_are_those_of_programs_in_the_search_path() {
+    for bad in ["", "a/b", "../x", "a b", "é", "a;b", "a\0"] {
+        let helper = Helper::new(bad, &Env::default(), VaultOptions::default());
+        assert_eq!(helper.err(), Some(HelperNameError), "{bad}");
+    }
+    let helper = Helper::new("o.s-X_9", &Env::default(), VaultOptions::default()).unwrap();
+    assert_eq!(Vault::Helper(helper).label(), "docker-credential-o.s-X_9");
+}
+
+#[test]
+fn a_credential_is_stored_found_and_erased() {
+    let script = Script::new(KEEPER);
+    let vault = script.vault();
+    assert_eq!(vault.get(&name(), REMOTE).unwrap(), None);
+    vault.set(&name(), REMOTE, &SECRET.into()).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&script.read("kept")).unwrap();
+    let expected = serde_json::json!({
+        "ServerURL": "https://app.baseten.co/cli/alice%40example.com",
+        "Username": NAME,
+        "Secret": SECRET,
+    });
+    assert_eq!(stored, expected);
+    assert_eq!(vault.get(&name(), REMOTE).unwrap(), Some(SECRET.into()));
+    assert_eq!(script.read("url"), "https://app.baseten.co/cli/alice%40example.com");
+    assert!(vault.remove(&name(), REMOTE).unwrap());
+    assert!(!vault.remove(&name(), REMOTE).unwrap());
+    assert_eq!(script.read("calls"), "get\nstore\nget\nerase\nerase\n");
+}
+
+#[test]
+fn empty_fields_are_no_credential() {
+    for answer in [r#"{"ServerURL":"","Username":"","Secret":""}"#, "{}"] {
+        let script = Script::new(&format!("echo '{answer}'"));
+        assert_eq!(script.vault().get(&name(), REMOTE).unwrap(), None);
+    }
+}
+
+#[test]
+fn an_erase_that_fails_for_want_of_an_item_is_no_error() {
+    let script = Script::new("test $1 = get && echo '{}' || { echo 'no such entry'; exit 1; }");
+    assert!(!script.vault().remove(&name(), REMOTE).unwrap());
+    let script =
+        Script::new("test $1 = get && echo '{\"Secret\":\"x\"}' || { echo refused; exit 1; }");
+    let error = script.vault().remove(&name(), REMOTE).unwrap_err();
+    assert_eq!(error.to_string(), "docker-credential-test failed: refused");
+}
+
+#[test]
+fn a_helper_that_is_not_there_is_missing() {
+    let script = Script::new(KEEPER);
+    let helper = Helper::new("other", &script.env(), options(5.0, &Cancel::default())).unwrap();
+    let error = Vault::Helper(helper).get(&name(), REMOTE).unwrap_err();
+    assert!(matches!(error, VaultError::HelperMissing { .. }), "{error:?}");
+    assert_eq!(error.to_string(), "docker-credential-other is not in PATH");
+    assert!(!error.allows_fallback());
+}
+
+#[test]
+fn a_directory_and_a_file_that_is_no_program_are_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (directory.path().join("1"), directory.path().join("2"));
+    fs::create_dir_all(first.join("docker-credential-test")).unwrap();
+    fs::create_dir(&second).unwrap();
+    fs::write(second.join("docker-credential-test"), "text").unwrap();
+    let script = Script::new(KEEPER);
+    let path = [first.as_path(), &second, Path::new("."), script.directory.path()];
+    let env: Env = [("PATH", std::env::join_paths(path).unwrap())].into_iter().collect();
+    let helper = Helper::new("test", &env, options(5.0, &Cancel::default())).unwrap();
+    assert_eq!(Vault::Helper(helper).get(&name(), REMOTE).unwrap(), None);
+}
+
+#[test]
+fn what_a_helper_says_about_its_failure_is_shown_in_one_clean_line() {
+    for (body, message) in [
+        ("echo 'cannot reach the agent'; exit 1", "cannot reach the agent"),
+        (r"printf 'bad \033[31mnews\342\200\256\nand more\n' >&2; exit 1", "bad [31mnews"),
+        ("exit 3", "it ended with exit status: 3"),
+        ("kill -SEGV $$", "it ended with signal: 11 (SIGSEGV)"),
+        ("echo not json", "its answer is not the JSON of a credential"),
+    ] {
+        let error = Script::new(body).vault().get(&name(), REMOTE).unwrap_err();
+        assert_eq!(error.to_string(), format!("docker-credential-test failed: {message}"));
+    }
+}
+
+#[test]
+fn a_message_that_repeats_the_secret_is_not_shown() {
+    for body in ["cat; exit 1", "cat >&2; exit 1", "echo 'refused canary-token'; exit 1"] {
+        let error = Script::new(body).vault().set(&name(), REMOTE, &SECRET.into()).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("canary"), "{text}");
+        assert!(text.contains("exit status: 1"), "{text}");
+    }
+    let body = r#"echo '{"Secret":"canary"}'; exit 1"#;
+    let error = Script::new(body).vault().get(&name(), REMOTE).unwrap_err();
+    assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+}
+
+#[test]
+fn a_slow_helper_is_ended_with_its_children_at_the_deadline() {
+    for body in ["sleep 30; touch late", "sleep 30 & exit 0", "exec 1>&- 2>&-; sleep 30"] {
+        let script = Script::new(&format!("echo $$ > id; {body}"));
+        let started = Instant::now();
+        let vault = script.vault_with(options(0.4, &Cancel::default()));
+        let error = vault.get(&name(), REMOTE).unwrap_err();
+        let expected = "docker-credential-test did not answer within 0.4 s";
+        assert_eq!(error.to_string(), expected, "{body}");
+        assert!((400..2000).contains(&started.elapsed().as_millis()), "{body}");
+        assert!(script.group_is_gone(), "{body}");
+        // The time is for all calls together.
+        let again = Instant::now();
+        vault.get(&name(), REMOTE).unwrap_err();
+        assert!(again.elapsed() < Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_cancellation_ends_the_helper() {
+    let script = Script::new("echo $$ > id; sleep 30");
+    let cancel = Cancel::default();
+    let vault = script.vault_with(options(20.0, &cancel));
+    let waiting = std::thread::spawn(move || (vault.get(&name(), REMOTE), Instant::now()));
+    script.wait_for("id");
+    let canceled = Instant::now();
+    cancel.cancel();
+    let (result, ended) = waiting.join().unwrap();
+    assert!(matches!(result, Err(VaultError::Canceled)), "{result:?}");
+    assert!(ended - canceled < Duration::from_secs(1));
+    assert!(script.group_is_gone());
+}
+
+#[test]
+fn a_cancellation_lets_a_store_end() {
+    let script = Script::new("echo begun > begun; cat > kept; sleep 0.2");
+    let cancel = Cancel::default();
+    let vault = script.vault_with(options(20.0, &cancel));
+    let waiting = std::thread::spawn(move || vault.set(&name(), REMOTE, &"secret".into()));
+    script.wait_for("begun");
+    cancel.cancel();
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_helper_inherits_the_environment_but_not_the_api_key() {
+    if !Env::from_process().has("BASETEN_API_KEY") {
+        // Once more, in a process that has one.
+        let test = "a_helper_inherits_the_environment_but_not_the_api_key";
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .envs([("BASETEN_API_KEY", "canary"), ("OTHER", "kept")])
+            .stdout(std::process::Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let script = Script::new("env > seen");
+    script.vault().set(&name(), REMOTE, &"secret".into()).unwrap();
+    let seen = script.read("seen");
+    assert!(seen.contains("OTHER=kept") && !seen.contains("canary"), "{seen}");
+}
+
+#[test]
+fn an_endless_answer_is_cut_off() {
+    for (body, message) in [("yes", "its answer is larger than 1 MiB"), ("yes y >&2; exit 1", "y")]
+    {
+        let started = Instant::now();
+        let error = Script::new(body).vault().get(&name(), REMOTE).unwrap_err();
+        assert_eq!(error.to_string(), format!("docker-credential-test failed: {message}"));
+        assert!(started.elapsed() < Duration::from_secs(4), "{body}");
+    }
+}
+
+#[test]
+fn a_helper_that_does_not_read_a_large_secret_harms_nobody() {
+    let script = Script::new("exit 0");
+    let large = Secret::from("s".repeat(512 * 1024));
+    script.vault().set(&name(), REMOTE, &large).unwrap();
+}
+
+#[test]
+fn a_large_secret_comes_back() {
+    let script = Script::new(KEEPER);
+    let large = Secret::from("s\"".repeat(64 * 1024));
+    script.vault().set(&name(), REMOTE, &large).unwrap();
+    assert_eq!(script.vault().get(&name(), REMOTE).unwrap(), Some(large));
+}
+
+#[test]
+fn the_helper_for_pass_keeps_a_credential() {
+    let session = KeyringSession::without_keyring();
+    let gnupg = session.command("mkdir", "coreutils").args(["-m", "700", ".gnupg"]).status();
+    assert!(gnupg.unwrap().success());
+    let key = session
+        .command("gpg", "gnupg")
+        .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
+        .args(["--quick-generate-key", "test@example.com", "default", "default", "never"])
+        .status();
+    assert!(key.unwrap().success());
+    let init = session.command("pass", "pass").args(["init", "test@example.com"]).output();
+    assert!(init.unwrap().status.success());
+    let script = Script::real("docker-credential-pass", &session);
+    round_trip(&script.vault_with(options(20.0, &Cancel::default())));
+    let agent = session.command("gpgconf", "gnupg").args(["--kill", "gpg-agent"]).status();
+    assert!(agent.unwrap().success());
+}
+
+#[test]
+fn the_helper_for_the_secret_service_keeps_a_credential() {
+    let session = KeyringSession::start();
+    let script = Script::real("docker-credential-secretservice", &session);
+    round_trip(&script.vault_with(options(20.0, &Cancel::default())));
+}
+
+fn round_trip(vault: &Vault) {
+    let other = ProfileName::new("b c:d").unwrap();
+    assert_eq!(vault.get(&name(), REMOTE).unwrap(), None);
+    vault.set(&name(), REMOTE, &"first".into()).unwrap();
+    vault.set(&name(), REMOTE, &SECRET.into()).unwrap();
+    vault.set(&other, REMOTE, &"other".into()).unwrap();
+    assert_eq!(vault.get(&name(), REMOTE).unwrap(), Some(SECRET.into()));
+    assert_eq!(vault.get(&name(), "https://app.example.com").unwrap(), None);
+    assert!(vault.remove(&name(), REMOTE).unwrap());
+    assert_eq!(vault.get(&name(), REMOTE).unwrap(), None);
+    // Not every helper can tell that there was nothing to remove, but none fails.
+    vault.remove(&name(), REMOTE).unwrap();
+    assert_eq!(vault.get(&other, REMOTE).unwrap(), Some("other".into()));
+}
+
+/// The program `docker-credential-test` in a directory of its own, which it works in.
+struct Script {
+    directory: tempfile::TempDir,
+}
+
+impl Script {
+    fn new(body: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("docker-credential-test");
+        let text = format!(
+            "#!/bin/sh\nPATH=/usr/bin:/bin\ncd '{}' || exit\n{body}\n",
+            directory.path().display()
+        );
+        // Written under another name first: a process that another test starts meanwhile would
+        // inherit the open file, and a file that is open for writing can't be executed.
+        let draft = directory.path().join("draft");
+        fs::write(&draft, text).unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(
+            std::process::Command::new("/bin/cp")
+                .args([&draft, &program])
+                .status()
+                .unwrap()
+                .success()
+        );
+        Self { directory }
+    }
+
+    /// A real helper, in the environment of the session.
+    fn real(program: &str, session: &KeyringSession) -> Self {
+        let program = find(program, "golang-docker-credential-helpers");
+        let variables: Vec<String> = session
+            .environment()
+            .iter()
+            .map(|(name, value)| format!("{name}='{}'", value.to_str().unwrap()))
+            .collect();
+        Self::new(&format!("exec env -i {} {} \"$@\"", variables.join(" "), program.display()))
+    }
+
+    fn env(&self) -> Env {
+        [("PATH", self.directory.path())].into_iter().collect()
+    }
+
+    fn vault(&self) -> Vault {
+        self.vault_with(options(5.0, &Cancel::default()))
+    }
+
+    fn vault_with(&self, options: VaultOptions) -> Vault {
+        Vault::Helper(Helper::new("test", &self.env(), options).unwrap())
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.directory.path().join(file)).unwrap()
+    }
+
+    /// Waits until the script has written this file.
+    fn wait_for(&self, file: &str) {
+        let path = self.directory.path().join(file);
+        let started = Instant::now();
+        while fs::read_to_string(&path).unwrap_or_default().is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(5), "no {file}");
+            SystemClock.sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether no process is left of the script that wrote its process group down.
+    fn group_is_gone(&self) -> bool {
+        let group: i32 = self.read("id").trim().parse().unwrap();
+        let group = rustix::process::Pid::from_raw(group).unwrap();
+        let started = Instant::now();
+        while rustix::process::test_kill_process_group(group).is_ok() {
+            if started.elapsed() > Duration::from_secs(2) {
+                return false;
+            }
+            SystemClock.sleep(Duration::from_millis(5));
+        }
+        true
+    }
+}
+
+fn options(seconds: f64, cancel: &Cancel) -> VaultOptions {
+    VaultOptions {
+        timeout: Duration::from_secs_f64(seconds),
+        cancel: cancel.clone(),
+        ..VaultOptions::default()
+    }
+}
+
+fn name() -> ProfileName {
+    ProfileName::new(NAME).unwrap()
+}
