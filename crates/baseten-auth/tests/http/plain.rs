@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use baseten_auth::client::{logout, users_me};
 use baseten_auth::{
-    ApiError, Credential, Env, HttpError, ManagementUrl, OAuthCredential, Remote, Request,
-    Response, Secret, user_agent,
+    ApiError, Authorization, Credential, Env, HttpError, ManagementUrl, OAuthCredential, Remote,
+    Request, Response, Secret, user_agent,
 };
 
 use crate::server::{Act, Server, answer, read_request};
@@ -283,7 +283,7 @@ fn an_answer_before_the_end_of_the_request_counts() {
 
 #[test]
 fn who_is_behind_a_credential() {
-    let key = Credential::ApiKey(Secret::from("canary")).authorization();
+    let key = Authorization::new(Credential::ApiKey(Secret::from("canary"))).header_value();
     assert_eq!(key.expose(), "Api-Key canary");
     let body = r#"{"user_id": 7, "email": null, "name": " ", "workspace_name": "Acme\u001b",
         "more": {"user_id": []}}"#;
@@ -325,7 +325,14 @@ fn a_logout_is_an_empty_post() {
     });
     let limit = Duration::from_millis(500);
     let server = Server::start([answer(204, "", ""), answer(401, "", ""), Act::Hang]);
-    let end = || logout(&http(&[]), &management(&server), &credential.authorization(), limit);
+    let end = || {
+        logout(
+            &http(&[]),
+            &management(&server),
+            &Authorization::new(credential.clone()).header_value(),
+            limit,
+        )
+    };
     assert!(end().is_ok());
     let request = server.requests()[0].to_lowercase();
     assert!(request.starts_with("post /v1/users/auth/logout http/1.1\r\n"));
