@@ -156,7 +156,8 @@ impl Dialer {
         let status = stream.write_all(head.as_bytes()).and_then(|()| read_status(&mut stream));
         match status {
             Ok(200..=299) => Ok(stream.into_inner()),
-            Ok(407) => Err((ProxyProblem::Authentication, None)),
+            // Tinyproxy says 401 where the login is wrong.
+            Ok(401 | 407) => Err((ProxyProblem::Authentication, None)),
             Ok(status) => Err((ProxyProblem::Refused(Some(status)), None)),
             Err(error) if is_timeout(&error) => Err((ProxyProblem::Timeout, None)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
