@@ -127,6 +127,6 @@ pub(crate) fn remove_old_copy(context: &Context, profile: &Profile) {
 pub(crate) fn remove_copy(context: &Context, profile: &Profile) {
     if let Err(error) = remove(context, profile) {
         let profile = &profile.name;
-        context.observer().notify(&Event::OldCopyKept { profile, reason: &error });
+        context.observer().notify(&Event::OldCopyKept { profile, reason: error.reason() });
     }
 }

@@ -37,7 +37,9 @@ pub fn logout(
         Err(error) => Err(error),
     };
     if let Err(reason) = ended {
-        context.observer().notify(&Event::SessionNotEnded { profile: name, reason: &reason });
+        context
+            .observer()
+            .notify(&Event::SessionNotEnded { profile: name, reason: reason.reason() });
     }
     match profile.storage(&StoragePolicy::from_env(context.env())?) {
         Storage::File => credentials::remove_old_copy(context, &profile),

@@ -111,7 +111,7 @@ fn keep(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> Result<(
         Err(error @ (Error::LoggedOutMeanwhile { .. } | Error::Canceled)) => Err(error),
         Err(error) => {
             let profile = &profile.name;
-            context.observer().notify(&Event::TokenNotStored { profile, reason: &error });
+            context.observer().notify(&Event::TokenNotStored { profile, reason: error.reason() });
             Ok(())
         }
         Ok(()) => Ok(()),

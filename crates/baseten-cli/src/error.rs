@@ -159,7 +159,7 @@ fn argument(name: &ProfileName) -> String {
     if name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-fn log_in_again(name: &ProfileName) -> String {
+pub(crate) fn log_in_again(name: &ProfileName) -> String {
     format!("log in again with: baseten auth login --profile {}", argument(name))
 }
 
