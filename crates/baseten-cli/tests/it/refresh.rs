@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use baseten_sandbox::Request;
+
 use crate::faults::{
     Mount, REMOTE, home_at, home_in, http, is_root, signal, silence, token_answer,
 };
@@ -154,7 +156,7 @@ fn our_own_logout_waits_for_a_refresh_and_ends_the_new_session() {
     let old = session(&sandbox, "ada", -1);
     home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
     let refresh = home.start(&["auth", "token"]);
-    assert!(sandbox.wait_for_request(PATIENCE, |request| request.is_refresh()).is_some());
+    assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
     let logout = home.start(&["auth", "logout", "--profile", &name]);
     let (refresh, logout) = (refresh.end(), logout.end());
     assert_eq!((refresh.status, logout.status), (0, 0), "{refresh}{logout}");
@@ -171,7 +173,7 @@ fn what_another_program_removed_during_a_refresh_does_not_come_back() {
     let old = session(&sandbox, "ada", -1);
     home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
     let refresh = home.start(&["auth", "token"]);
-    assert!(sandbox.wait_for_request(PATIENCE, |request| request.is_refresh()).is_some());
+    assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
     home.write_store(&store([]));
     let outcome = refresh.end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "{outcome}");
@@ -188,7 +190,7 @@ fn an_entry_removed_from_the_keyring_during_a_refresh_does_not_come_back() {
     home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
     keyring.store(&name, &session(&sandbox, "ada", -1).to_string(), &[]);
     let refresh = home.start(&["auth", "token"]);
-    assert!(sandbox.wait_for_request(PATIENCE, |request| request.is_refresh()).is_some());
+    assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
     keyring.secret_tool(&["clear", "service", "baseten-profile", "username", &name], "");
     let outcome = refresh.end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "{outcome}");
