@@ -2,4 +2,8 @@
 //! sandbox or a scripted server, looking at stdout, stderr and exit status together.
 
 mod login;
+#[cfg(unix)]
+mod pty;
 mod support;
+#[cfg(unix)]
+mod terminal;
