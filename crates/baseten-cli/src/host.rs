@@ -47,11 +47,6 @@ impl Host {
         self.interactive
     }
 
-    /// Whether stdin is typed by somebody, who must not see a secret echoed.
-    pub(crate) fn stdin_is_terminal(&self) -> bool {
-        std::io::stdin().is_terminal()
-    }
-
     /// Whether a line on stderr can be written anew, as a waiting line is.
     pub(crate) fn can_redraw(&self) -> bool {
         can_redraw(self.env())
@@ -65,11 +60,6 @@ impl Host {
     /// How wide the terminal of stderr is; `None` where it is none.
     pub(crate) fn columns(&self) -> Option<usize> {
         columns(self.can_redraw())
-    }
-
-    /// How wide the terminal of stdout is; `None` where it is none.
-    pub(crate) fn stdout_columns(&self) -> Option<usize> {
-        columns(std::io::stdout().is_terminal())
     }
 
     /// What Ctrl-C and SIGTERM do.
@@ -89,6 +79,16 @@ impl Host {
 fn can_redraw(env: &Env) -> bool {
     let dumb = env.os("TERM").is_none_or(|term| term == "dumb");
     std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
+}
+
+/// Whether stdin is typed by somebody, who must not see a secret echoed.
+pub(crate) fn stdin_is_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// How wide the terminal of stdout is; `None` where it is none.
+pub(crate) fn stdout_columns() -> Option<usize> {
+    columns(std::io::stdout().is_terminal())
 }
 
 fn columns(is_terminal: bool) -> Option<usize> {

@@ -86,7 +86,8 @@ impl Terminal {
         self.spawn(with_program(&command, "setsid", &arguments))
     }
 
-    fn spawn(&self, mut command: Command) -> OnTerminal<'_> {
+    /// Runs a command whose program is `setsid --ctty`, with all streams on the terminal.
+    pub(crate) fn spawn(&self, mut command: Command) -> OnTerminal<'_> {
         let stream = || Stdio::from(self.window.try_clone().unwrap());
         let modes = self.modes();
         command.stdin(stream()).stdout(stream()).stderr(stream());
@@ -153,7 +154,7 @@ impl Terminal {
 }
 
 /// The environment and directory of a command, for another program.
-fn with_program(command: &Command, program: &str, arguments: &[&str]) -> Command {
+pub(crate) fn with_program(command: &Command, program: &str, arguments: &[&str]) -> Command {
     let mut other = Command::new(program);
     let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
     other.args(arguments).env_clear().envs(variables);
