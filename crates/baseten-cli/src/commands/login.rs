@@ -150,7 +150,7 @@ fn wait(
     host: &Host,
 ) -> Result<Credential, CliError> {
     let context = host.context();
-    let line = Waiting::start(host);
+    let mut line = Waiting::start(host);
     let sent = context.clock().now();
     let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
         line.tell(left);

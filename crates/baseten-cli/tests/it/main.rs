@@ -19,6 +19,8 @@ mod freshness;
 #[expect(dead_code, unreachable_pub, reason = "shared")]
 mod keyring_session;
 mod login;
+#[cfg(unix)]
+mod pty;
 #[cfg(target_os = "linux")]
 mod refresh;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
@@ -26,3 +28,5 @@ mod server;
 #[cfg(target_os = "linux")]
 mod stored;
 mod support;
+#[cfg(unix)]
+mod terminal;
