@@ -443,7 +443,7 @@ mod tests {
     fn certificate() -> Result<Tokens, ApiError> {
         use crate::{CertificateProblem, HttpError};
         let problem = CertificateProblem::Expired;
-        Err(HttpError::Certificate { host: "h".to_owned(), problem, source: "x".into() }.into())
+        Err(HttpError::Certificate { host: "h".to_owned(), problem, source: None }.into())
     }
 
     #[test]
