@@ -13,6 +13,7 @@ mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
 mod counterparts;
+mod exit_status;
 mod independent_server;
 mod login;
 mod networks;
