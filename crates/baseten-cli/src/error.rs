@@ -436,16 +436,29 @@ fn http(error: &HttpError) -> Told {
         HttpError::ProxyUrl { .. } => (Exit::Usage, "correct the variable, or unset it"),
         HttpError::Proxy { problem: ProxyProblem::Authentication, .. } => (
             Exit::Server,
-            "put a user name and password into the proxy's URL: http://user:password@host:port",
+            "put them into the proxy's URL, special characters percent-encoded: \
+             http://user:password@host:port",
         ),
         HttpError::Proxy { .. } => (Exit::Server, "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"),
         HttpError::Connect { .. } => {
             (Exit::Server, "check the network and the remote URL; behind a proxy, set HTTPS_PROXY")
         }
-        HttpError::Certificate { problem: CertificateProblem::NotYetValid, .. } => {
-            (Exit::Server, "check this machine's clock")
-        }
-        HttpError::Certificate { .. } | HttpError::Tls { .. } => (Exit::Server, INTERCEPTED),
+        HttpError::Certificate {
+            problem: CertificateProblem::Expired | CertificateProblem::NotYetValid,
+            ..
+        } => (
+            Exit::Server,
+            "check this machine's clock; a company proxy may also be intercepting the connection",
+        ),
+        HttpError::Certificate { problem: CertificateProblem::WrongHost, .. } => (
+            Exit::Server,
+            "check the remote URL; a company proxy may also be intercepting the connection",
+        ),
+        HttpError::Certificate { .. } => (Exit::Server, INTERCEPTED),
+        HttpError::Tls { .. } => (
+            Exit::Server,
+            "check the remote URL: there may be no TLS at that port, or a proxy in between",
+        ),
         HttpError::Timeout { .. } | HttpError::Lost { .. } => {
             (Exit::Server, "check the network, and try again")
         }

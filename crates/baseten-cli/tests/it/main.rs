@@ -9,16 +9,22 @@
     reason = "a test may"
 )]
 
+mod approval_page;
+#[path = "../../../baseten-auth/tests/support/certificates.rs"]
+mod certificates;
+mod counterparts;
 mod exit_status;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
+mod independent_server;
 #[cfg(target_os = "linux")]
 #[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
 #[expect(dead_code, unreachable_pub, reason = "shared")]
 mod keyring_session;
 mod login;
+mod networks;
 #[cfg(unix)]
 mod pty;
 #[cfg(target_os = "linux")]
@@ -30,3 +36,4 @@ mod stored;
 mod support;
 #[cfg(unix)]
 mod terminal;
+mod wire;
