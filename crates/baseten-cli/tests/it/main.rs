@@ -1,5 +1,7 @@
 //! Drives the built `baseten` as its users do: in an environment that is cleared, against a
 //! sandbox or a scripted server, looking at stdout, stderr and exit status together.
 
+#[cfg(unix)]
+mod completion;
 mod login;
 mod support;
