@@ -6,6 +6,7 @@
     reason = "chores talk to the person who runs them"
 )]
 
+mod demo;
 mod needs;
 mod process;
 mod test;
@@ -21,11 +22,13 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
+    Demo(demo::Args),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
+        Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => test::run(&args),
     };
     match outcome {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::store::{decode_secret, encode_secret};
-use crate::{Context, Credential, Error, Event, OAuthCredential, Profile};
+use crate::{Context, Credential, Error, Event, OAuthCredential, Profile, StoragePolicy};
 
 /// A token that ends sooner than this is refreshed before it is used.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -94,8 +94,16 @@ pub(crate) fn remove(context: &Context, profile: &Profile) -> Result<(), Error> 
         .map_err(|source| Error::vault(profile, vault.label(), source))
 }
 
-/// Removes the copy that a vault may have of a secret that is kept elsewhere. A vault that can't
-/// be reached is reported and survived.
+/// Looks for a copy that the keyring may have of a secret that is kept in the file, and removes it,
+/// unless the environment says that there is no keyring to look in.
+pub(crate) fn remove_old_copy(context: &Context, profile: &Profile) {
+    if StoragePolicy::from_env(context.env()) != Ok(StoragePolicy::File) {
+        remove_copy(context, profile);
+    }
+}
+
+/// Removes the copy that a vault has of a secret that is kept elsewhere. A vault that can't be
+/// reached is reported and survived.
 pub(crate) fn remove_copy(context: &Context, profile: &Profile) {
     if let Err(error) = remove(context, profile) {
         let profile = &profile.name;

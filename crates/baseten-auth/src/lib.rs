@@ -5,21 +5,7 @@
 //! whatever other processes do at the same time:
 //!
 //! ```no_run
-//! use baseten_auth::{Context, Env, display_text};
-//!
-//! fn main() -> Result<(), baseten_auth::Error> {
-//!     let context = Context::new(Env::from_process());
-//!     let session = context.session(None)?;
-//!
-//!     let user = session.user()?;
-//!     println!("{}", display_text(&user.user_id));
-//!
-//!     let authorization = session.authorization()?;
-//!     let url = session.management_url()?;
-//!     println!("GET {}/v1/models with {}", url.as_str(), authorization.scheme);
-//!     // … .header("Authorization", authorization.header_value().expose())
-//!     Ok(())
-//! }
+#![doc = include_str!("../examples/request.rs")]
 //! ```
 //!
 //! | to find | look in |

@@ -149,7 +149,7 @@ fn remove_old_copy(context: &Context, old: &Profile, place: &Place) {
         _ => false,
     };
     if !same_vault {
-        credentials::remove_copy(context, old);
+        credentials::remove_old_copy(context, old);
     }
 }
 

@@ -40,7 +40,7 @@ pub fn logout(
         context.observer().notify(&Event::SessionNotEnded { profile: name, reason: &reason });
     }
     match profile.storage(&StoragePolicy::from_env(context.env())?) {
-        Storage::File => credentials::remove_copy(context, &profile),
+        Storage::File => credentials::remove_old_copy(context, &profile),
         Storage::Keyring | Storage::Helper(_) => credentials::remove(context, &profile)?,
     }
     store.update(context.clock(), context.cancel(), |profiles| {

@@ -380,8 +380,7 @@ fn api(error: &ApiError, profile: Option<&ProfileName>) -> Told {
             "access_denied" | "expired_token" | "invalid_grant" | "invalid_client" => {
                 told(Exit::NotLoggedIn, sentence, log_in())
             }
-            _ if *status < 400 => told(Exit::Server, sentence, "try again later"),
-            _ => of_status(*status, sentence, log_in()),
+            code => of_status(status_of_oauth(code, *status), sentence, log_in()),
         },
         ApiError::Status { status: 401 | 403, .. } => {
             let whose = profile.map_or_else(
@@ -397,6 +396,16 @@ fn api(error: &ApiError, profile: Option<&ProfileName>) -> Told {
             sentence,
             "check the remote URL; a proxy or a login page of the network may be in between",
         ),
+    }
+}
+
+/// An error is one whatever the status says: a success stands for the 400 that it should have been
+/// (RFC 6749 §5.2), or for the 500 of the two codes that mean one (§4.1.2.1).
+fn status_of_oauth(code: &str, status: u16) -> u16 {
+    match (status, code) {
+        (200..=299, "server_error" | "temporarily_unavailable") => 500,
+        (200..=299, _) => 400,
+        _ => status,
     }
 }
 

@@ -48,11 +48,6 @@ impl Host {
         self.interactive
     }
 
-    /// Whether stdin is typed by somebody, who must not see a secret echoed.
-    pub(crate) fn stdin_is_terminal(&self) -> bool {
-        std::io::stdin().is_terminal()
-    }
-
     /// Whether a line on stderr can be written anew, as a waiting line is.
     pub(crate) fn can_redraw(&self) -> bool {
         let dumb = self.env().os("TERM").is_none_or(|term| term == "dumb");
@@ -69,11 +64,6 @@ impl Host {
         columns(self.can_redraw())
     }
 
-    /// How wide the terminal of stdout is; `None` where it is none.
-    pub(crate) fn stdout_columns(&self) -> Option<usize> {
-        columns(std::io::stdout().is_terminal())
-    }
-
     /// What Ctrl-C and SIGTERM do.
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
@@ -86,6 +76,16 @@ impl Host {
             None => error,
         }
     }
+}
+
+/// Whether stdin is typed by somebody, who must not see a secret echoed.
+pub(crate) fn stdin_is_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// How wide the terminal of stdout is; `None` where it is none.
+pub(crate) fn stdout_columns() -> Option<usize> {
+    columns(std::io::stdout().is_terminal())
 }
 
 fn columns(is_terminal: bool) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use anstyle::{AnsiColor, Style};
 use baseten_auth::display_text;
 use serde_json::Value;
 
@@ -147,6 +148,10 @@ fn write_out(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+const CYAN: Style = AnsiColor::Cyan.on_default().bold();
+
 /// Prints an error, and gives its exit status.
 pub(crate) fn failure(error: &CliError) -> Exit {
     let told = error.explain();
@@ -154,8 +159,6 @@ pub(crate) fn failure(error: &CliError) -> Exit {
         talk(&told.message);
         return told.exit;
     }
-    const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
-    const CYAN: anstyle::Style = anstyle::AnsiColor::Cyan.on_default().bold();
     talk(&format!("{RED}error{RED:#}: {}", told.message));
     if let Some(hint) = told.hint {
         talk(&format!("{CYAN}hint{CYAN:#}: {hint}"));
@@ -165,7 +168,6 @@ pub(crate) fn failure(error: &CliError) -> Exit {
 
 /// Prints a warning.
 pub(crate) fn warning(message: &str) {
-    const YELLOW: anstyle::Style = anstyle::AnsiColor::Yellow.on_default().bold();
     talk(&format!("{YELLOW}warning{YELLOW:#}: {message}"));
 }
 

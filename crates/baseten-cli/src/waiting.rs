@@ -13,10 +13,8 @@ use crate::render::talk;
 pub(crate) fn invitation(host: &Host, url: &str, user_code: &str) -> String {
     const BOLD: anstyle::Style = anstyle::Style::new().bold();
     let url = display_text(url);
-    let shown = match host.has_hyperlinks() {
-        true => format!("\x1b]8;;{url}\x1b\\{url}\x1b]8;;\x1b\\"),
-        false => url,
-    };
+    let shown =
+        if host.has_hyperlinks() { format!("\x1b]8;;{url}\x1b\\{url}\x1b]8;;\x1b\\") } else { url };
     let user_code = display_text(user_code);
     format!(
         "Open this page in a browser:\n\n  {shown}\n\nand check that it shows this code:\n\n  {BOLD}{user_code}{BOLD:#}\n"

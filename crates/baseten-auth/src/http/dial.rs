@@ -48,7 +48,7 @@ impl Resolver for Lookup {
             found.push(SocketAddr::new(address, port));
         } else {
             let failed = |source: io::Error| {
-                other(HttpError::Connect { host: format!("{host}:{port}"), source: source.into() })
+                other(HttpError::Connect { host: label(uri), source: source.into() })
             };
             let addresses = ask_system(name.to_owned(), port, timeout)?.map_err(failed)?;
             addresses.into_iter().take(16).for_each(|address| found.push(address));
@@ -98,10 +98,10 @@ impl Connector for Dialer {
             None => connected(TcpConnector::default().connect(details, None::<()>))?,
             Some(proxy) => self.through(proxy, details)?,
         };
-        let (host, port) = host_and_port(details.uri);
+        let (host, _) = host_and_port(details.uri);
         let inner = if details.needs_tls() {
             self.secure(plain, host, details)
-                .map_err(|failure| other(failure.into_server_error(format!("{host}:{port}"))))?
+                .map_err(|failure| other(failure.into_server_error(label(details.uri))))?
         } else {
             plain
         };
@@ -156,7 +156,8 @@ impl Dialer {
         let status = stream.write_all(head.as_bytes()).and_then(|()| read_status(&mut stream));
         match status {
             Ok(200..=299) => Ok(stream.into_inner()),
-            Ok(407) => Err((ProxyProblem::Authentication, None)),
+            // Tinyproxy says 401 where the login is wrong.
+            Ok(401 | 407) => Err((ProxyProblem::Authentication, None)),
             Ok(status) => Err((ProxyProblem::Refused(Some(status)), None)),
             Err(error) if is_timeout(&error) => Err((ProxyProblem::Timeout, None)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -368,6 +369,11 @@ fn connected<T: Transport>(
 fn host_and_port(uri: &Uri) -> (&str, u16) {
     let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
     (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default))
+}
+
+/// The host, with the port where it is a special one.
+fn label(uri: &Uri) -> String {
+    uri.authority().map(ToString::to_string).unwrap_or_default()
 }
 
 fn bare(host: &str) -> &str {

@@ -52,7 +52,7 @@ pub enum HttpError {
     /// There is no connection: the name is unknown, nobody listens, the network is away.
     #[error("cannot connect to {host}")]
     Connect {
-        /// The server's host and port.
+        /// The server's host, with the port where it is a special one.
         host: String,
         /// Why there is none.
         source: Cause,
@@ -60,7 +60,7 @@ pub enum HttpError {
     /// The server's certificate is not to be trusted.
     #[error("the certificate of {host} {problem}")]
     Certificate {
-        /// The server's host and port.
+        /// The server's host, with the port where it is a special one.
         host: String,
         /// What is wrong with it.
         problem: CertificateProblem,
@@ -70,7 +70,7 @@ pub enum HttpError {
     /// There is no secure connection for another reason.
     #[error("cannot make a secure connection to {host}")]
     Tls {
-        /// The server's host and port.
+        /// The server's host, with the port where it is a special one.
         host: String,
         /// Why there is none.
         source: Cause,
@@ -78,7 +78,7 @@ pub enum HttpError {
     /// It took too long.
     #[error("{host} did not answer within {} s", limit.as_secs_f32())]
     Timeout {
-        /// The server's host and port.
+        /// The server's host, with the port where it is a special one.
         host: String,
         /// How long was waited.
         limit: Duration,
@@ -88,7 +88,7 @@ pub enum HttpError {
     /// The connection broke after a part of the request was sent.
     #[error("the connection to {host} was lost")]
     Lost {
-        /// The server's host and port.
+        /// The server's host, with the port where it is a special one.
         host: String,
         /// How it was lost.
         source: Cause,
@@ -96,13 +96,13 @@ pub enum HttpError {
     /// The answer is not HTTP.
     #[error("the answer of {host} is not HTTP")]
     NotHttp {
-        /// The server's host and port.
+        /// The server's host, with the port where it is a special one.
         host: String,
     },
     /// The answer goes on for too long.
     #[error("the answer of {host} is larger than {limit} bytes")]
     TooLarge {
-        /// The server's host and port.
+        /// The server's host, with the port where it is a special one.
         host: String,
         /// What is read at most, in bytes.
         limit: usize,

@@ -137,6 +137,7 @@ fn a_proxy_that_refuses_is_told_apart() {
     assert_eq!(login("http://ada:canary@localhost:{}"), ProxyProblem::Authentication);
 
     for (act, expected) in [
+        (answer(401, "", "<html>"), ProxyProblem::Authentication),
         (answer(403, "", "<html>"), ProxyProblem::Refused(Some(403))),
         (answer(502, "", "<html>"), ProxyProblem::Refused(Some(502))),
         (answer(302, "Location: http://localhost/\r\n", ""), ProxyProblem::Refused(Some(302))),

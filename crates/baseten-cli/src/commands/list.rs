@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::args::ListArgs;
 use crate::error::CliError;
-use crate::host::Host;
+use crate::host::{Host, stdout_columns};
 use crate::report::Report;
 use crate::table::table;
 
@@ -52,10 +52,10 @@ pub(crate) fn run(_args: &ListArgs, host: &Host) -> Result<Report, CliError> {
             profiles.map(|profile| Ok(record(profile?))).collect::<Result<Vec<_>, StoreError>>()?,
         )
     })?;
-    Ok(Report::list(text(&records, host), &records))
+    Ok(Report::list(text(&records), &records))
 }
 
-fn text(records: &[ListRecord], host: &Host) -> String {
+fn text(records: &[ListRecord]) -> String {
     if records.is_empty() {
         return String::new();
     }
@@ -69,5 +69,5 @@ fn text(records: &[ListRecord], host: &Host) -> String {
         ]
     };
     let rows: Vec<_> = records.iter().map(row).collect();
-    table(["", "PROFILE", "REMOTE", "AUTH", "STORAGE"], &rows, host.stdout_columns())
+    table(["", "PROFILE", "REMOTE", "AUTH", "STORAGE"], &rows, stdout_columns())
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::LoginArgs;
 use crate::error::CliError;
-use crate::host::Host;
+use crate::host::{Host, stdin_is_terminal};
 use crate::prompt::{self, Method};
 use crate::render::talk;
 use crate::report::Report;
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
             finish(plan, credential, host)
         }
         Method::ApiKey => {
-            let key = if host.stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
+            let key = if stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
             let name = match &plan.name {
                 Some(name) => name.clone(),
                 None => prompt::profile_name()?,

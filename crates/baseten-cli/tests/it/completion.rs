@@ -72,7 +72,13 @@ fn bash_completes_an_email_that_it_takes_apart_itself() {
         let keys = format!("baseten auth sta\t{typed}\t\r");
         type_and_run(&home, &bash, setup, &keys, STATUS_OF_ALICE);
     }
-    type_and_run(&home, &bash, setup, "baseten auth status --profile m\t\r", &["my bot\r\n  Remote: "]);
+    type_and_run(
+        &home,
+        &bash,
+        setup,
+        "baseten auth status --profile m\t\r",
+        &["my bot\r\n  Remote: "],
+    );
 }
 
 #[test]
@@ -84,7 +90,13 @@ fn zsh_completes_profiles() {
         let keys = format!("baseten auth sta\t{typed}\t\r");
         type_and_run(&home, &zsh, setup, &keys, STATUS_OF_ALICE);
     }
-    type_and_run(&home, &zsh, setup, "baseten auth status --profile m\t\r", &["my bot\r\n  Remote: "]);
+    type_and_run(
+        &home,
+        &zsh,
+        setup,
+        "baseten auth status --profile m\t\r",
+        &["my bot\r\n  Remote: "],
+    );
 }
 
 #[test]

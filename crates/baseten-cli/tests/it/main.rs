@@ -3,5 +3,8 @@
 
 #[cfg(unix)]
 mod completion;
+mod exit_status;
 mod login;
+#[path = "../../../baseten-auth/tests/http/server.rs"]
+mod server;
 mod support;

@@ -1,0 +1,190 @@
+//! `cargo xtask demo`: the whole story, with the real program, a sandbox, and a person played by
+//! the approval page's own form.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::process::{cargo, command, root, run as run_command};
+
+/// Show a login, and everything after it, against a sandbox on this machine
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Open the approval page in a browser, and wait for you to answer it
+    #[arg(long)]
+    browser: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    run_command(&mut cargo(["build", "--locked", "--bin", "baseten", "--bin", "baseten-sandbox"]))?;
+    let sandbox = Sandbox::start()?;
+    let demo = Demo { sandbox, home: tempfile::tempdir()? };
+    println!("\nA sandbox plays Baseten at {}. Nothing of yours is touched.", demo.sandbox.remote);
+
+    demo.browser_login(args.browser)?;
+    demo.baseten(&["auth", "status"], None)?;
+    let key = demo.sandbox.api_key.clone();
+    demo.baseten(&["auth", "login", "--with-api-key", "--profile", "bot"], Some(&key))?;
+    demo.baseten(&["auth", "list"], None)?;
+    let profile = demo.only_browser_profile()?;
+    demo.baseten(&["auth", "switch", "--profile", &profile], None)?;
+    demo.baseten(&["auth", "status", "--output", "json"], None)?;
+    demo.baseten(&["auth", "status", "--jq", ".auth_type"], None)?;
+    demo.baseten(&["whoami"], None)?;
+    demo.baseten(&["auth", "logout"], None)?;
+    demo.baseten(&["auth", "logout", "--profile", "bot"], None)?;
+    println!("\nThat was the whole story: two profiles came, were used, and are gone.");
+    Ok(())
+}
+
+/// The running sandbox; it ends with the demo.
+struct Sandbox {
+    child: Child,
+    remote: String,
+    api_key: String,
+}
+
+impl Sandbox {
+    fn start() -> Outcome<Self> {
+        let program = root().join("target/debug/baseten-sandbox");
+        let mut child = Command::new(program)
+            .args(["--port", "0", "--json", "--device-interval", "1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().ok_or("the sandbox has no output")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let facts: serde_json::Value = serde_json::from_str(&line)?;
+        let text = |pointer: &str| {
+            let value = facts.pointer(pointer).and_then(serde_json::Value::as_str);
+            value.map(str::to_owned).ok_or(format!("the sandbox does not tell its {pointer}"))
+        };
+        Ok(Self { remote: text("/remote_url")?, api_key: text("/api_keys/grace")?, child })
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // It may have ended before us.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Demo {
+    sandbox: Sandbox,
+    home: tempfile::TempDir,
+}
+
+impl Demo {
+    /// The program, in an environment that leads to nothing of the person's own.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let program = root().join("target/debug/baseten");
+        let mut command = command(&program.to_string_lossy(), arguments);
+        command
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("BASETEN_CONFIG_DIR", self.home.path())
+            .env("BASETEN_CREDENTIAL_STORE", "file")
+            .env("BASETEN_REMOTE_URL", &self.sandbox.remote);
+        command
+    }
+
+    /// Shows a command, runs it with our output, and expects it to work.
+    fn baseten(&self, arguments: &[&str], input: Option<&str>) -> Outcome {
+        let echo = if input.is_some() { "echo $API_KEY | " } else { "" };
+        println!("\n$ {echo}baseten {}", arguments.join(" "));
+        let mut child = self
+            .command(arguments)
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .spawn()?;
+        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let status = child.wait()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("that should have worked: {status}").into())
+        }
+    }
+
+    /// Logs in through the browser: a person's own, or the page's form sent by us.
+    fn browser_login(&self, with_browser: bool) -> Outcome {
+        let arguments = ["auth", "login", "--web"];
+        println!("\n$ baseten {}", arguments.join(" "));
+        let mut command = self.command(&arguments);
+        if with_browser {
+            command.envs(screen());
+            let status = command.status()?;
+            return if status.success() { Ok(()) } else { Err(format!("{status}").into()) };
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take().ok_or("the login has no output")?;
+        let mut url = None;
+        for line in BufReader::new(stderr).lines() {
+            let line = line?;
+            println!("{line}");
+            if line.trim().starts_with("http://") {
+                url = Some(line.trim().to_owned());
+            } else if line.starts_with("Waiting")
+                && let Some(url) = url.take()
+            {
+                approve(&url)?;
+            }
+        }
+        let status = end(&mut child)?;
+        if status { Ok(()) } else { Err("the login should have worked".into()) }
+    }
+
+    fn only_browser_profile(&self) -> Outcome<String> {
+        let arguments = ["auth", "list", "--jq", "select(.auth_type == \"oauth\").profile", "-r"];
+        let output = self.command(&arguments).output()?;
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+}
+
+/// What a browser needs to find the person's screen.
+#[expect(clippy::disallowed_methods, reason = "the rule is for the program, not for its chores")]
+fn screen() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
+    let names = ["PATH", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"];
+    names.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
+}
+
+/// Allows a login as a person does: opens the page, leaves the first user chosen, presses Allow.
+fn approve(url: &str) -> Outcome {
+    let page = ureq::get(url).call()?.into_body().read_to_string()?;
+    let field = |name: &str| {
+        let (_, after) = page.split_once(&format!("name=\"{name}\" value=\""))?;
+        Some(after.split_once('"')?.0.to_owned())
+    };
+    let missing = |name| format!("the approval page has no field {name}");
+    let user_code = field("user_code").ok_or_else(|| missing("user_code"))?;
+    let form_token = field("form_token").ok_or_else(|| missing("form_token"))?;
+    let user = field("user").ok_or_else(|| missing("user"))?;
+    let (action, _) = url.split_once('?').ok_or("the URL has no code in it")?;
+    let form = [
+        ("user_code", user_code.as_str()),
+        ("form_token", &form_token),
+        ("user", &user),
+        ("decision", "allow"),
+    ];
+    println!("(The page's form is sent: user {user}, button Allow.)");
+    ureq::post(action).send_form(form)?;
+    Ok(())
+}
+
+/// Waits for a command's end, but not for ever.
+fn end(child: &mut Child) -> Outcome<bool> {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_mins(1) {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    child.kill()?;
+    Err("the login does not end".into())
+}
