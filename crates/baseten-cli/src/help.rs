@@ -18,7 +18,7 @@ pub(crate) fn show(stop: &clap::Error) -> Exit {
             if let Some(error) = careful(stop) {
                 return render::failure(&error);
             }
-            render::talk(stop.render().ansi().to_string().trim_end());
+            render::mistake(&stop.render().to_string());
             Exit::Usage
         }
     }

@@ -152,6 +152,20 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 
+/// Prints what the parser says of a command line. It quotes that, and so shows no more of it than
+/// is fit for a terminal.
+pub(crate) fn mistake(text: &str) {
+    let shown = |line: &str| {
+        let words = line.trim_start_matches(' ');
+        format!("{:1$}{2}", "", line.len() - words.len(), display_text(words))
+    };
+    let text = text.trim_end().lines().map(shown).collect::<Vec<_>>().join("\n");
+    match text.strip_prefix("error") {
+        Some(rest) => talk(&format!("{RED}error{RED:#}{rest}")),
+        None => talk(&text),
+    }
+}
+
 /// Prints an error, and gives its exit status.
 pub(crate) fn failure(error: &CliError) -> Exit {
     let told = error.explain();
