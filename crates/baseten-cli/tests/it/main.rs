@@ -3,6 +3,8 @@
 
 mod exit_status;
 mod login;
+mod reference;
+mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
 mod support;
