@@ -7,4 +7,5 @@ mod reference;
 mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
+mod store_formats;
 mod support;
