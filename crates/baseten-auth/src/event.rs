@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Error, ProfileName, SessionSource};
+use crate::{ProfileName, SessionSource};
 
 /// Something that happened. None of them carries a secret.
 #[derive(Debug)]
@@ -42,14 +42,14 @@ pub enum Event<'a> {
         /// Whose token it is.
         profile: &'a ProfileName,
         /// Why it could not be stored.
-        reason: &'a Error,
+        reason: &'a dyn std::error::Error,
     },
     /// A session that is over here may live on at the server.
     SessionNotEnded {
         /// Whose session it is.
         profile: &'a ProfileName,
         /// Why the server could not be told.
-        reason: &'a Error,
+        reason: &'a dyn std::error::Error,
     },
     /// A secret went to the file since the keyring can't be used.
     KeyringUnavailable {
@@ -63,7 +63,7 @@ pub enum Event<'a> {
         /// Whose secret it is.
         profile: &'a ProfileName,
         /// Why it could not be removed.
-        reason: &'a Error,
+        reason: &'a dyn std::error::Error,
     },
 }
 

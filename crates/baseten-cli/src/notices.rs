@@ -1,16 +1,16 @@
 //! What the library tells while it works, as lines on stderr.
 
-use baseten_auth::{Env, Error, Event, Observer, ProfileName, display_text};
+use baseten_auth::{Env, Event, Observer, ProfileName, display_text};
 
 use crate::error::{log_in_again, with_causes};
-use crate::render::{talk, warning};
+use crate::render::{talk, visible, warning};
 
 /// Prints warnings, and everything else too where `verbose`.
 pub(crate) fn observer(verbose: bool) -> Observer {
     Observer::new(move |event| match event {
         Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
             if verbose {
-                talk(&format!("debug: {}", detail(event)));
+                talk(&visible(&format!("debug: {}", detail(event))));
             }
         }
         event => match notice(event) {
@@ -57,44 +57,35 @@ fn detail(event: &Event<'_>) -> String {
 }
 
 fn notice(event: &Event<'_>) -> Notice {
-    let shown = |name: &ProfileName| format!("'{}'", display_text(name.as_str()));
+    let shown = |name: &ProfileName| display_text(name.as_str());
     match event {
         Event::KeyringPrompt => {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
         }
         Event::TokenNotStored { profile, reason } => Notice::Warning(format!(
-            "the refreshed token of profile {} could not be stored and is good for this run only: \
+            "the refreshed token of profile '{}' could not be stored and is good for this run only: \
              {}; {}",
             shown(profile),
-            cause(reason),
+            with_causes(*reason),
             log_in_again(profile)
         )),
         Event::SessionNotEnded { profile, reason } => Notice::Warning(format!(
-            "the session of profile {} could not be ended at the server: {}",
+            "the session of profile '{}' could not be ended at the server: {}",
             shown(profile),
-            cause(reason)
-        )),
-        Event::KeyringUnavailable { reason, file } => Notice::Warning(format!(
-            "the credential is stored in plain text in {}, because {}",
-            display_text(&file.display().to_string()),
             with_causes(*reason)
         )),
+        Event::KeyringUnavailable { reason, file } => Notice::Warning(format!(
+            "{}, so the credential is stored in plain text in {}",
+            with_causes(*reason),
+            file.display()
+        )),
         Event::OldCopyKept { profile, reason } => Notice::Warning(format!(
-            "an old copy of the credential of profile {} may be left: {}",
+            "an old copy of the credential of profile '{}' may be left, since {}",
             shown(profile),
-            cause(reason)
+            with_causes(*reason)
         )),
         Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
             Notice::Talk(format!("debug: {}", detail(event)))
         }
-    }
-}
-
-/// What went wrong, without what the notice has already said.
-fn cause(error: &Error) -> String {
-    match error {
-        Error::Vault { source, .. } => with_causes(source),
-        Error::Token { source, .. } | Error::Api { source, .. } => with_causes(source),
-        error => with_causes(error),
     }
 }
