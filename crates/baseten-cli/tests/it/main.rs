@@ -15,6 +15,7 @@ mod certificates;
 #[cfg(unix)]
 mod completion;
 mod counterparts;
+mod errors;
 mod exit_status;
 #[cfg(target_os = "linux")]
 mod faults;

@@ -185,9 +185,9 @@ fn expiries_with_offsets_are_compared_as_times() {
 #[test]
 fn a_secret_of_the_wrong_type_is_never_used_and_hides_no_other() {
     let both = r#"{"current": "p", "profiles": {"p": {"remote_url": "https://app.baseten.co",
-        "auth_type": "TYPE", "api_key": "the key",
-        "oauth_credential": {"access_token": "the token", "expiry": "2100-01-01T00:00:00Z"}}}}"#;
-    for (kind, secret) in [("api_key", "the key\n"), ("oauth", "the token\n")] {
+        "auth_type": "TYPE", "api_key": "the-key",
+        "oauth_credential": {"access_token": "the-token", "expiry": "2100-01-01T00:00:00Z"}}}}"#;
+    for (kind, secret) in [("api_key", "the-key\n"), ("oauth", "the-token\n")] {
         assert_eq!(run(&with(&both.replace("TYPE", kind)), &["auth", "token"]).stdout, secret);
     }
     let oauth_with_key = r#"{"current": "p", "profiles": {"p":
