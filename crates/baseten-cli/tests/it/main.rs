@@ -15,6 +15,7 @@ mod certificates;
 #[cfg(unix)]
 mod completion;
 mod counterparts;
+mod errors;
 mod exit_status;
 #[cfg(target_os = "linux")]
 mod faults;
@@ -27,12 +28,17 @@ mod independent_server;
 mod keyring_session;
 mod login;
 mod networks;
+#[cfg(target_os = "linux")]
+mod no_side_effects;
 #[cfg(unix)]
 mod pty;
+mod reference;
 #[cfg(target_os = "linux")]
 mod refresh;
+mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
+mod store_formats;
 #[cfg(target_os = "linux")]
 mod stored;
 mod support;
