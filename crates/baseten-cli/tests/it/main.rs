@@ -10,6 +10,8 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod credential_store;
+#[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
