@@ -109,12 +109,14 @@ pub(crate) fn silence() -> (Act, Receiver<()>) {
     (act, arrived)
 }
 
-/// Runs the program with something injected into its system calls, and this on stdin.
+/// Runs the program with this injected into its system calls, if anything, and this on stdin.
+/// Leaves the `trace` in the home.
 pub(crate) fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Outcome {
     let trace = home.path().join("trace");
     let mut command = Command::new(find("strace", "strace"));
     command
-        .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-e", &format!("inject={inject}")])
+        .args(["-f", "-qq", "-s", "8", "-o", trace.to_str().unwrap()])
+        .args((!inject.is_empty()).then(|| format!("--inject={inject}")))
         .arg(BASETEN)
         .args(arguments);
     let plain = home.command(&[]);

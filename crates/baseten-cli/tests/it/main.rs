@@ -10,6 +10,10 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod concurrency;
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
 mod credential_store;
 #[cfg(target_os = "linux")]
 mod faults;
