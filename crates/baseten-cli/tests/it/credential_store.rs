@@ -155,9 +155,9 @@ fn a_login_with_a_frozen_or_locked_keyring_falls_back_or_fails_as_it_was_told() 
         let mut home =
             with_keyring(Home::at(&sandbox), &keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
         if frozen {
-            keyring.freeze()
+            keyring.freeze();
         } else {
-            keyring.lock()
+            keyring.lock();
         }
         home.set("BASETEN_CREDENTIAL_STORE", "keyring");
         let outcome = log_in(&home, &key, "bot", &[]);

@@ -21,7 +21,7 @@ mod faults;
 mod freshness;
 #[cfg(target_os = "linux")]
 #[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared")]
+#[expect(unreachable_pub, reason = "shared with another crate's tests")]
 mod keyring_session;
 mod login;
 #[cfg(target_os = "linux")]
