@@ -179,7 +179,7 @@ fn approve(url: &str) -> Outcome {
 /// Waits for a command's end, but not for ever.
 fn end(child: &mut Child) -> Outcome<bool> {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(60) {
+    while started.elapsed() < Duration::from_mins(1) {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());
         }

@@ -119,7 +119,7 @@ fn counterparts(_: &[&str]) -> Outcome {
 fn rust(words: &[&str]) -> Outcome {
     run_command(&mut cargo(["build", "--workspace", "--locked", "--bins"]))?;
     // Not the doc tests: there, "ignored" means that an example can't be compiled.
-    let targets = ["--lib", "--bins", "--tests"];
+    let targets = ["--lib", "--bins", "--tests", "--examples"];
     let mut test = cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
     run_command(test.args(targets).args(["--", "--include-ignored"]).args(words))
 }

@@ -5,21 +5,7 @@
 //! whatever other processes do at the same time:
 //!
 //! ```no_run
-//! use baseten_auth::{Context, Env, display_text};
-//!
-//! fn main() -> Result<(), baseten_auth::Error> {
-//!     let context = Context::new(Env::from_process());
-//!     let session = context.session(None)?;
-//!
-//!     let user = session.user()?;
-//!     println!("{}", display_text(&user.user_id));
-//!
-//!     let authorization = session.authorization()?;
-//!     let url = session.management_url()?;
-//!     println!("GET {}/v1/models with {}", url.as_str(), authorization.scheme);
-//!     // … .header("Authorization", authorization.header_value().expose())
-//!     Ok(())
-//! }
+#![doc = include_str!("../examples/request.rs")]
 //! ```
 //!
 //! | to find | look in |
@@ -47,6 +33,9 @@ pub mod device;
 mod env;
 mod error;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod login;
 mod logout;
@@ -88,5 +77,5 @@ pub use store::{
     BadProfile, Helper, HelperNameError, Keyring, LockError, Profiles, StoragePolicy,
     StoragePolicyError, Store, StoreError, TimeoutError, Vault, VaultError, VaultOptions,
 };
-pub use text::{DISPLAY_TEXT_MAX, display_text};
+pub use text::{DISPLAY_TEXT_MAX, display_text, is_hidden};
 pub use token::Tokens;

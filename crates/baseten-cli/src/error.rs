@@ -386,8 +386,7 @@ fn api(error: &ApiError, profile: Option<&ProfileName>) -> Told {
             "access_denied" | "expired_token" | "invalid_grant" | "invalid_client" => {
                 told(Exit::NotLoggedIn, sentence, log_in())
             }
-            _ if *status < 400 => told(Exit::Server, sentence, "try again later"),
-            _ => of_status(*status, sentence, log_in()),
+            code => of_status(status_of_oauth(code, *status), sentence, log_in()),
         },
         ApiError::Status { status: 401 | 403, .. } => {
             let whose = profile.map_or_else(
@@ -403,6 +402,16 @@ fn api(error: &ApiError, profile: Option<&ProfileName>) -> Told {
             sentence,
             "check the remote URL; a proxy or a login page of the network may be in between",
         ),
+    }
+}
+
+/// An error is one whatever the status says: a success stands for the 400 that it should have been
+/// (RFC 6749 §5.2), or for the 500 of the two codes that mean one (§4.1.2.1).
+fn status_of_oauth(code: &str, status: u16) -> u16 {
+    match (status, code) {
+        (200..=299, "server_error" | "temporarily_unavailable") => 500,
+        (200..=299, _) => 400,
+        _ => status,
     }
 }
 
@@ -430,16 +439,29 @@ fn http(error: &HttpError) -> Told {
         HttpError::ProxyUrl { .. } => (Exit::Usage, "correct the variable, or unset it"),
         HttpError::Proxy { problem: ProxyProblem::Authentication, .. } => (
             Exit::Server,
-            "put a user name and password into the proxy's URL: http://user:password@host:port",
+            "put them into the proxy's URL, special characters percent-encoded: \
+             http://user:password@host:port",
         ),
         HttpError::Proxy { .. } => (Exit::Server, "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"),
         HttpError::Connect { .. } => {
             (Exit::Server, "check the network and the remote URL; behind a proxy, set HTTPS_PROXY")
         }
-        HttpError::Certificate { problem: CertificateProblem::NotYetValid, .. } => {
-            (Exit::Server, "check this machine's clock")
-        }
-        HttpError::Certificate { .. } | HttpError::Tls { .. } => (Exit::Server, INTERCEPTED),
+        HttpError::Certificate {
+            problem: CertificateProblem::Expired | CertificateProblem::NotYetValid,
+            ..
+        } => (
+            Exit::Server,
+            "check this machine's clock; a company proxy may also be intercepting the connection",
+        ),
+        HttpError::Certificate { problem: CertificateProblem::WrongHost, .. } => (
+            Exit::Server,
+            "check the remote URL; a company proxy may also be intercepting the connection",
+        ),
+        HttpError::Certificate { .. } => (Exit::Server, INTERCEPTED),
+        HttpError::Tls { .. } => (
+            Exit::Server,
+            "check the remote URL: there may be no TLS at that port, or a proxy in between",
+        ),
         HttpError::Timeout { .. } | HttpError::Lost { .. } => {
             (Exit::Server, "check the network, and try again")
         }

@@ -19,12 +19,11 @@ pub struct Host {
 impl Host {
     /// The environment and the terminal of this process.
     pub fn of_process() -> Self {
-        let interrupt = Interrupt::default();
+        let env = Env::from_process();
+        let interrupt = Interrupt::new(can_redraw(&env));
         // A prompt is shown on stderr and answered on stdin. `/dev/null` is no terminal.
         let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        let context = Context::new(Env::from_process())
-            .with_cancel(interrupt.cancel())
-            .with_prompt(interactive);
+        let context = Context::new(env).with_cancel(interrupt.cancel()).with_prompt(interactive);
         Self { context, interrupt, interactive }
     }
 
@@ -48,15 +47,9 @@ impl Host {
         self.interactive
     }
 
-    /// Whether stdin is typed by somebody, who must not see a secret echoed.
-    pub(crate) fn stdin_is_terminal(&self) -> bool {
-        std::io::stdin().is_terminal()
-    }
-
     /// Whether a line on stderr can be written anew, as a waiting line is.
     pub(crate) fn can_redraw(&self) -> bool {
-        let dumb = self.env().os("TERM").is_none_or(|term| term == "dumb");
-        std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
+        can_redraw(self.env())
     }
 
     /// Whether the terminal shows a hyperlink rather than its escape sequence.
@@ -67,11 +60,6 @@ impl Host {
     /// How wide the terminal of stderr is; `None` where it is none.
     pub(crate) fn columns(&self) -> Option<usize> {
         columns(self.can_redraw())
-    }
-
-    /// How wide the terminal of stdout is; `None` where it is none.
-    pub(crate) fn stdout_columns(&self) -> Option<usize> {
-        columns(std::io::stdout().is_terminal())
     }
 
     /// What Ctrl-C and SIGTERM do.
@@ -86,6 +74,21 @@ impl Host {
             None => error,
         }
     }
+}
+
+fn can_redraw(env: &Env) -> bool {
+    let dumb = env.os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
+}
+
+/// Whether stdin is typed by somebody, who must not see a secret echoed.
+pub(crate) fn stdin_is_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// How wide the terminal of stdout is; `None` where it is none.
+pub(crate) fn stdout_columns() -> Option<usize> {
+    columns(std::io::stdout().is_terminal())
 }
 
 fn columns(is_terminal: bool) -> Option<usize> {

@@ -3,14 +3,14 @@
 use baseten_auth::{Env, Event, Observer, ProfileName, display_text};
 
 use crate::error::{log_in_again, with_causes};
-use crate::render::{talk, warning};
+use crate::render::{talk, visible, warning};
 
 /// Prints warnings, and everything else too where `verbose`.
 pub(crate) fn observer(verbose: bool) -> Observer {
     Observer::new(move |event| match event {
         Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
             if verbose {
-                talk(&format!("debug: {}", detail(event)));
+                talk(&visible(&format!("debug: {}", detail(event))));
             }
         }
         event => match notice(event) {

@@ -1,24 +1,33 @@
 //! `baseten auth list`
 
 use baseten_auth::{Error, Profile, StoragePolicy, StoreError, display_text};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::ListArgs;
 use crate::error::CliError;
-use crate::host::Host;
+use crate::host::{Host, stdout_columns};
 use crate::report::Report;
 use crate::table::table;
 
 /// The JSON of a profile in the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ListRecord {
+    /// The profile's name.
     profile: String,
+    /// The remote that it logs in to.
     remote_url: String,
+    /// The kind of credential.
+    #[schemars(extend("enum" = ["oauth", "api_key"]))]
     auth_type: &'static str,
+    /// Where the credential is kept: `file`, `keyring` or `helper:<name>`.
     storage: String,
+    /// Whether it is the current profile.
     current: bool,
+    /// The user's email address, where the login recorded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
+    /// The user's workspace, where the login recorded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_name: Option<String>,
 }
@@ -43,10 +52,10 @@ pub(crate) fn run(_args: &ListArgs, host: &Host) -> Result<Report, CliError> {
             profiles.map(|profile| Ok(record(profile?))).collect::<Result<Vec<_>, StoreError>>()?,
         )
     })?;
-    Ok(Report::list(text(&records, host), &records))
+    Ok(Report::list(text(&records), &records))
 }
 
-fn text(records: &[ListRecord], host: &Host) -> String {
+fn text(records: &[ListRecord]) -> String {
     if records.is_empty() {
         return String::new();
     }
@@ -60,5 +69,5 @@ fn text(records: &[ListRecord], host: &Host) -> String {
         ]
     };
     let rows: Vec<_> = records.iter().map(row).collect();
-    table(["", "PROFILE", "REMOTE", "AUTH", "STORAGE"], &rows, host.stdout_columns())
+    table(["", "PROFILE", "REMOTE", "AUTH", "STORAGE"], &rows, stdout_columns())
 }

@@ -7,11 +7,12 @@ use baseten_auth::{
     Pending, ProfileName, Remote, Secret, StoragePolicy, User, client, device, display_text,
     read_api_key, session, store_login,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::LoginArgs;
 use crate::error::CliError;
-use crate::host::Host;
+use crate::host::{Host, stdin_is_terminal};
 use crate::prompt::{self, Method};
 use crate::render::talk;
 use crate::report::Report;
@@ -19,22 +20,33 @@ use crate::waiting::{self, Waiting};
 use crate::{browser, notices};
 
 /// The JSON of a login. What is not known is empty.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LoginRecord {
+    /// The profile that was stored.
     profile: String,
+    /// The service's id of the user.
     user_id: String,
+    /// The user's email address.
     email: String,
+    /// The user's name.
     name: String,
+    /// The user's workspace.
     workspace_name: String,
 }
 
 /// The JSON of the first of two steps.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PendingRecord {
+    /// The page to open in a browser.
     verification_uri: String,
+    /// The same page with the code filled in; empty where the server names none.
     verification_uri_complete: String,
+    /// The code that the page must show.
     user_code: String,
+    /// When the code expires.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: String,
+    /// The command that waits for the approval.
     next_step: String,
 }
 
@@ -68,7 +80,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
             finish(plan, credential, host)
         }
         Method::ApiKey => {
-            let key = if host.stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
+            let key = if stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
             let name = match &plan.name {
                 Some(name) => name.clone(),
                 None => prompt::profile_name()?,
@@ -150,7 +162,7 @@ fn wait(
     host: &Host,
 ) -> Result<Credential, CliError> {
     let context = host.context();
-    let line = Waiting::start(host);
+    let mut line = Waiting::start(host);
     let sent = context.clock().now();
     let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
         line.tell(left);

@@ -9,6 +9,13 @@
     reason = "a test may"
 )]
 
+mod approval_page;
+#[path = "../../../baseten-auth/tests/support/certificates.rs"]
+mod certificates;
+#[cfg(unix)]
+mod completion;
+mod counterparts;
+mod exit_status;
 #[cfg(target_os = "linux")]
 mod concurrency;
 #[cfg(target_os = "linux")]
@@ -19,11 +26,15 @@ mod credential_store;
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
+mod independent_server;
 #[cfg(target_os = "linux")]
 #[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
 #[expect(unreachable_pub, reason = "shared with another crate's tests")]
 mod keyring_session;
 mod login;
+mod networks;
+#[cfg(unix)]
+mod pty;
 #[cfg(target_os = "linux")]
 mod refresh;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
@@ -31,3 +42,6 @@ mod server;
 #[cfg(target_os = "linux")]
 mod stored;
 mod support;
+#[cfg(unix)]
+mod terminal;
+mod wire;
