@@ -316,6 +316,9 @@ fn vault(profile: &ProfileName, error: &VaultError) -> Told {
         VaultError::Locked | VaultError::Dismissed => {
             "unlock the keyring, or log in with --insecure-storage"
         }
+        VaultError::TimedOut { vault, .. } if vault.starts_with("docker-credential-") => {
+            "check that the helper answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
+        }
         VaultError::TimedOut { .. } => {
             "check that the keyring answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
         }

@@ -18,13 +18,19 @@ mod counterparts;
 mod errors;
 mod exit_status;
 #[cfg(target_os = "linux")]
+mod concurrency;
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
+mod credential_store;
+#[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
 mod independent_server;
 #[cfg(target_os = "linux")]
 #[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared")]
+#[expect(unreachable_pub, reason = "shared with another crate's tests")]
 mod keyring_session;
 mod login;
 mod networks;
