@@ -219,7 +219,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         insecure_storage: plan.storage == StoragePolicy::File,
         authorization,
     };
-    host.interrupt().store(|| pending.save(&context.store()?).map_err(CliError::from))?;
+    host.interrupt().store(|| pending.save(context, &context.store()?).map_err(CliError::from))?;
     let url = pending.authorization.verification_uri_complete.as_ref();
     let url = url.unwrap_or(&pending.authorization.verification_uri);
     let text = format!(

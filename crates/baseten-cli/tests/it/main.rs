@@ -6,10 +6,19 @@
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "helpers of tests, too, fail at once, wait, and look for programs"
+    reason = "a test may"
 )]
 
+mod approval_page;
+#[path = "../../../baseten-auth/tests/support/certificates.rs"]
+mod certificates;
+mod counterparts;
 mod exit_status;
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(target_os = "linux")]
+mod freshness;
+mod independent_server;
 #[cfg(target_os = "linux")]
 mod keyring;
 #[cfg(target_os = "linux")]
@@ -17,10 +26,16 @@ mod keyring;
 #[expect(dead_code, unreachable_pub, reason = "shared")]
 mod keyring_session;
 mod login;
+mod networks;
 #[cfg(unix)]
 mod pty;
+#[cfg(target_os = "linux")]
+mod refresh;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
+#[cfg(target_os = "linux")]
+mod stored;
 mod support;
 #[cfg(unix)]
 mod terminal;
+mod wire;
