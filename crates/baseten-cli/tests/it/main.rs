@@ -8,3 +8,5 @@ mod login;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
 mod support;
+#[cfg(unix)]
+mod waiting;
