@@ -40,4 +40,6 @@ mod stored;
 mod support;
 #[cfg(unix)]
 mod terminal;
+#[cfg(unix)]
+mod waiting;
 mod wire;
