@@ -67,6 +67,7 @@ const COUNTERPARTS: &[Need] = &[
     Need::Program("bash", "bash"),
     Need::Program("zsh", "zsh"),
     Need::Program("fish", "fish"),
+    Need::Program("zbarimg", "zbar-tools"),
     // Certificates, proxies, faults.
     Need::Program("openssl", "openssl"),
     Need::Program("tinyproxy", "tinyproxy-bin"),

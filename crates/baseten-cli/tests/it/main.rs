@@ -29,6 +29,8 @@ mod faults;
 mod freshness;
 mod independent_server;
 #[cfg(target_os = "linux")]
+mod keyring;
+#[cfg(target_os = "linux")]
 #[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
 #[expect(unreachable_pub, reason = "shared with another crate's tests")]
 mod keyring_session;
@@ -50,4 +52,6 @@ mod stored;
 mod support;
 #[cfg(unix)]
 mod terminal;
+#[cfg(unix)]
+mod waiting;
 mod wire;
