@@ -9,13 +9,17 @@
     reason = "helpers of tests, too, fail at once, wait, and look for programs"
 )]
 
+#[cfg(unix)]
 mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
+#[cfg(unix)]
 mod counterparts;
 mod exit_status;
+#[cfg(unix)]
 mod independent_server;
 mod login;
+#[cfg(unix)]
 mod networks;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
