@@ -223,7 +223,10 @@ fn poll(http: &Http, management: &ManagementUrl, device_code: &Secret) -> Result
 }
 
 /// Reads the answer to the first request, which was sent at this time.
-fn parse(response: &Response, now: Timestamp) -> Result<DeviceAuthorization, DeviceError> {
+pub(crate) fn parse(
+    response: &Response,
+    now: Timestamp,
+) -> Result<DeviceAuthorization, DeviceError> {
     if let Some(error) = error_in(response, &[]) {
         return Err(error.into());
     }
@@ -398,7 +401,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics_or_leads_astray(body in any::<String>(), uri in any::<String>()) {
-            let _ = read(&body);
+            crate::fuzzing::device_answer(&[b"\0\x64", body.as_bytes()].concat());
+            let whole = serde_json::json!({
+                "device_code": body, "user_code": body, "verification_uri": uri,
+                "verification_uri_complete": format!("https://{uri}"), "interval": body,
+            });
+            crate::fuzzing::device_answer(&[b"\0\x64", whole.to_string().as_bytes()].concat());
             if let Ok(shown) = page(&uri) {
                 prop_assert!(shown.starts_with("http"));
                 prop_assert!(shown.bytes().all(|byte| byte.is_ascii_graphic()));

@@ -237,6 +237,8 @@ mod tests {
                 prop_assert!(is_visible_ascii(&tokens.access_token));
                 let _ = tokens.into_credential(Timestamp::MAX, None);
             }
+            let status = (status - 100).to_be_bytes();
+            crate::fuzzing::token_answer(&[&status[..], body.as_bytes()].concat());
         }
     }
 

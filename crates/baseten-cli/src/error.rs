@@ -159,7 +159,7 @@ fn argument(name: &ProfileName) -> String {
     if name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-fn log_in_again(name: &ProfileName) -> String {
+pub(crate) fn log_in_again(name: &ProfileName) -> String {
     format!("log in again with: baseten auth login --profile {}", argument(name))
 }
 
@@ -244,7 +244,10 @@ fn library(error: &Error) -> Told {
                 ),
                 other => format!("cannot lock profile {}: {}", shown(profile), with_causes(other)),
             },
-            "try again; end other baseten processes if they hang",
+            match source {
+                LockError::Io(_) => "check the owner and mode of the temporary directory",
+                _ => "try again; end other baseten processes if they hang",
+            },
         ),
         Error::Api { profile, source } => api(source, profile.as_ref()),
         Error::Token { profile, source } => {
@@ -292,7 +295,7 @@ fn store(error: &StoreError) -> Told {
         }
         StoreError::Environment(_) => "set it to plain text, or unset it",
         StoreError::Unreadable { .. } => "check the file's owner and mode",
-        StoreError::Unwritable { .. } => {
+        StoreError::Unwritable { .. } | StoreError::Lock { source: LockError::Io(_), .. } => {
             "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
         }
         StoreError::Malformed { .. } | StoreError::BadProfile { .. } => {

@@ -6,7 +6,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "helpers of tests, too, fail at once, wait, and look for programs"
+    reason = "a test may"
 )]
 
 #[cfg(unix)]
@@ -14,14 +14,32 @@ mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
 #[cfg(unix)]
+mod completion;
+#[cfg(unix)]
 mod counterparts;
 mod exit_status;
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(target_os = "linux")]
+mod freshness;
 #[cfg(unix)]
 mod independent_server;
+#[cfg(target_os = "linux")]
+#[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared")]
+mod keyring_session;
 mod login;
 #[cfg(unix)]
 mod networks;
+#[cfg(unix)]
+mod pty;
+#[cfg(target_os = "linux")]
+mod refresh;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
+#[cfg(target_os = "linux")]
+mod stored;
 mod support;
+#[cfg(unix)]
+mod terminal;
 mod wire;
