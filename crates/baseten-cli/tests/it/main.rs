@@ -9,11 +9,13 @@
     reason = "a test may"
 )]
 
+#[cfg(unix)]
 mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
 #[cfg(unix)]
 mod completion;
+#[cfg(unix)]
 mod counterparts;
 mod errors;
 mod exit_status;
@@ -27,6 +29,7 @@ mod credential_store;
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
+#[cfg(unix)]
 mod independent_server;
 #[cfg(target_os = "linux")]
 mod keyring;
@@ -35,6 +38,7 @@ mod keyring;
 #[expect(unreachable_pub, reason = "shared with another crate's tests")]
 mod keyring_session;
 mod login;
+#[cfg(unix)]
 mod networks;
 #[cfg(target_os = "linux")]
 mod no_side_effects;
