@@ -18,7 +18,14 @@ pub(crate) fn show(stop: &clap::Error) -> Exit {
             if let Some(error) = careful(stop) {
                 return render::failure(&error);
             }
-            render::talk(stop.render().ansi().to_string().trim_end());
+            // It quotes the arguments, which somebody may have been talked into.
+            let plain = stop.render().to_string();
+            let shown = if render::visible(&plain) == plain {
+                stop.render().ansi().to_string()
+            } else {
+                render::visible(&plain)
+            };
+            render::talk(shown.trim_end());
             Exit::Usage
         }
     }

@@ -150,7 +150,7 @@ fn wait(
     host: &Host,
 ) -> Result<Credential, CliError> {
     let context = host.context();
-    let line = Waiting::start(host);
+    let mut line = Waiting::start(host);
     let sent = context.clock().now();
     let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
         line.tell(left);
@@ -219,7 +219,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         insecure_storage: plan.storage == StoragePolicy::File,
         authorization,
     };
-    host.interrupt().store(|| pending.save(&context.store()?).map_err(CliError::from))?;
+    host.interrupt().store(|| pending.save(context, &context.store()?).map_err(CliError::from))?;
     let url = pending.authorization.verification_uri_complete.as_ref();
     let url = url.unwrap_or(&pending.authorization.verification_uri);
     let text = format!(

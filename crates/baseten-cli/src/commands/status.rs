@@ -127,7 +127,9 @@ fn of_profile(
             writeln!(text, "  Storage: file ({})", display_text(&path))
         }
         Storage::Keyring => writeln!(text, "  Storage: system keyring"),
-        Storage::Helper(name) => writeln!(text, "  Storage: docker-credential-{name}"),
+        Storage::Helper(name) => {
+            writeln!(text, "  Storage: docker-credential-{}", display_text(&name))
+        }
     };
     if let Some(expiry) = expiry {
         let _ = writeln!(text, "  Token expires: {}", expires(expiry, host));
