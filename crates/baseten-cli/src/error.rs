@@ -69,11 +69,9 @@ impl CliError {
                 format!("cannot read the API key from standard input: {error}"),
                 "pipe the key in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
             ),
-            Self::Filter(error) => told(
-                Exit::Usage,
-                format!("--jq: {error}"),
-                "try the filter '.' to see the whole output",
-            ),
+            Self::Filter(error) => {
+                told(Exit::Usage, error.to_string(), "try the filter '.' to see the whole output")
+            }
             Self::Library(error) => library(error),
             Self::Device(error) => device(error),
             Self::Pending(error) => pending(error),

@@ -7,6 +7,7 @@ use baseten_auth::{
     Pending, ProfileName, Remote, Secret, StoragePolicy, User, client, device, display_text,
     read_api_key, session, store_login,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::LoginArgs;
@@ -19,22 +20,33 @@ use crate::waiting::{self, Waiting};
 use crate::{browser, notices};
 
 /// The JSON of a login. What is not known is empty.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LoginRecord {
+    /// The profile that was stored.
     profile: String,
+    /// The service's id of the user.
     user_id: String,
+    /// The user's email address.
     email: String,
+    /// The user's name.
     name: String,
+    /// The user's workspace.
     workspace_name: String,
 }
 
 /// The JSON of the first of two steps.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PendingRecord {
+    /// The page to open in a browser.
     verification_uri: String,
+    /// The same page with the code filled in; empty where the server names none.
     verification_uri_complete: String,
+    /// The code that the page must show.
     user_code: String,
+    /// When the code expires.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: String,
+    /// The command that waits for the approval.
     next_step: String,
 }
 
@@ -194,7 +206,7 @@ fn report(name: &ProfileName, user: User) -> Report {
         name: user.name.unwrap_or_default(),
         workspace_name: user.workspace_name.unwrap_or_default(),
     };
-    Report::one(text, &record)
+    Report::one(text, record)
 }
 
 /// The first of two steps: says where to go and ends.
@@ -227,7 +239,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         display_text(url),
         display_text(&pending.authorization.user_code),
     );
-    Ok(Report::one(text, &record))
+    Ok(Report::one(text, record))
 }
 
 /// The second of two steps: waits for the approval of the login that the first has started.

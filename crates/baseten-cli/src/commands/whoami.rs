@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use baseten_auth::{User, display_text};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::SelectArgs;
@@ -11,11 +12,15 @@ use crate::host::Host;
 use crate::report::Report;
 
 /// The JSON of a user. What is not known is empty.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct UserRecord {
+    /// The service's id of the user.
     user_id: String,
+    /// The user's email address.
     email: String,
+    /// The user's name.
     name: String,
+    /// The user's workspace.
     workspace_name: String,
 }
 
@@ -52,5 +57,5 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let user = UserRecord::new(session.user()?);
     let known = [&user.email, &user.name, &user.user_id].into_iter().find(|text| !text.is_empty());
     let text = format!("{}\n{}", display_text(known.map_or("", String::as_str)), user.lines());
-    Ok(Report::one(text, &user))
+    Ok(Report::one(text, user))
 }

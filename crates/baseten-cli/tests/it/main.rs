@@ -12,6 +12,8 @@
 mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
+#[cfg(unix)]
+mod completion;
 mod counterparts;
 mod exit_status;
 #[cfg(target_os = "linux")]
