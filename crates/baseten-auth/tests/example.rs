@@ -10,7 +10,12 @@ use baseten_sandbox::{Config, Sandbox};
 /// Examples are built with the tests, beside them.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().join("examples/request")
+    test.parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples/request")
+        .with_extension(std::env::consts::EXE_EXTENSION)
 }
 
 fn run(store: &str) -> Output {
