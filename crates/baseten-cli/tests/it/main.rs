@@ -2,6 +2,8 @@
 //! sandbox or a scripted server, looking at stdout, stderr and exit status together.
 
 mod exit_status;
+#[cfg(unix)]
+mod hostile_text;
 mod login;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
