@@ -231,8 +231,7 @@ pub(crate) fn parse(
         return Err(error.into());
     }
     let not_protocol = || ApiError::NotProtocol { status: response.status };
-    let members: AuthorizationMembers =
-        serde_json::from_slice(&response.body).map_err(|_| not_protocol())?;
+    let members: AuthorizationMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
     let device_code = members.device_code.filter(is_visible_ascii).ok_or_else(not_protocol)?;
     let user_code = display_text(&members.user_code.unwrap_or_default());
     let page = members.verification_uri.or(members.verification_url);
@@ -452,7 +451,7 @@ mod tests {
     fn certificate() -> Result<Tokens, ApiError> {
         use crate::{CertificateProblem, HttpError};
         let problem = CertificateProblem::Expired;
-        Err(HttpError::Certificate { host: "h".to_owned(), problem, source: "x".into() }.into())
+        Err(HttpError::Certificate { host: "h".to_owned(), problem, source: None }.into())
     }
 
     #[test]

@@ -5,9 +5,12 @@
 use std::ffi::OsString;
 
 use baseten_auth::ProfileName;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 const COMMON: &str = "Common options";
+
+/// The option that adds the form of a command's output to its help.
+pub(crate) const HELP_OUTPUT: &str = "help-output";
 
 /// The examples below a command's help, from pairs of a sentence and a command line.
 macro_rules! examples {
@@ -17,20 +20,48 @@ macro_rules! examples {
 }
 
 /// Parses the arguments, the program's name first.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    let mut matches = command().try_get_matches_from(plain_flags(arguments))?;
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    let mut matches = command().try_get_matches_from(plain_flags(arguments.iter().cloned()))?;
     let cli = Cli::from_arg_matches_mut(&mut matches);
     Ok(cli.map_err(|error| error.format(&mut command()))?.command)
 }
 
-/// The whole command tree.
-pub(crate) fn command() -> clap::Command {
-    Cli::command().mut_subcommands(last_option_wins)
+/// The whole command tree, for documentation and completion too.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(finished)
 }
 
-/// An option given twice is no mistake: the last one wins.
-fn last_option_wins(command: clap::Command) -> clap::Command {
-    command.args_override_self(true).mut_subcommands(last_option_wins)
+/// What all commands have in common: an option given twice is no mistake, the last one wins; and
+/// help stands below a command's own options.
+fn finished(command: clap::Command) -> clap::Command {
+    let command = command.args_override_self(true);
+    if command.has_subcommands() || command.is_hide_set() {
+        return command.mut_subcommands(finished);
+    }
+    let help = |name| Arg::new(name).long(name).action(ArgAction::Help).help_heading(COMMON);
+    command
+        .disable_help_flag(true)
+        .arg(help("help").short('h').help("Print help; --help tells more than -h"))
+        .arg(
+            help(HELP_OUTPUT)
+                .help("Print help with the output's JSON schema and the exit statuses"),
+        )
+}
+
+/// The command that a command line names: only subcommands stand before its options.
+pub(crate) fn named<'c>(
+    command: &'c clap::Command,
+    arguments: &[OsString],
+) -> (&'c clap::Command, Vec<&'c str>) {
+    let (mut command, mut path) = (command, Vec::new());
+    for word in arguments.iter().skip(1) {
+        let Some(next) = word.to_str().and_then(|word| command.find_subcommand(word)) else {
+            break;
+        };
+        command = next;
+        path.push(next.get_name());
+    }
+    (command, path)
 }
 
 /// Log in to Baseten from the command line
@@ -70,7 +101,23 @@ pub(crate) enum Command {
     #[command(after_help = examples!("Show who you are", "baseten whoami"))]
     Whoami(SelectArgs),
     /// Show the version of this program
+    #[command(after_help = examples!(
+        "Show the version", "baseten version";
+        "Print just the version's number", "baseten version --jq '.version' --raw-output"
+    ))]
     Version(VersionArgs),
+    /// Print the completion script of a shell
+    ///
+    /// Print a script that makes a shell complete commands, options and the names of the stored
+    /// profiles. Load it where the shell starts.
+    #[command(after_help = examples!(
+        "bash, in ~/.bashrc", "source <(baseten completion bash)";
+        "zsh, in ~/.zshrc, after compinit", "source <(baseten completion zsh)";
+        "fish, in ~/.config/fish/config.fish", "baseten completion fish | source";
+        "PowerShell, in $PROFILE",
+        "baseten completion powershell | Out-String | Invoke-Expression"
+    ))]
+    Completion(CompletionArgs),
     /// Open a URL in the browser, away from the terminal
     #[command(hide = true, name = "__open-browser")]
     OpenBrowser {
@@ -233,6 +280,27 @@ pub(crate) struct VersionArgs {
     pub(crate) common: Common,
 }
 
+/// Arguments of `completion`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell to print the script of
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// A shell that we complete for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
+    /// PowerShell
+    Powershell,
+}
+
 /// The option that selects a profile.
 #[derive(Debug, Args)]
 pub(crate) struct Select {
@@ -309,7 +377,7 @@ mod tests {
     use super::*;
 
     fn parse_words(words: &[&str]) -> Result<Command, clap::Error> {
-        parse(words.iter().map(OsString::from))
+        parse(&words.iter().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]

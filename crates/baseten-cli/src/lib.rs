@@ -13,6 +13,7 @@ mod host;
 mod interrupt;
 mod jq;
 mod notices;
+pub mod outputs;
 mod prompt;
 mod render;
 mod report;
@@ -26,14 +27,19 @@ use args::{AuthCommand, Command, Common};
 use error::CliError;
 use report::Report;
 
+pub use args::command;
 pub use exit::Exit;
 pub use host::Host;
 
 /// Runs one command to its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
-    let command = match args::parse(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(exit) = commands::completion::answer(&arguments, host.env()) {
+        return exit;
+    }
+    let command = match args::parse(&arguments) {
         Ok(command) => command,
-        Err(stop) => return help::show(&stop),
+        Err(stop) => return help::show(stop, &arguments),
     };
     match dispatch(command, host) {
         Ok(exit) => exit,
@@ -65,6 +71,7 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
             with_output(&args.common, host, |host| commands::whoami::run(&args, host))
         }
         Command::Version(args) => with_output(&args.common, host, |_| Ok(commands::version::run())),
+        Command::Completion(args) => Ok(commands::completion::run(args.shell)),
         Command::OpenBrowser { url } => Ok(browser::open_here(&url)),
     }
 }

@@ -1,10 +1,10 @@
 //! What a person sees while a browser login waits: where to go, a QR code, a line that counts down.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use baseten_auth::display_text;
 use fast_qr::qr::QRBuilder;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::host::Host;
 use crate::render::talk;
@@ -54,38 +54,51 @@ pub(crate) fn qr_code(host: &Host, url: &str) -> Option<String> {
     Some(text)
 }
 
+/// Columns for the spinner, and for the `^C` that terminals show: were that on a line of its own,
+/// the waiting line above it could not be cleared.
+const RESERVED: usize = 5;
+
+const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'];
+
 /// The line that counts down while somebody approves the login.
-pub(crate) struct Waiting(Option<ProgressBar>);
+pub(crate) struct Waiting {
+    /// Whether a line can be drawn at all.
+    draws: bool,
+    turn: usize,
+}
 
 impl Waiting {
     /// Starts the line, where one can be drawn; else says once that we wait.
     pub(crate) fn start(host: &Host) -> Self {
-        if !host.can_redraw() {
+        let draws = host.can_redraw();
+        if !draws {
             talk("Waiting for the approval in the browser…");
-            return Self(None);
         }
-        let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
-            line.set_style(style);
-        }
-        Self(Some(line))
+        Self { draws, turn: 0 }
     }
 
     /// Tells how long the code is still good for.
-    pub(crate) fn tell(&self, left: Duration) {
-        let Some(line) = &self.0 else { return };
+    pub(crate) fn tell(&mut self, left: Duration) {
         let seconds = left.as_secs();
         let (minutes, seconds) = (seconds / 60, seconds % 60);
-        line.set_message(format!(
-            "Waiting for the approval (the code expires in {minutes}:{seconds:02})"
-        ));
-        line.tick();
+        let text = format!("Waiting for the approval (the code expires in {minutes}:{seconds:02})");
+        let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        let shown: String = text.chars().take(columns.saturating_sub(RESERVED)).collect();
+        self.turn = (self.turn + 1) % SPINNER.len();
+        let spinner = SPINNER.get(self.turn).unwrap_or(&' ');
+        self.draw(&format!("{spinner} {shown}"));
     }
 
     /// Takes the line away.
     pub(crate) fn end(self) {
-        if let Some(line) = self.0 {
-            line.finish_and_clear();
+        self.draw("");
+    }
+
+    /// Draws the line anew, at once, so that nobody sees half of it.
+    fn draw(&self, text: &str) {
+        if self.draws {
+            // A waiting line that cannot be seen is nobody's loss.
+            let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `baseten auth list`
 
 use baseten_auth::{Error, Profile, StoragePolicy, StoreError, display_text};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::ListArgs;
@@ -10,15 +11,23 @@ use crate::report::Report;
 use crate::table::table;
 
 /// The JSON of a profile in the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ListRecord {
+    /// The profile's name.
     profile: String,
+    /// The remote that it logs in to.
     remote_url: String,
+    /// The kind of credential.
+    #[schemars(extend("enum" = ["oauth", "api_key"]))]
     auth_type: &'static str,
+    /// Where the credential is kept: `file`, `keyring` or `helper:<name>`.
     storage: String,
+    /// Whether it is the current profile.
     current: bool,
+    /// The user's email address, where the login recorded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
+    /// The user's workspace, where the login recorded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_name: Option<String>,
 }

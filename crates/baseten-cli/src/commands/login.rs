@@ -7,6 +7,7 @@ use baseten_auth::{
     Pending, ProfileName, Remote, Secret, StoragePolicy, User, client, device, display_text,
     read_api_key, session, store_login,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::LoginArgs;
@@ -19,22 +20,33 @@ use crate::waiting::{self, Waiting};
 use crate::{browser, notices};
 
 /// The JSON of a login. What is not known is empty.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LoginRecord {
+    /// The profile that was stored.
     profile: String,
+    /// The service's id of the user.
     user_id: String,
+    /// The user's email address.
     email: String,
+    /// The user's name.
     name: String,
+    /// The user's workspace.
     workspace_name: String,
 }
 
 /// The JSON of the first of two steps.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PendingRecord {
+    /// The page to open in a browser.
     verification_uri: String,
+    /// The same page with the code filled in; empty where the server names none.
     verification_uri_complete: String,
+    /// The code that the page must show.
     user_code: String,
+    /// When the code expires.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: String,
+    /// The command that waits for the approval.
     next_step: String,
 }
 
@@ -150,7 +162,7 @@ fn wait(
     host: &Host,
 ) -> Result<Credential, CliError> {
     let context = host.context();
-    let line = Waiting::start(host);
+    let mut line = Waiting::start(host);
     let sent = context.clock().now();
     let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
         line.tell(left);
@@ -219,7 +231,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         insecure_storage: plan.storage == StoragePolicy::File,
         authorization,
     };
-    host.interrupt().store(|| pending.save(&context.store()?).map_err(CliError::from))?;
+    host.interrupt().store(|| pending.save(context, &context.store()?).map_err(CliError::from))?;
     let url = pending.authorization.verification_uri_complete.as_ref();
     let url = url.unwrap_or(&pending.authorization.verification_uri);
     let text = format!(

@@ -1,6 +1,7 @@
 //! `baseten auth logout`
 
 use baseten_auth::{display_text, logout, session};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::SelectArgs;
@@ -10,8 +11,9 @@ use crate::notices;
 use crate::report::Report;
 
 /// The JSON of a logout.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LogoutRecord {
+    /// The profile that was removed.
     profile: String,
 }
 

@@ -1,5 +1,6 @@
 //! One file a command: arguments in, a report out.
 
+pub(crate) mod completion;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;

@@ -6,6 +6,7 @@ use baseten_auth::{
     Credential, Env, Profile, Session, SessionSource, Storage, StoragePolicy, display_text,
 };
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::whoami::UserRecord;
@@ -17,17 +18,21 @@ use crate::report::Report;
 use crate::words::when;
 
 /// The JSON of a status.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StatusRecord {
-    /// Empty where the API key of the environment was selected.
+    /// The selected profile; empty where `BASETEN_API_KEY` was selected.
     profile: String,
+    /// The remote that it logs in to.
     remote_url: String,
+    /// The kind of credential.
+    #[schemars(extend("enum" = ["oauth", "api_key"]))]
     auth_type: &'static str,
-    /// Where the secret is kept.
+    /// Where the credential is kept: `file`, `keyring` or `helper:<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
     /// When the access token ends, where that is known without asking the keyring.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
     /// What selected it.
     selected_by: &'static str,

@@ -1,6 +1,7 @@
 //! `baseten auth switch`
 
 use baseten_auth::{Error, ProfileName, SessionSource, Store, StoreError, display_text};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::SelectArgs;
@@ -10,8 +11,9 @@ use crate::report::Report;
 use crate::{notices, prompt};
 
 /// The JSON of a switch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SwitchRecord {
+    /// The profile that is current now.
     profile: String,
 }
 

@@ -1,5 +1,6 @@
 //! `baseten auth token`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::{Format, TokenArgs};
@@ -8,14 +9,18 @@ use crate::host::Host;
 use crate::report::Report;
 
 /// The JSON of a credential.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TokenRecord {
-    /// Empty where the API key of the environment was selected.
+    /// The selected profile; empty where `BASETEN_API_KEY` was selected.
     profile: String,
+    /// The access token or the API key.
     token: String,
-    /// `Bearer` or `Api-Key`.
+    /// The scheme of the `Authorization` header.
+    #[schemars(extend("enum" = ["Bearer", "Api-Key"]))]
     token_type: &'static str,
+    /// When the token ends, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! `baseten version`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::report::Report;
@@ -9,10 +10,13 @@ pub(crate) const LINE: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ", ", env!("BUILD_TARGET"), ")");
 
 /// The JSON of the version.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct VersionRecord {
+    /// The version's number.
     version: &'static str,
+    /// The commit it was built from, or `unknown`.
     commit: &'static str,
+    /// The target it was built for.
     target: &'static str,
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use baseten_auth::{User, display_text};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::SelectArgs;
@@ -11,11 +12,15 @@ use crate::host::Host;
 use crate::report::Report;
 
 /// The JSON of a user. What is not known is empty.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct UserRecord {
+    /// The service's id of the user.
     user_id: String,
+    /// The user's email address.
     email: String,
+    /// The user's name.
     name: String,
+    /// The user's workspace.
     workspace_name: String,
 }
 

@@ -1,0 +1,103 @@
+//! `baseten completion`, and the answers that its scripts ask for.
+//!
+//! A script asks this program for candidates at every press of the tab key, by running it with
+//! [`VARIABLE`] set. That reads the profiles' names at most: no keyring, no network, no waiting.
+
+use std::ffi::{OsStr, OsString};
+use std::time::{Duration, Instant};
+
+use baseten_auth::{Clock, Env, ProfileName, Store, StoreError, SystemClock};
+use clap_complete::CompletionCandidate;
+use clap_complete::engine::ArgValueCompleter;
+use clap_complete::env::{Bash, EnvCompleter, Fish, Powershell, Zsh};
+use jiff::Timestamp;
+
+use crate::args::{self, Shell};
+use crate::exit::Exit;
+use crate::render;
+
+/// Names the shell that asks. Not the generic `COMPLETE`, which may be anybody's.
+const VARIABLE: &str = "BASETEN_COMPLETE";
+
+const BASH: &str = include_str!("../completion/baseten.bash");
+const ZSH: &str = include_str!("../completion/baseten.zsh");
+
+/// Prints the script that makes a shell ask.
+pub(crate) fn run(shell: Shell) -> Exit {
+    render::help(&match shell {
+        // The generic scripts stumble over email addresses in bash, and need a second press of
+        // the key where zsh loads them from a file.
+        Shell::Bash => BASH.to_owned(),
+        Shell::Zsh => ZSH.to_owned(),
+        Shell::Fish => registration(&Fish),
+        Shell::Powershell => registration(&Powershell),
+    })
+}
+
+fn registration(shell: &dyn EnvCompleter) -> String {
+    let mut script = Vec::new();
+    // Writing to memory does not fail.
+    let _ = shell.write_registration(VARIABLE, "baseten", "baseten", "baseten", &mut script);
+    String::from_utf8(script).unwrap_or_default()
+}
+
+/// The candidates, where a script asks for them. Whatever goes wrong, there are just none: a
+/// message would end up in the middle of what somebody types.
+pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
+    let shell: &dyn EnvCompleter = match env.os(VARIABLE)?.to_str()? {
+        "bash" => &Bash,
+        "zsh" => &Zsh,
+        "fish" => &Fish,
+        "powershell" => &Powershell,
+        _ => return None,
+    };
+    let words = arguments.iter().skip_while(|argument| *argument != "--").skip(1).cloned();
+    let words: Vec<OsString> = words.collect();
+    let mut candidates = Vec::new();
+    if !words.is_empty() {
+        let mut command = knowing_profiles(args::command(), env);
+        command.build();
+        let _ = shell.write_complete(&mut command, words, None, &mut candidates);
+    }
+    Some(render::help(&String::from_utf8_lossy(&candidates)))
+}
+
+/// The command tree, with the stored names as values of `--profile`.
+fn knowing_profiles(command: clap::Command, env: &Env) -> clap::Command {
+    let command = if command.get_arguments().any(|argument| argument.get_id() == "profile") {
+        let env = env.clone();
+        let candidates = move |typed: &OsStr| candidates(&env, typed);
+        command.mut_arg("profile", |arg| arg.add(ArgValueCompleter::new(candidates)))
+    } else {
+        command
+    };
+    command.mut_subcommands(|subcommand| knowing_profiles(subcommand, env))
+}
+
+fn candidates(env: &Env, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let names = Store::locate(env).and_then(|store| {
+        store.read(&Impatient, |profiles| Ok::<_, StoreError>(profiles.names().collect::<Vec<_>>()))
+    });
+    let names = names.unwrap_or_default();
+    let matching = names.iter().map(ProfileName::as_str).filter(|name| name.starts_with(typed));
+    // A line break would make two candidates of one.
+    let harmless = matching.filter(|name| !name.contains(char::is_control));
+    harmless.map(CompletionCandidate::new).collect()
+}
+
+/// A clock that does not wait until another program has written its half of the store.
+#[derive(Debug)]
+struct Impatient;
+
+impl Clock for Impatient {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn monotonic(&self) -> Instant {
+        SystemClock.monotonic()
+    }
+
+    fn sleep(&self, _: Duration) {}
+}

@@ -1,0 +1,146 @@
+//! What each command prints, for `--help-output` and the reference page. The schemas come from the
+//! types that are printed.
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde_json::Value;
+
+use crate::commands::list::ListRecord;
+use crate::commands::login::{LoginRecord, PendingRecord};
+use crate::commands::logout::LogoutRecord;
+use crate::commands::status::StatusRecord;
+use crate::commands::switch::SwitchRecord;
+use crate::commands::token::TokenRecord;
+use crate::commands::version::VersionRecord;
+use crate::commands::whoami::UserRecord;
+use crate::exit::Exit;
+
+/// What a command prints on stdout.
+#[derive(Debug)]
+pub struct Output {
+    /// The command's words, after the program's name.
+    pub command: &'static str,
+    /// What the text format prints.
+    pub text: &'static str,
+    /// What the JSON formats print; empty for a command that has none.
+    pub records: &'static [Record],
+}
+
+/// A JSON record that a command prints.
+#[derive(Debug)]
+pub struct Record {
+    /// What it is, and when it is printed.
+    pub what: &'static str,
+    /// Its JSON schema.
+    pub schema: fn() -> Schema,
+}
+
+/// What a command prints; `None` for one that only has other commands.
+pub fn of(command: &str) -> Option<&'static Output> {
+    OUTPUTS.iter().find(|output| output.command == command)
+}
+
+/// The exit statuses and their meanings.
+pub fn exit_statuses() -> impl Iterator<Item = (u8, &'static str)> {
+    Exit::MEANINGS.iter().map(|(exit, meaning)| (*exit as u8, *meaning))
+}
+
+const OUTPUTS: &[Output] = &[
+    Output {
+        command: "auth login",
+        text: "\"Logged in as <email> (<workspace>) as profile <profile>\" once it is done. With \
+               --no-wait, the URL to open, the code to confirm, and the command that comes next.",
+        records: &[
+            Record { what: "The new profile.", schema: schema::<LoginRecord> },
+            Record { what: "With --no-wait: what to do next.", schema: schema::<PendingRecord> },
+        ],
+    },
+    Output {
+        command: "auth logout",
+        text: "\"Logged out <profile>\" once it is done.",
+        records: &[Record { what: "The removed profile.", schema: schema::<LogoutRecord> }],
+    },
+    Output {
+        command: "auth switch",
+        text: "\"Switched to <profile>\" once it is done.",
+        records: &[Record { what: "The new current profile.", schema: schema::<SwitchRecord> }],
+    },
+    Output {
+        command: "auth status",
+        text: "A summary of the selected profile: its name, its remote URL and its type of \
+               authentication, then where the credential is kept, when it ends as far as that is \
+               known, and what selected the profile.",
+        records: &[Record { what: "The selected profile.", schema: schema::<StatusRecord> }],
+    },
+    Output {
+        command: "auth list",
+        text: "A table with a line for each profile; a star marks the current one.",
+        records: &[Record {
+            what: "An array of profiles; under jsonl, one a line.",
+            schema: schema::<Vec<ListRecord>>,
+        }],
+    },
+    Output {
+        command: "auth token",
+        text: "The access token or the API key, and nothing else. With --header, the whole \
+               \"Authorization: …\" line.",
+        records: &[Record { what: "The credential.", schema: schema::<TokenRecord> }],
+    },
+    Output {
+        command: "whoami",
+        text: "The user's email, then a line for each thing that is known.",
+        records: &[Record { what: "The user.", schema: schema::<UserRecord> }],
+    },
+    Output {
+        command: "version",
+        text: "The version, the commit it was built from, and the target it was built for.",
+        records: &[Record { what: "The version.", schema: schema::<VersionRecord> }],
+    },
+    Output { command: "completion", text: "The script, to be loaded by the shell.", records: &[] },
+];
+
+fn schema<T: JsonSchema>() -> Schema {
+    let whole = |settings: &mut SchemaSettings| settings.inline_subschemas = true;
+    SchemaSettings::draft2020_12()
+        .with(whole)
+        .with_transform(RecursiveTransform(never_null))
+        .into_generator()
+        .into_root_schema_for::<T>()
+}
+
+/// A field that has no value is left out of our records, and never `null`.
+fn never_null(schema: &mut Schema) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let path = format!("{path} {}", subcommand.get_name()).trim_start().to_owned();
+            if !subcommand.has_subcommands() {
+                found.push(path.clone());
+            }
+            leaves(subcommand, &path, found);
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_prints() {
+        let mut commands = Vec::new();
+        leaves(&crate::args::command(), "", &mut commands);
+        assert_eq!(commands.len(), OUTPUTS.len());
+        for command in commands {
+            assert!(of(&command).is_some(), "{command}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Completion, as each shell does it when somebody presses the tab key.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use expectrl::{Expect, Session};
+
+use crate::support::{BASETEN, Home, Outcome};
+
+const STORE: &str = r#"{"version": 1, "current": "bob", "profiles": {
+    "alice@example.com:acme.example": {"remote_url": "https://app.acme.example", "auth_type": "oauth"},
+    "bob": {"remote_url": "https://app.baseten.co", "auth_type": "api_key"},
+    "my bot": {"remote_url": "https://app.baseten.co", "auth_type": "api_key"}
+}}"#;
+
+fn home() -> Home {
+    let programs = Path::new(BASETEN).parent().unwrap().to_str().unwrap();
+    let home = Home::new()
+        .with("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin"))
+        .with("TERM", "dumb")
+        .with("LANG", "C.UTF-8");
+    home.write_store(STORE);
+    home
+}
+
+/// A command in the home's environment.
+fn shell(home: &Home, words: &[&str]) -> Command {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env_clear().current_dir(home.path());
+    for (name, value) in home.command(&[]).get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command
+}
+
+/// Runs a shell's script to its end and gives what it printed.
+fn script(home: &Home, words: &[&str]) -> String {
+    let output = shell(home, words).stdin(Stdio::null()).output().unwrap_or_else(|error| {
+        panic!("{error}: install the Debian package {}", words[0]);
+    });
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Types into an interactive shell, with the tab key in it, and runs what has come of it.
+fn type_and_run(home: &Home, words: &[&str], setup: &str, keys: &str, expected: &[&str]) {
+    let mut session = Session::spawn(shell(home, words)).unwrap_or_else(|error| {
+        panic!("{error}: install the Debian package {}", words[0]);
+    });
+    session.set_expect_timeout(Some(Duration::from_secs(20)));
+    session.send(format!("{setup}; echo rea''dy\r")).unwrap();
+    session.expect("ready").unwrap();
+    session.send(keys).unwrap();
+    for text in expected {
+        if let Err(error) = session.expect(*text) {
+            panic!("{error}: {text} after {keys:?}");
+        }
+    }
+}
+
+const STATUS_OF_ALICE: &[&str] = &["Remote: https://app.acme.example", "Selected by: --profile"];
+
+#[test]
+fn bash_completes_an_email_that_it_takes_apart_itself() {
+    let home = home();
+    let bash = ["bash", "--norc", "--noprofile", "-i"];
+    let setup = "source <(baseten completion bash)";
+    for typed in ["--profile al", "--profile alice@e", "--profile=alice@example.com:"] {
+        let keys = format!("baseten auth sta\t{typed}\t\r");
+        type_and_run(&home, &bash, setup, &keys, STATUS_OF_ALICE);
+    }
+    type_and_run(
+        &home,
+        &bash,
+        setup,
+        "baseten auth status --profile m\t\r",
+        &["my bot\r\n  Remote: "],
+    );
+}
+
+#[test]
+fn zsh_completes_profiles() {
+    let home = home();
+    let zsh = ["zsh", "-f", "-i"];
+    let setup = "autoload -U compinit; compinit -u; source <(baseten completion zsh)";
+    for typed in ["--profile al", "--profile=alice@example.com:"] {
+        let keys = format!("baseten auth sta\t{typed}\t\r");
+        type_and_run(&home, &zsh, setup, &keys, STATUS_OF_ALICE);
+    }
+    type_and_run(
+        &home,
+        &zsh,
+        setup,
+        "baseten auth status --profile m\t\r",
+        &["my bot\r\n  Remote: "],
+    );
+}
+
+#[test]
+fn zsh_loads_the_script_from_its_function_path() {
+    let home = home();
+    let functions = home.path().join("functions");
+    std::fs::create_dir(&functions).unwrap();
+    let script = home.run(&["completion", "zsh"]).stdout;
+    std::fs::write(functions.join("_baseten"), script).unwrap();
+    let setup = "fpath=(~/functions $fpath); autoload -U compinit; compinit -u";
+    let keys = "baseten auth status --profile al\t\r";
+    type_and_run(&home, &["zsh", "-f", "-i"], setup, keys, STATUS_OF_ALICE);
+}
+
+#[test]
+fn fish_completes_profiles() {
+    let home = home();
+    let mut lines = String::from("baseten completion fish | source\n");
+    for typed in ["auth status --profile ", "auth status --profile=al", "auth sw", "auth list -o j"]
+    {
+        writeln!(lines, "echo '> {typed}'; complete -C 'baseten {typed}'").unwrap();
+    }
+    let shown = script(&home, &["fish", "--no-config", "-c", &lines]);
+    insta::assert_snapshot!(shown, @r"
+    > auth status --profile 
+    alice@example.com:acme.example
+    bob
+    my bot
+    > auth status --profile=al
+    --profile=alice@example.com:acme.example
+    > auth sw
+    switch	Choose the current profile
+    > auth list -o j
+    json	JSON, indented by two
+    jsonl	JSON, one line a record
+    ");
+}
+
+/// There is no PowerShell to try it in: only what it is told is looked at.
+#[test]
+fn powershell_is_given_candidates_with_descriptions() {
+    let home = home().with("BASETEN_COMPLETE", "powershell");
+    let outcome = home.run(&["--", "baseten", "auth", "status", "--profile", ""]);
+    assert_eq!(outcome.stdout, "alice@example.com:acme.example\nbob\nmy bot\n");
+    let script = self::home().run(&["completion", "powershell"]);
+    assert!(script.stdout.contains("Register-ArgumentCompleter -Native -CommandName baseten"));
+}
+
+fn ask(home: &Home) -> Outcome {
+    home.run(&["--", "baseten", "auth", "status", "--profile", ""])
+}
+
+#[test]
+fn a_store_that_cannot_be_read_completes_nothing_and_says_nothing() {
+    let home = home().with("BASETEN_COMPLETE", "fish");
+    let silence = Outcome { status: 0, stdout: String::new(), stderr: String::new() };
+    for store in ["", "{", "nonsense", r#"{"version": 99}"#] {
+        home.write_store(store);
+        assert_eq!(ask(&home), silence, "{store}");
+    }
+    std::fs::remove_file(home.auth_json()).unwrap();
+    assert_eq!(ask(&home), silence);
+}
+
+#[test]
+fn a_name_that_would_make_two_candidates_is_not_offered() {
+    let home = home().with("BASETEN_COMPLETE", "fish");
+    home.write_store(r#"{"version": 1, "profiles": {"a\nb": {}, "c": {}}}"#);
+    assert_eq!(ask(&home).stdout, "c\n");
+}
+
+/// Neither is there to be asked: a keyring that hangs would be noticed by the time it takes.
+#[test]
+fn completion_is_quick_and_asks_no_keyring() {
+    let home = home()
+        .with("BASETEN_COMPLETE", "fish")
+        .with("BASETEN_CREDENTIAL_STORE", "helper:none")
+        .with("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
+        .with("SSL_CERT_FILE", "/nonexistent");
+    let start = Instant::now();
+    for _ in 0..10 {
+        assert!(ask(&home).stdout.contains("bob"));
+    }
+    // A few milliseconds each; the bound leaves room for a busy machine and an unoptimized build.
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
