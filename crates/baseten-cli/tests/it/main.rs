@@ -15,20 +15,22 @@ mod approval_page;
 mod certificates;
 #[cfg(unix)]
 mod completion;
-#[cfg(unix)]
-mod counterparts;
-mod errors;
-mod exit_status;
 #[cfg(target_os = "linux")]
 mod concurrency;
+#[cfg(unix)]
+mod counterparts;
 #[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]
 mod credential_store;
+mod errors;
+mod exit_status;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
+#[cfg(unix)]
+mod hostile_text;
 #[cfg(unix)]
 mod independent_server;
 #[cfg(target_os = "linux")]
