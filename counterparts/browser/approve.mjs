@@ -1,10 +1,12 @@
 // A person who follows the URL of a device login and answers it.
 //
 //   node approve.mjs URL [--deny] [--user NAME] [--code USER-CODE] [--screenshot FILE] [--dark]
+//                        [--width PIXELS]
 //
 // Knows oidc-provider's pages, and any page with a button Allow and a button Deny, where a radio
-// button may choose the user. The screenshot is of the page with the question. Exit status 0 means
-// that the answer was given and received.
+// button may choose the user. The screenshot is of the whole page with the question, which must not
+// need scrolling sideways; beside it, FILE.after.png is of the page that follows. Exit status 0
+// means that the answer was given and received.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +22,7 @@ const { values: options, positionals: [url] } = parseArgs({
     code: { type: 'string' },
     screenshot: { type: 'string' },
     dark: { type: 'boolean' },
+    width: { type: 'string', default: '1000' },
   },
 });
 
@@ -33,6 +36,7 @@ const STEPS = [
       if (options.user) await page.getByRole('radio', { name: options.user }).check();
       await shoot(page);
       await answer(page, options.deny ? page.getByRole('button', { name: 'Deny', exact: true }) : mark);
+      await shoot(page, '.after.png');
     },
     done: true,
   },
@@ -106,7 +110,7 @@ async function browse() {
     headless: true,
     chromiumSandbox: false,
     colorScheme: options.dark ? 'dark' : 'light',
-    viewport: { width: 1000, height: 750 },
+    viewport: { width: Number.parseInt(options.width, 10), height: 750 },
     deviceScaleFactor: 2,
     timeout: PATIENCE.whole,
     env: { PATH: process.env.PATH, HOME: home, TMPDIR: home, LANG: 'C.UTF-8' },
@@ -154,8 +158,11 @@ async function answer(page, button) {
   if (!reply?.ok()) throw new Error(`${page.url()} answered ${reply?.status()}`);
 }
 
-async function shoot(page) {
-  if (options.screenshot) await page.screenshot({ path: options.screenshot });
+async function shoot(page, suffix = '') {
+  if (!options.screenshot) return;
+  await page.screenshot({ path: options.screenshot + suffix, fullPage: true });
+  const sideways = await page.evaluate('document.documentElement.scrollWidth > innerWidth');
+  if (sideways) throw new Error('the page needs scrolling sideways');
 }
 
 function fail(error) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::Secret;
 use crate::http::{HttpError, Response};
@@ -116,7 +116,7 @@ struct ErrorMembers {
 pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiError> {
     let Response { status, retry_after, ref body } = *response;
     let success = (200..300).contains(&status);
-    let members = serde_json::from_slice::<ErrorMembers>(body).ok();
+    let members = object::<ErrorMembers>(body);
     let fit = |text: Option<String>| {
         let text = display_text(&without(text?, secrets));
         (!text.is_empty()).then_some(text)
@@ -134,6 +134,13 @@ pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiEr
         }
         None => Some(ApiError::Status { status, code: None, message: None, retry_after }),
     }
+}
+
+/// The members of a JSON object; `None` for anything else. An array is none, although a derived
+/// `Deserialize` would take its elements for the members.
+pub(crate) fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    is_object.then(|| serde_json::from_slice(body).ok()).flatten()
 }
 
 /// The text without any of these secrets, nor a header's secret without its scheme.
@@ -232,6 +239,7 @@ mod tests {
             (200, "{}", None),
             (204, "", None),
             (200, "<html>", None),
+            (200, r#"["x"]"#, None),
             (200, r#"{"error": null, "message": "fine"}"#, None),
             (302, "", Some("the server answered HTTP 302")),
             (400, r#"{"error": "invalid_grant"}"#, Some("the server answered invalid_grant")),

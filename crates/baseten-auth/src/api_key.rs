@@ -50,6 +50,8 @@ pub fn parse_api_key(input: &[u8]) -> Result<Secret, ApiKeyError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -72,6 +74,16 @@ mod tests {
             (&too_long, ApiKeyError::TooLong),
         ] {
             assert_eq!(parse_api_key(input), Err(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_a_part_of_its_input_that_a_header_carries(
+            bytes in any::<Vec<u8>>(), text in "[\\s\u{feff}]{0,4}[!-~ é]{0,9}[\\s\\x00]{0,4}",
+        ) {
+            crate::fuzzing::api_key(&bytes);
+            crate::fuzzing::api_key(text.as_bytes());
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn users_me(
         return Err(error);
     }
     let not_protocol = || ApiError::NotProtocol { status: response.status };
-    let user: UserMembers = serde_json::from_slice(&response.body).map_err(|_| not_protocol())?;
+    let user: UserMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
     let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     Ok(User {
         user_id: filled(user.user_id).ok_or_else(not_protocol)?,

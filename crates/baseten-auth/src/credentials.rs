@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::store::{decode_secret, encode_secret};
-use crate::{Context, Credential, Error, Event, OAuthCredential, Profile, StoragePolicy};
+use crate::{Context, Credential, Error, Event, OAuthCredential, Profile, Secret, StoragePolicy};
 
 /// A token that ends sooner than this is refreshed before it is used.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -23,11 +23,24 @@ pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
     })
 }
 
+/// Whether a token can be used: it is fresh, and not the one that the server has just refused.
+pub(crate) fn is_usable(
+    context: &Context,
+    tokens: &OAuthCredential,
+    refused: Option<&Secret>,
+) -> bool {
+    is_fresh(context, tokens) && Some(&tokens.access_token) != refused
+}
+
 /// Finds the secret of a profile; `None` when it is nowhere.
 ///
-/// An API key in the file wins. Unexpired tokens in the file are used without asking the vault;
-/// for expired ones it is asked, since other programs refresh there, and the later expiry wins.
-pub(crate) fn find(context: &Context, profile: &Profile) -> Result<Option<Found>, Error> {
+/// An API key in the file wins. Usable tokens in the file are used without asking the vault; for
+/// others it is asked, since other programs refresh there, and the later expiry wins.
+pub(crate) fn find(
+    context: &Context,
+    profile: &Profile,
+    refused: Option<&Secret>,
+) -> Result<Option<Found>, Error> {
     let found = |credential| Found { credential, stray_copy: false };
     let Some(in_file) = &profile.in_file else {
         return Ok(from_vault(context, profile)?.map(found));
@@ -35,14 +48,18 @@ pub(crate) fn find(context: &Context, profile: &Profile) -> Result<Option<Found>
     let Credential::OAuth(tokens) = in_file else {
         return Ok(Some(found(in_file.clone())));
     };
-    if is_fresh(context, tokens) {
+    if is_usable(context, tokens, refused) {
         return Ok(Some(found(in_file.clone())));
     }
     // The file's tokens may well do; a vault that can't be asked is no reason to fail.
     match from_vault(context, profile) {
         Ok(Some(Credential::OAuth(other))) => {
-            let later = later(tokens.clone(), other);
-            Ok(Some(Found { credential: Credential::OAuth(later), stray_copy: true }))
+            let better = if is_usable(context, &other, refused) {
+                other
+            } else {
+                later(tokens.clone(), other)
+            };
+            Ok(Some(Found { credential: Credential::OAuth(better), stray_copy: true }))
         }
         Err(Error::Canceled) => Err(Error::Canceled),
         Ok(_) | Err(_) => Ok(Some(found(in_file.clone()))),
@@ -58,7 +75,10 @@ fn later(ours: OAuthCredential, other: OAuthCredential) -> OAuthCredential {
 }
 
 /// The vault's copy. One of the wrong type counts as none: it is never sent.
-fn from_vault(context: &Context, profile: &Profile) -> Result<Option<Credential>, Error> {
+pub(crate) fn from_vault(
+    context: &Context,
+    profile: &Profile,
+) -> Result<Option<Credential>, Error> {
     let vault = context.vault(profile)?;
     let label = vault.label();
     let answer = vault
@@ -107,6 +127,6 @@ pub(crate) fn remove_old_copy(context: &Context, profile: &Profile) {
 pub(crate) fn remove_copy(context: &Context, profile: &Profile) {
     if let Err(error) = remove(context, profile) {
         let profile = &profile.name;
-        context.observer().notify(&Event::OldCopyKept { profile, reason: &error });
+        context.observer().notify(&Event::OldCopyKept { profile, reason: error.reason() });
     }
 }

@@ -223,13 +223,15 @@ fn poll(http: &Http, management: &ManagementUrl, device_code: &Secret) -> Result
 }
 
 /// Reads the answer to the first request, which was sent at this time.
-fn parse(response: &Response, now: Timestamp) -> Result<DeviceAuthorization, DeviceError> {
+pub(crate) fn parse(
+    response: &Response,
+    now: Timestamp,
+) -> Result<DeviceAuthorization, DeviceError> {
     if let Some(error) = error_in(response, &[]) {
         return Err(error.into());
     }
     let not_protocol = || ApiError::NotProtocol { status: response.status };
-    let members: AuthorizationMembers =
-        serde_json::from_slice(&response.body).map_err(|_| not_protocol())?;
+    let members: AuthorizationMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
     let device_code = members.device_code.filter(is_visible_ascii).ok_or_else(not_protocol)?;
     let user_code = display_text(&members.user_code.unwrap_or_default());
     let page = members.verification_uri.or(members.verification_url);
@@ -399,7 +401,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics_or_leads_astray(body in any::<String>(), uri in any::<String>()) {
-            let _ = read(&body);
+            crate::fuzzing::device_answer(&[b"\0\x64", body.as_bytes()].concat());
+            let whole = serde_json::json!({
+                "device_code": body, "user_code": body, "verification_uri": uri,
+                "verification_uri_complete": format!("https://{uri}"), "interval": body,
+            });
+            crate::fuzzing::device_answer(&[b"\0\x64", whole.to_string().as_bytes()].concat());
             if let Ok(shown) = page(&uri) {
                 prop_assert!(shown.starts_with("http"));
                 prop_assert!(shown.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -444,7 +451,7 @@ mod tests {
     fn certificate() -> Result<Tokens, ApiError> {
         use crate::{CertificateProblem, HttpError};
         let problem = CertificateProblem::Expired;
-        Err(HttpError::Certificate { host: "h".to_owned(), problem, source: "x".into() }.into())
+        Err(HttpError::Certificate { host: "h".to_owned(), problem, source: None }.into())
     }
 
     #[test]

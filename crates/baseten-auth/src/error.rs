@@ -131,6 +131,14 @@ impl Error {
         }
     }
 
+    /// What to tell of it where the profile is named anyway: a vault's errors name the vault.
+    pub(crate) fn reason(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::Vault { source, .. } => source,
+            other => other,
+        }
+    }
+
     pub(crate) fn missing(context: &Context, profile: &Profile) -> Self {
         let policy = StoragePolicy::from_env(context.env()).unwrap_or_default();
         Self::CredentialMissing { profile: profile.name.clone(), storage: profile.storage(&policy) }

@@ -33,6 +33,9 @@ pub mod device;
 mod env;
 mod error;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod login;
 mod logout;
@@ -74,5 +77,5 @@ pub use store::{
     BadProfile, Helper, HelperNameError, Keyring, LockError, Profiles, StoragePolicy,
     StoragePolicyError, Store, StoreError, TimeoutError, Vault, VaultError, VaultOptions,
 };
-pub use text::{DISPLAY_TEXT_MAX, display_text};
+pub use text::{DISPLAY_TEXT_MAX, display_text, is_hidden};
 pub use token::Tokens;

@@ -82,7 +82,7 @@ fn commit(
         context.observer().notify(&Event::KeyringUnavailable { reason, file });
     }
     if let Some(old) = &old {
-        remove_old_copy(context, old, &place);
+        remove_old_copy(context, old, &profile, &place);
         if let Some(tokens) = ended {
             // The new login is stored; how the old one ends is no concern of its user.
             let _ = end_session(context, old, &tokens);
@@ -101,7 +101,7 @@ fn identity(user: &User) -> Identity {
 
 /// The session that a login over this profile ends.
 fn tokens(context: &Context, old: &Profile) -> Option<OAuthCredential> {
-    match credentials::find(context, old) {
+    match credentials::find(context, old, None) {
         Ok(Some(Found { credential: Credential::OAuth(tokens), .. })) => Some(tokens),
         _ => None,
     }
@@ -130,10 +130,13 @@ fn place_secret(context: &Context, login: &Login, profile: &Profile) -> Result<P
     };
     let (name, remote) = (&profile.name, &profile.remote_url);
     let secret = encode_secret(&login.credential);
-    let before = vault
-        .get(name, remote)
-        .and_then(|before| vault.set(name, remote, &secret).map(|()| before));
-    match before {
+    let placed = vault.get(name, remote).and_then(|before| {
+        vault.set(name, remote, &secret).map(|()| before.clone()).inspect_err(|_| {
+            // It may be there all the same. Why it was not taken is the error to report.
+            let _ = vault.restore(name, remote, before.as_ref());
+        })
+    });
+    match placed {
         Ok(before) => Ok(Place::Vault { vault, before }),
         Err(reason) if login.storage == StoragePolicy::Auto && reason.allows_fallback() => {
             Ok(Place::FileInstead { reason })
@@ -143,13 +146,21 @@ fn place_secret(context: &Context, login: &Login, profile: &Profile) -> Result<P
 }
 
 /// A copy that stayed behind could be taken for the secret one day.
-fn remove_old_copy(context: &Context, old: &Profile, place: &Place) {
-    let same_vault = match (place, context.vault(old)) {
-        (Place::Vault { vault, .. }, Ok(old_vault)) => vault.label() == old_vault.label(),
+fn remove_old_copy(context: &Context, old: &Profile, new: &Profile, place: &Place) {
+    let replaced = match (place, context.vault(old)) {
+        (Place::Vault { vault, .. }, Ok(old_vault)) => {
+            vault.label() == old_vault.label()
+                // A helper keeps the secrets of each remote apart.
+                && (matches!(**vault, Vault::Keyring(_)) || old.remote_url == new.remote_url)
+        }
         _ => false,
     };
-    if !same_vault {
-        credentials::remove_old_copy(context, old);
+    if replaced {
+        return;
+    }
+    match old.in_file {
+        Some(_) => credentials::remove_old_copy(context, old),
+        None => credentials::remove_copy(context, old),
     }
 }
 

@@ -29,7 +29,7 @@ pub fn logout(
         let profile = profiles.get(name).map_err(|error| store.bad_profile(error))?;
         profile.ok_or_else(|| Error::NoSuchProfile { name: name.clone(), selected_by })
     })?;
-    let ended = match credentials::find(context, &profile) {
+    let ended = match credentials::find(context, &profile, None) {
         Ok(Some(Found { credential: Credential::OAuth(tokens), .. })) => {
             end_session(context, &profile, &tokens)
         }
@@ -37,7 +37,9 @@ pub fn logout(
         Err(error) => Err(error),
     };
     if let Err(reason) = ended {
-        context.observer().notify(&Event::SessionNotEnded { profile: name, reason: &reason });
+        context
+            .observer()
+            .notify(&Event::SessionNotEnded { profile: name, reason: reason.reason() });
     }
     match profile.storage(&StoragePolicy::from_env(context.env())?) {
         Storage::File => credentials::remove_old_copy(context, &profile),

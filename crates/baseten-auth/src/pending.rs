@@ -85,7 +85,7 @@ struct Read {
 
 impl Pending {
     /// Keeps this login for its second step, in place of an older one.
-    pub fn save(&self, store: &Store) -> Result<(), PendingError> {
+    pub fn save(&self, context: &Context, store: &Store) -> Result<(), PendingError> {
         let authorization = &self.authorization;
         let written = Written {
             remote_url: self.remote.as_str(),
@@ -102,7 +102,8 @@ impl Pending {
         let path = store.pending_path();
         let text = serde_json::to_vec(&written)
             .map_err(|_| PendingError::Malformed { path: path.clone() })?;
-        Ok(store.write_private(&path, &Zeroizing::new(text))?)
+        let (clock, cancel) = (context.clock(), context.cancel());
+        Ok(store.write_private(clock, cancel, &path, &Zeroizing::new(text))?)
     }
 
     /// Takes up the login that was started last. One whose codes have expired is forgotten.

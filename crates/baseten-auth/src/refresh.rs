@@ -37,10 +37,8 @@ pub(crate) fn refresh(
     refused: Option<&Secret>,
 ) -> Result<OAuthCredential, Error> {
     let _lock = lock_profile(context, name)?;
-    let usable = |tokens: &OAuthCredential| {
-        credentials::is_fresh(context, tokens) && Some(&tokens.access_token) != refused
-    };
-    let (profile, old, stray_copy) = read_again(context, store, name)?;
+    let usable = |tokens: &OAuthCredential| credentials::is_usable(context, tokens, refused);
+    let (profile, old, stray_copy) = read_again(context, store, name, refused)?;
     if usable(&old) {
         return Ok(old);
     }
@@ -52,12 +50,12 @@ pub(crate) fn refresh(
     match refresh_request(context.http(), context.clock(), &management, &refresh_token, deadline) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, old.refresh_token.clone());
-            keep(context, store, &profile, &tokens, stray_copy)?;
+            keep(context, store, &Refreshed { profile, old, stray_copy, tokens: &tokens })?;
             Ok(tokens)
         }
         Err(error) if error.is_invalid_grant() => {
             // A program that does not know our lock may have been faster.
-            match read_again(context, store, name)? {
+            match read_again(context, store, name, refused)? {
                 (_, newer, _) if newer != old && usable(&newer) => Ok(newer),
                 _ => Err(ended()),
             }
@@ -70,9 +68,10 @@ fn read_again(
     context: &Context,
     store: &Store,
     name: &ProfileName,
+    refused: Option<&Secret>,
 ) -> Result<(Profile, OAuthCredential, bool), Error> {
     let profile = read_profile(context, store, name)?;
-    match credentials::find(context, &profile)? {
+    match credentials::find(context, &profile, refused)? {
         Some(Found { credential: Credential::OAuth(tokens), stray_copy }) => {
             Ok((profile, tokens, stray_copy))
         }
@@ -91,51 +90,62 @@ fn logged_out(name: &ProfileName) -> Error {
     Error::LoggedOutMeanwhile { profile: name.clone() }
 }
 
+/// A refresh that has succeeded and is not stored yet.
+struct Refreshed<'a> {
+    /// The profile and its tokens as they were when the refresh was sent.
+    profile: Profile,
+    old: OAuthCredential,
+    stray_copy: bool,
+    tokens: &'a OAuthCredential,
+}
+
 /// Stores refreshed tokens where the profile keeps its secret. A failure is told and survived:
 /// the old refresh token is used up, so the new tokens are all there is.
-fn keep(
-    context: &Context,
-    store: &Store,
-    profile: &Profile,
-    tokens: &OAuthCredential,
-    stray_copy: bool,
-) -> Result<(), Error> {
+fn keep(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> Result<(), Error> {
+    let profile = &refreshed.profile;
     let stored = match profile.storage(&StoragePolicy::from_env(context.env())?) {
-        Storage::File => keep_in_file(context, store, profile, tokens, stray_copy),
-        Storage::Keyring | Storage::Helper(_) => {
-            // A profile that is gone by now must not come back.
-            read_profile(context, store, &profile.name)?;
-            credentials::put(context, profile, &Credential::OAuth(tokens.clone()))
-        }
+        Storage::File => keep_in_file(context, store, refreshed),
+        Storage::Keyring | Storage::Helper(_) => keep_in_vault(context, store, refreshed),
     };
     match stored {
         Err(error @ (Error::LoggedOutMeanwhile { .. } | Error::Canceled)) => Err(error),
         Err(error) => {
             let profile = &profile.name;
-            context.observer().notify(&Event::TokenNotStored { profile, reason: &error });
+            context.observer().notify(&Event::TokenNotStored { profile, reason: error.reason() });
             Ok(())
         }
         Ok(()) => Ok(()),
     }
 }
 
-fn keep_in_file(
-    context: &Context,
-    store: &Store,
-    profile: &Profile,
-    tokens: &OAuthCredential,
-    stray_copy: bool,
-) -> Result<(), Error> {
+fn keep_in_file(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> Result<(), Error> {
+    let Refreshed { profile, tokens, stray_copy, .. } = refreshed;
     store.update(context.clock(), context.cancel(), |profiles| {
-        if profiles.set_tokens(&profile.name, tokens) {
-            Ok(())
-        } else {
-            Err(logged_out(&profile.name))
+        let now = profiles.get(&profile.name).map_err(|error| store.bad_profile(error))?;
+        let now = now.ok_or_else(|| logged_out(&profile.name))?;
+        // A program that does not know our lock may have logged in anew, and that login stays.
+        if now.in_file == profile.in_file && now.remote_url == profile.remote_url {
+            profiles.set_tokens(&profile.name, tokens);
         }
+        Ok::<_, Error>(())
     })?;
-    if stray_copy {
+    if *stray_copy {
         // The refresh has used it up, or is newer; whoever presented it would end the session.
         credentials::remove_copy(context, profile);
     }
     Ok(())
+}
+
+fn keep_in_vault(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> Result<(), Error> {
+    let Refreshed { profile, old, tokens, .. } = refreshed;
+    let now = read_profile(context, store, &profile.name)?;
+    match credentials::from_vault(context, &now)? {
+        // What is gone by now must not come back.
+        None => Err(logged_out(&profile.name)),
+        Some(Credential::OAuth(there)) if there == *old && now.remote_url == profile.remote_url => {
+            credentials::put(context, profile, &Credential::OAuth((*tokens).clone()))
+        }
+        // As in the file, another program's new login stays.
+        Some(_) => Ok(()),
+    }
 }

@@ -333,8 +333,9 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_never_panics(text in any::<String>()) {
-            let _ = Remote::parse(&text);
-            let _ = Remote::parse(&format!("https://{text}"));
+            crate::fuzzing::remote_url(&text);
+            crate::fuzzing::remote_url(&format!("https://{text}"));
+            crate::fuzzing::remote_url(&format!("http://{text}localhost"));
         }
 
         #[test]

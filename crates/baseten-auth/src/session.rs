@@ -224,7 +224,7 @@ impl Session {
         };
         // A secret is never looked up for a remote that it may not be sent to.
         management_url(&self.context, profile)?;
-        let found = credentials::find(&self.context, profile)?;
+        let found = credentials::find(&self.context, profile, None)?;
         let Found { credential, .. } =
             found.ok_or_else(|| Error::missing(&self.context, profile))?;
         match credential {

@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::Value;
 
 use crate::{Clock, Env, Http, ManagementUrl, Observer, Remote};
 
@@ -69,4 +71,21 @@ pub(crate) fn field(requests: &[String], name: &str) -> Vec<String> {
         fields.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     };
     requests.iter().filter_map(value).collect()
+}
+
+/// Any JSON value, a few levels deep, with texts that have to be escaped.
+pub(crate) fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..3).prop_map(Value::from_iter),
+        ]
+    })
 }

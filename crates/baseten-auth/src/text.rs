@@ -5,7 +5,7 @@ pub const DISPLAY_TEXT_MAX: usize = 300;
 
 /// One line of at most [`DISPLAY_TEXT_MAX`] characters that shows what it says.
 ///
-/// Control characters, bidirectional overrides and characters without a width are dropped, white
+/// Hidden characters ([`is_hidden`]) are dropped, white
 /// space of any kind and length becomes one space, and a text that is cut ends in `…`.
 #[must_use]
 pub fn display_text(text: &str) -> String {
@@ -32,17 +32,22 @@ pub fn display_text(text: &str) -> String {
     shown
 }
 
-/// Whether a character moves, hides or reorders others instead of showing itself.
-fn is_hidden(character: char) -> bool {
+/// Whether a character moves, hides or reorders others instead of showing itself: controls, line
+/// separators, interlinear annotations, and what Unicode calls `Default_Ignorable_Code_Point`.
+#[must_use]
+pub fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            // Soft hyphen, Arabic letter mark, Mongolian vowel separator.
-            '\u{ad}' | '\u{61c}' | '\u{180e}'
+            // Soft hyphen, joiners and fillers of single scripts.
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
             // Widths of zero, marks, embeddings, overrides, isolates, invisible operators.
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            // Byte order mark, interlinear annotations, tags.
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+            // Variation selectors, byte order mark, interlinear annotations.
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
+            // Controls of shorthand and of musical notation, tags.
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -62,6 +67,7 @@ mod tests {
             ("\u{9b}31m\u{7f}x\0", "31mx"),
             ("a\u{202e}b\u{2066}c\u{2069}d\u{200b}e\u{feff}f", "abcdef"),
             ("\u{200b} a", "a"),
+            ("a\u{fe0f}\u{3164}\u{e0041}b", "ab"),
             ("é 漢字 🙂", "é 漢字 🙂"),
         ] {
             assert_eq!(display_text(text), shown, "{text:?}");

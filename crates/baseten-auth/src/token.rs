@@ -65,8 +65,7 @@ pub(crate) fn parse_tokens(response: &Response, sent: &[&Secret]) -> Result<Toke
     }
     let not_protocol = || ApiError::NotProtocol { status: response.status };
     // The parser's error would quote the answer.
-    let members: TokenMembers =
-        serde_json::from_slice(&response.body).map_err(|_| not_protocol())?;
+    let members: TokenMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
     // A token of a type that the client does not know must not be used (RFC 6749 §7.1).
     if members.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(not_protocol());
@@ -238,6 +237,8 @@ mod tests {
                 prop_assert!(is_visible_ascii(&tokens.access_token));
                 let _ = tokens.into_credential(Timestamp::MAX, None);
             }
+            let status = (status - 100).to_be_bytes();
+            crate::fuzzing::token_answer(&[&status[..], body.as_bytes()].concat());
         }
     }
 

@@ -159,7 +159,7 @@ fn argument(name: &ProfileName) -> String {
     if name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-fn log_in_again(name: &ProfileName) -> String {
+pub(crate) fn log_in_again(name: &ProfileName) -> String {
     format!("log in again with: baseten auth login --profile {}", argument(name))
 }
 
@@ -244,7 +244,10 @@ fn library(error: &Error) -> Told {
                 ),
                 other => format!("cannot lock profile {}: {}", shown(profile), with_causes(other)),
             },
-            "try again; end other baseten processes if they hang",
+            match source {
+                LockError::Io(_) => "check the owner and mode of the temporary directory",
+                _ => "try again; end other baseten processes if they hang",
+            },
         ),
         Error::Api { profile, source } => api(source, profile.as_ref()),
         Error::Token { profile, source } => {
@@ -292,7 +295,7 @@ fn store(error: &StoreError) -> Told {
         }
         StoreError::Environment(_) => "set it to plain text, or unset it",
         StoreError::Unreadable { .. } => "check the file's owner and mode",
-        StoreError::Unwritable { .. } => {
+        StoreError::Unwritable { .. } | StoreError::Lock { source: LockError::Io(_), .. } => {
             "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
         }
         StoreError::Malformed { .. } | StoreError::BadProfile { .. } => {
@@ -433,16 +436,29 @@ fn http(error: &HttpError) -> Told {
         HttpError::ProxyUrl { .. } => (Exit::Usage, "correct the variable, or unset it"),
         HttpError::Proxy { problem: ProxyProblem::Authentication, .. } => (
             Exit::Server,
-            "put a user name and password into the proxy's URL: http://user:password@host:port",
+            "put them into the proxy's URL, special characters percent-encoded: \
+             http://user:password@host:port",
         ),
         HttpError::Proxy { .. } => (Exit::Server, "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"),
         HttpError::Connect { .. } => {
             (Exit::Server, "check the network and the remote URL; behind a proxy, set HTTPS_PROXY")
         }
-        HttpError::Certificate { problem: CertificateProblem::NotYetValid, .. } => {
-            (Exit::Server, "check this machine's clock")
-        }
-        HttpError::Certificate { .. } | HttpError::Tls { .. } => (Exit::Server, INTERCEPTED),
+        HttpError::Certificate {
+            problem: CertificateProblem::Expired | CertificateProblem::NotYetValid,
+            ..
+        } => (
+            Exit::Server,
+            "check this machine's clock; a company proxy may also be intercepting the connection",
+        ),
+        HttpError::Certificate { problem: CertificateProblem::WrongHost, .. } => (
+            Exit::Server,
+            "check the remote URL; a company proxy may also be intercepting the connection",
+        ),
+        HttpError::Certificate { .. } => (Exit::Server, INTERCEPTED),
+        HttpError::Tls { .. } => (
+            Exit::Server,
+            "check the remote URL: there may be no TLS at that port, or a proxy in between",
+        ),
         HttpError::Timeout { .. } | HttpError::Lost { .. } => {
             (Exit::Server, "check the network, and try again")
         }

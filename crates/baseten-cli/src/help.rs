@@ -30,7 +30,14 @@ pub(crate) fn show(mut stop: clap::Error, arguments: &[OsString]) -> Exit {
                 return render::failure(&error);
             }
             suggest(&mut stop, arguments);
-            render::talk(stop.render().ansi().to_string().trim_end());
+            // It quotes the arguments, which somebody may have been talked into.
+            let plain = stop.render().to_string();
+            let shown = if render::visible(&plain) == plain {
+                stop.render().ansi().to_string()
+            } else {
+                render::visible(&plain)
+            };
+            render::talk(shown.trim_end());
             Exit::Usage
         }
     }

@@ -26,12 +26,11 @@ pub(crate) struct Window {
 impl Host {
     /// The environment and the terminal of this process.
     pub fn of_process() -> Self {
-        let interrupt = Interrupt::default();
+        let env = Env::from_process();
+        let interrupt = Interrupt::new(can_redraw(&env));
         // A prompt is shown on stderr and answered on stdin. `/dev/null` is no terminal.
         let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        let context = Context::new(Env::from_process())
-            .with_cancel(interrupt.cancel())
-            .with_prompt(interactive);
+        let context = Context::new(env).with_cancel(interrupt.cancel()).with_prompt(interactive);
         Self { context, interrupt, interactive }
     }
 
@@ -57,8 +56,7 @@ impl Host {
 
     /// Whether a line on stderr can be written anew, as a waiting line is.
     pub(crate) fn can_redraw(&self) -> bool {
-        let dumb = self.env().os("TERM").is_none_or(|term| term == "dumb");
-        std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
+        can_redraw(self.env())
     }
 
     /// Whether the terminal shows a hyperlink rather than its escape sequence.
@@ -83,6 +81,11 @@ impl Host {
             None => error,
         }
     }
+}
+
+fn can_redraw(env: &Env) -> bool {
+    let dumb = env.os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
 }
 
 /// Whether stdin is typed by somebody, who must not see a secret echoed.

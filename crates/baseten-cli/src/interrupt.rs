@@ -13,6 +13,7 @@ use crate::render;
 pub(crate) struct Interrupt {
     cancel: Cancel,
     state: Arc<Mutex<State>>,
+    redraws: bool,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +34,11 @@ enum Phase {
 }
 
 impl Interrupt {
+    /// Where lines on stderr are written anew, one may have to be cleared.
+    pub(crate) fn new(redraws: bool) -> Self {
+        Self { redraws, ..Self::default() }
+    }
+
     /// The flag that a signal raises while something is being stored.
     pub(crate) fn cancel(&self) -> Cancel {
         self.cancel.clone()
@@ -62,7 +68,7 @@ impl Interrupt {
     fn on_signal(&self, exit: Exit) {
         let mut state = self.state();
         match state.phase {
-            Phase::Open => end(exit),
+            Phase::Open => end(exit, self.redraws),
             Phase::Storing => {
                 state.signal = Some(exit);
                 self.cancel.cancel();
@@ -97,19 +103,21 @@ impl Interrupt {
 }
 
 /// Leaves the terminal as it was found, says so, and ends the process.
-#[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it is")]
-fn end(exit: Exit) -> ! {
-    restore_terminal();
+#[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it runs")]
+pub(crate) fn end(exit: Exit, redraws: bool) -> ! {
+    // From here on, nobody else draws: a waiting line would do so until the process is gone.
+    let _quiet = std::io::stderr().lock();
+    restore_terminal(redraws);
     render::talk("Canceled.");
     std::process::exit(exit as i32)
 }
 
-/// Gives back echo and cursor, and clears a waiting line.
-fn restore_terminal() {
-    use std::io::IsTerminal;
-    let _ = crossterm::terminal::disable_raw_mode();
-    let mut stderr = std::io::stderr().lock();
-    if stderr.is_terminal() {
-        let _ = stderr.write_all(b"\r\x1b[K\x1b[?25h");
+/// Gives back echo, cursor and pastes, and clears a waiting line, or a prompt and its choices.
+fn restore_terminal(redraws: bool) {
+    use crossterm::terminal::{disable_raw_mode, is_raw_mode_enabled};
+    let prompting = is_raw_mode_enabled().unwrap_or(false);
+    let _ = disable_raw_mode();
+    if redraws || prompting {
+        let _ = std::io::stderr().write_all(b"\r\x1b[J\x1b[?25h\x1b[?2004l");
     }
 }

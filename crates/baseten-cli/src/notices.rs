@@ -2,15 +2,15 @@
 
 use baseten_auth::{Env, Event, Observer, ProfileName, display_text};
 
-use crate::error::with_causes;
-use crate::render::{talk, warning};
+use crate::error::{log_in_again, with_causes};
+use crate::render::{talk, visible, warning};
 
 /// Prints warnings, and everything else too where `verbose`.
 pub(crate) fn observer(verbose: bool) -> Observer {
     Observer::new(move |event| match event {
         Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
             if verbose {
-                talk(&format!("debug: {}", detail(event)));
+                talk(&visible(&format!("debug: {}", detail(event))));
             }
         }
         event => match notice(event) {
@@ -63,13 +63,14 @@ fn notice(event: &Event<'_>) -> Notice {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
         }
         Event::TokenNotStored { profile, reason } => Notice::Warning(format!(
-            "the refreshed token of profile {} could not be stored and is good for this run only: \
-             {}; log in again with: baseten auth login --web --profile {0}",
+            "the refreshed token of profile '{}' could not be stored and is good for this run only: \
+             {}; {}",
             shown(profile),
-            with_causes(*reason)
+            with_causes(*reason),
+            log_in_again(profile)
         )),
         Event::SessionNotEnded { profile, reason } => Notice::Warning(format!(
-            "the session of profile {} could not be ended at the server: {}",
+            "the session of profile '{}' could not be ended at the server: {}",
             shown(profile),
             with_causes(*reason)
         )),
@@ -79,7 +80,7 @@ fn notice(event: &Event<'_>) -> Notice {
             file.display()
         )),
         Event::OldCopyKept { profile, reason } => Notice::Warning(format!(
-            "an old copy of the credential of profile {} may be left, since {}",
+            "an old copy of the credential of profile '{}' may be left, since {}",
             shown(profile),
             with_causes(*reason)
         )),

@@ -1,5 +1,9 @@
 //! Questions to the person at the terminal. Ctrl-C and Escape cancel the command.
 
+use std::io::IsTerminal;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 use inquire::validator::Validation;
 use inquire::{InquireError, Password, PasswordDisplayMode, Select, Text};
 
@@ -7,6 +11,7 @@ use baseten_auth::{ProfileName, Secret, display_text, parse_api_key};
 
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::interrupt;
 
 /// How to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +34,15 @@ impl std::fmt::Display for Method {
 /// Asks how to log in.
 pub(crate) fn method() -> Result<Method, CliError> {
     let choices = vec![Method::Browser, Method::ApiKey];
-    Select::new("How do you want to log in?", choices).prompt().map_err(failed)
+    ask(|| Select::new("How do you want to log in?", choices).prompt())
 }
 
 /// Asks for an API key, without showing it.
 pub(crate) fn api_key() -> Result<Secret, CliError> {
-    let typed = Password::new("API key:")
+    let prompt = Password::new("API key:")
         .with_display_mode(PasswordDisplayMode::Masked)
-        .without_confirmation()
-        .prompt()
-        .map_err(failed)?;
+        .without_confirmation();
+    let typed = ask(|| prompt.prompt())?;
     // The typed text is wiped with the secret that it becomes.
     let typed = Secret::from(typed);
     parse_api_key(typed.expose().as_bytes()).map_err(CliError::ApiKey)
@@ -46,15 +50,13 @@ pub(crate) fn api_key() -> Result<Secret, CliError> {
 
 /// Asks for the name of a profile.
 pub(crate) fn profile_name() -> Result<ProfileName, CliError> {
-    let typed = Text::new("Name of the profile:")
-        .with_validator(|text: &str| {
-            Ok(match ProfileName::new(text.trim()) {
-                Ok(_) => Validation::Valid,
-                Err(error) => Validation::Invalid(error.into()),
-            })
+    let prompt = Text::new("Name of the profile:").with_validator(|text: &str| {
+        Ok(match ProfileName::new(text.trim()) {
+            Ok(_) => Validation::Valid,
+            Err(error) => Validation::Invalid(error.into()),
         })
-        .prompt()
-        .map_err(failed)?;
+    });
+    let typed = ask(|| prompt.prompt())?;
     ProfileName::new(typed.trim())
         .map_err(|error| CliError::usage(error.to_string(), "name it with --profile <profile>"))
 }
@@ -66,11 +68,28 @@ pub(crate) fn choose(
 ) -> Result<ProfileName, CliError> {
     let cursor = names.iter().position(|name| Some(name) == current).unwrap_or(0);
     let shown = names.iter().map(|name| display_text(name.as_str())).collect();
-    let chosen = Select::new("Switch to which profile?", shown)
-        .with_starting_cursor(cursor)
-        .raw_prompt()
-        .map_err(failed)?;
+    let prompt = Select::new("Switch to which profile?", shown).with_starting_cursor(cursor);
+    let chosen = ask(|| prompt.raw_prompt())?;
     names.into_iter().nth(chosen.index).ok_or(CliError::Canceled(Exit::Interrupted))
+}
+
+/// How often a prompt looks whether its terminal is still there.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// Shows a prompt for as long as there is a terminal: when one goes away and the process is not
+/// told, because hang-ups are ignored, reading from it would be tried for ever.
+fn ask<T>(prompt: impl FnOnce() -> Result<T, InquireError>) -> Result<T, CliError> {
+    let (answered, pending) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        while pending.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
+            if !std::io::stdin().is_terminal() {
+                interrupt::end(Exit::Interrupted, false);
+            }
+        }
+    });
+    let answer = prompt().map_err(failed);
+    drop(answered);
+    answer
 }
 
 fn failed(error: InquireError) -> CliError {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use baseten_auth::display_text;
+use baseten_auth::is_hidden;
 use serde_json::Value;
 
 use crate::args::{Common, Format};
@@ -89,7 +89,7 @@ fn harmless(json: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len() + 1);
     for character in json.chars() {
-        if character == '\n' || !is_deceptive(character) {
+        if character == '\n' || !is_hidden(character) {
             out.push(character);
         } else {
             let mut units = [0; 2];
@@ -102,20 +102,15 @@ fn harmless(json: &str) -> String {
     out
 }
 
-/// A string without quotes. A terminal would obey it, so there it loses what is no text.
+/// A string without quotes. What a terminal would obey is dropped, for that is where it ends up
+/// sooner or later; JSON output has all of it, as escapes.
 fn bare(string: &str) -> String {
-    use std::io::IsTerminal;
-    if !io::stdout().is_terminal() {
-        return format!("{string}\n");
-    }
-    let lines = string.split('\n').map(display_text);
-    lines.collect::<Vec<_>>().join("\n") + "\n"
+    visible(string) + "\n"
 }
 
-fn is_deceptive(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}')
-        || matches!(character, '\u{2066}'..='\u{2069}')
+/// The text without what a terminal would obey or hide. Lines and columns stay.
+pub(crate) fn visible(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_hidden(*c)).collect()
 }
 
 /// Prints a report, and the failure that it carries. The exit status is the failure's.
@@ -159,16 +154,16 @@ pub(crate) fn failure(error: &CliError) -> Exit {
         talk(&told.message);
         return told.exit;
     }
-    talk(&format!("{RED}error{RED:#}: {}", told.message));
+    talk(&format!("{RED}error{RED:#}: {}", visible(&told.message)));
     if let Some(hint) = told.hint {
-        talk(&format!("{CYAN}hint{CYAN:#}: {hint}"));
+        talk(&format!("{CYAN}hint{CYAN:#}: {}", visible(&hint)));
     }
     told.exit
 }
 
 /// Prints a warning.
 pub(crate) fn warning(message: &str) {
-    talk(&format!("{YELLOW}warning{YELLOW:#}: {message}"));
+    talk(&format!("{YELLOW}warning{YELLOW:#}: {}", visible(message)));
 }
 
 /// Whether what is printed to stderr keeps its colours.

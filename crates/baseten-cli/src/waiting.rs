@@ -1,14 +1,12 @@
 //! What a person sees while a browser login waits: where to go, a QR code, a line that counts down.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anstyle::Style;
 use baseten_auth::display_text;
-use crossterm::cursor::MoveUp;
-use crossterm::terminal::{Clear, ClearType};
 use fast_qr::qr::QRBuilder;
 use fast_qr::{ECL, QRCode};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use unicode_width::UnicodeWidthStr;
 
 use crate::host::{Host, Window};
@@ -132,48 +130,60 @@ fn half_blocks(code: &QRCode, draw_dark: bool) -> Vec<String> {
     (0..size).step_by(2).map(line).collect()
 }
 
+/// Columns for the spinner, and for the `^C` that terminals show: were that on a line of its own,
+/// the waiting line above it could not be cleared.
+const RESERVED: usize = 5;
+
+const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'];
+
 /// The line that counts down while somebody approves the login.
 pub(crate) struct Waiting {
-    line: Option<ProgressBar>,
-    window: Option<Window>,
+    /// Whether a line can be drawn at all.
+    draws: bool,
+    turn: usize,
     /// What stands above the line and is of no use afterwards.
     picture_lines: usize,
+    /// The window that it was drawn in.
+    window: Option<Window>,
 }
 
 impl Waiting {
     /// Starts the line below an invitation, where one can be drawn; else says once that we wait.
     pub(crate) fn start(host: &Host, invitation: Option<&Invitation>) -> Self {
-        if !host.can_redraw() {
+        let draws = host.can_redraw();
+        if !draws {
             talk("Waiting for the approval in the browser…");
-            return Self { line: None, window: None, picture_lines: 0 };
-        }
-        let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
-            line.set_style(style);
         }
         let picture = invitation.and_then(|invitation| invitation.picture.as_ref());
         let picture_lines = picture.map_or(0, |picture| picture.lines);
-        Self { line: Some(line), window: host.window(), picture_lines }
+        Self { draws, turn: 0, picture_lines, window: host.window() }
     }
 
     /// Tells how long the code is still good for.
-    pub(crate) fn tell(&self, left: Duration) {
-        let Some(line) = &self.line else { return };
-        let columns = self.window.map_or(80, |window| window.columns);
-        line.set_message(countdown(left, columns));
-        line.tick();
+    pub(crate) fn tell(&mut self, left: Duration) {
+        let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        let shown = countdown(left, columns.saturating_sub(RESERVED));
+        self.turn = (self.turn + 1) % SPINNER.len();
+        let spinner = SPINNER.get(self.turn).unwrap_or(&' ');
+        self.draw(&format!("{spinner} {shown}"));
     }
 
     /// Takes the line away, and the QR code above it.
     pub(crate) fn end(self, host: &Host) {
-        let Some(line) = self.line else { return };
-        line.finish_and_clear();
+        self.draw("");
         // In a window that was resized meanwhile, nobody knows which lines it stands on.
         if self.picture_lines > 0 && self.window == host.window() {
-            let lines = u16::try_from(self.picture_lines).unwrap_or(0);
-            let up_and_away = (MoveUp(lines), Clear(ClearType::FromCursorDown));
+            let up = format!("\x1b[{}A\x1b[J", self.picture_lines);
             // A picture that stays does no harm.
-            let _ = crossterm::execute!(std::io::stderr(), up_and_away.0, up_and_away.1);
+            let _ = std::io::stderr().write_all(up.as_bytes());
+        }
+    }
+
+    /// Draws the line anew, at once, so that nobody sees half of it.
+    fn draw(&self, text: &str) {
+        if self.draws {
+            // A waiting line that cannot be seen is nobody's loss.
+            let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
         }
     }
 }
@@ -181,9 +191,10 @@ impl Waiting {
 fn countdown(left: Duration, columns: usize) -> String {
     let seconds = left.as_secs();
     let time = format!("{}:{:02}", seconds / 60, seconds % 60);
-    let long = format!("Waiting for the approval in the browser (the code expires in {time})");
-    // The spinner and a gap come before it.
-    if long.len() + INDENT < columns { long } else { format!("Waiting for approval ({time} left)") }
+    let long = format!("Waiting for the approval (the code expires in {time})");
+    let text =
+        if long.len() <= columns { long } else { format!("Waiting for the approval ({time})") };
+    text.chars().take(columns).collect()
 }
 
 #[cfg(test)]
@@ -194,7 +205,8 @@ mod tests {
     fn the_line_fits_the_window() {
         let left = Duration::from_secs(899);
         assert!(countdown(left, 80).ends_with("(the code expires in 14:59)"));
-        assert_eq!(countdown(left, 40), "Waiting for approval (14:59 left)");
+        assert_eq!(countdown(left, 35), "Waiting for the approval (14:59)");
+        assert_eq!(countdown(left, 7), "Waiting");
     }
 
     #[test]

@@ -243,7 +243,7 @@ impl TlsFailure {
     fn into_server_error(self, host: String) -> HttpError {
         match self {
             Self::Certificate(problem, source) => {
-                HttpError::Certificate { host, problem, source: source.into() }
+                HttpError::Certificate { host, problem, source: further(problem, source) }
             }
             Self::Tls(source) => HttpError::Tls { host, source: source.into() },
             Self::Name => HttpError::Tls { host, source: "the host is no name for TLS".into() },
@@ -258,7 +258,7 @@ impl TlsFailure {
     fn into_proxy_problem(self) -> (ProxyProblem, Option<Cause>) {
         match self {
             Self::Certificate(problem, source) => {
-                (ProxyProblem::Certificate(problem), Some(source.into()))
+                (ProxyProblem::Certificate(problem), further(problem, source))
             }
             Self::Tls(source) => (ProxyProblem::Protocol, Some(source.into())),
             Self::Name => (ProxyProblem::Protocol, None),
@@ -266,6 +266,11 @@ impl TlsFailure {
             Self::Io(source) => (ProxyProblem::Unreachable, Some(source.into())),
         }
     }
+}
+
+/// What the verifier said, where the problem does not say it all: its words are not for users.
+fn further(problem: CertificateProblem, source: rustls::Error) -> Option<Cause> {
+    (problem == CertificateProblem::Other).then(|| source.into())
 }
 
 /// The connection as the HTTP code sees it, with a note of when the request starts to leave.

@@ -64,8 +64,8 @@ pub enum HttpError {
         host: String,
         /// What is wrong with it.
         problem: CertificateProblem,
-        /// What the verifier said.
-        source: Cause,
+        /// What the verifier said, where the problem does not say it all.
+        source: Option<Cause>,
     },
     /// There is no secure connection for another reason.
     #[error("cannot make a secure connection to {host}")]

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::expiry::{format_expiry, parse_expiry};
 use crate::profile::{Identity, Profile};
+use crate::token::is_visible_ascii;
 use crate::{AuthType, Credential, OAuthCredential, ProfileName, Secret};
 
 /// The newest version of the format that we know.
@@ -336,9 +337,10 @@ fn read_profile(name: &ProfileName, raw: &str) -> Result<Profile, DocumentError>
     })
 }
 
-/// A secret under the other type's key is never looked at.
+/// A secret under the other type's key is never looked at. One that no header can carry is none:
+/// it could only do harm, at a server or on the terminal that `auth token` prints to.
 fn api_key(entry: &Object<'_>) -> Result<Option<Secret>, DocumentError> {
-    Ok(entry.value::<Secret>("api_key")?.filter(|key| !key.expose().is_empty()))
+    Ok(entry.value::<Secret>("api_key")?.filter(is_visible_ascii))
 }
 
 fn oauth(entry: &Object<'_>) -> Result<Option<OAuthCredential>, DocumentError> {
@@ -352,11 +354,8 @@ fn oauth(entry: &Object<'_>) -> Result<Option<OAuthCredential>, DocumentError> {
 pub(super) fn read_tokens(raw: &str) -> Result<Option<OAuthCredential>, DocumentError> {
     let tokens = object(raw)
         .map_err(|_| DocumentError::Malformed("the value of \"oauth_credential\"".into()))?;
-    let secret = |key| {
-        Ok::<_, DocumentError>(
-            tokens.value::<Secret>(key)?.filter(|text| !text.expose().is_empty()),
-        )
-    };
+    let secret =
+        |key| Ok::<_, DocumentError>(tokens.value::<Secret>(key)?.filter(is_visible_ascii));
     let Some(access_token) = secret("access_token")? else { return Ok(None) };
     let expiry = match tokens.value::<String>("expiry")? {
         Some(text) => parse_expiry(&text)
@@ -392,7 +391,11 @@ fn set_credential(entry: &mut Object<'_>, credential: Option<&Credential>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::store::fuzzing::auth_json;
+    use crate::test_support::json;
 
     const STORE: &str = r#"{
   "version": 1,
@@ -544,5 +547,59 @@ mod tests {
         let profiles = Profiles::parse(text).unwrap();
         assert_eq!(profiles.get(&name("bad")).unwrap_err().name, "bad");
         assert!(profiles.get(&name("ok")).unwrap().is_some());
+    }
+
+    /// An entry of the map of profiles: known keys with values of any type, and unknown ones.
+    fn entry() -> impl Strategy<Value = serde_json::Value> {
+        let tokens = serde_json::json!({"access_token": "a", "refresh_token": "r", "scope": [1]});
+        let known = (
+            prop_oneof![Just("oauth".into()), Just("api_key".into()), json()],
+            prop_oneof![Just(tokens), json()],
+            prop_oneof![Just("key".into()), json()],
+            prop::collection::btree_map("[a-z_]{1,9}", json(), 0..3),
+        );
+        prop_oneof![
+            9 => known.prop_map(|(auth_type, oauth_credential, api_key, unknown)| {
+                let mut entry = serde_json::json!({
+                    "remote_url": "https://app.baseten.co", "auth_type": auth_type,
+                    "oauth_credential": oauth_credential, "api_key": api_key,
+                });
+                if let Some(members) = entry.as_object_mut() {
+                    members.extend(unknown);
+                }
+                entry
+            }),
+            1 => json(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_store_keeps_what_is_not_ours(
+            profiles in prop::collection::btree_map("edited|[a-c\"é]{1,2}", entry(), 0..4),
+            current in prop_oneof![Just("edited".into()), json()],
+            unknown in prop::collection::btree_map("[a-z]{1,9}", json(), 0..3),
+            pretty: bool,
+        ) {
+            let mut store = serde_json::json!({"profiles": profiles, "current": current});
+            if let Some(members) = store.as_object_mut() {
+                members.extend(unknown);
+            }
+            auth_json(&if pretty { format!("{store:#}") } else { store.to_string() });
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            auth_json(&text);
+            auth_json(&format!(r#"{{"profiles": {{"edited": {text}}}}}"#));
+        }
+
+        #[test]
+        fn a_store_cut_short_is_incomplete_or_whole(end in 0..STORE.len()) {
+            match Profiles::parse(&STORE[..end]) {
+                Err(error) => prop_assert_eq!(error, DocumentError::Incomplete),
+                Ok(profiles) => prop_assert!(end == 0 || !profiles.is_empty()),
+            }
+        }
     }
 }

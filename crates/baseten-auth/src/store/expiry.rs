@@ -30,6 +30,8 @@ pub(super) fn format_expiry(expiry: Option<Timestamp>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -55,5 +57,27 @@ mod tests {
         assert_eq!(format_expiry(expiry), "2026-08-07T14:35:48.12Z");
         assert_eq!(parse_expiry(&format_expiry(expiry)), Ok(expiry));
         assert_eq!(parse_expiry(&format_expiry(None)), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_is_read_as_it_was_written(
+            seconds in Timestamp::MIN.as_second()..=Timestamp::MAX.as_second(),
+            nanoseconds in 0..1_000_000_000,
+        ) {
+            let Ok(expiry) = Timestamp::new(seconds, nanoseconds) else { return Ok(()) };
+            let text = format_expiry(Some(expiry));
+            // The years 0 and 1 stand for "nobody said", and no token ends before them.
+            if !text.starts_with('-') && !text.starts_with("0000-") && !text.starts_with("0001-") {
+                prop_assert_eq!(parse_expiry(&text), Ok(Some(expiry)));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC*|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]{0,20}[Z+-]?[0-9:]{0,8}") {
+            if let Ok(expiry) = parse_expiry(&text) {
+                prop_assert!(parse_expiry(&format_expiry(expiry)).is_ok());
+            }
+        }
     }
 }

@@ -190,8 +190,16 @@ impl Store {
     }
 
     /// Writes another private file into the store's directory.
-    pub(crate) fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn write_private(
+        &self,
+        clock: &dyn Clock,
+        cancel: &Cancel,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
         self.create_directory()?;
+        // Else a change of the store would take the temporary file for a leftover.
+        let _lock = self.lock(clock, cancel)?;
         let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
         let temporary = write_beside(path, bytes).map_err(unwritable)?;
         temporary.persist(path).map_err(|error| unwritable(error.error))?;

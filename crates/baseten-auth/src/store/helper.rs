@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::vault::{Call, Patience};
 use super::{VaultError, VaultOptions};
+use crate::text::is_hidden;
 use crate::{Clock as _, Deadline, Env, ProfileName, Secret, SystemClock};
 
 /// What a helper says when it has no such item, as the protocol words it.
@@ -321,19 +322,13 @@ fn presentable(message: &str, status: ExitStatus, secret: Option<&Secret>) -> St
     let telling = message.trim_start().starts_with('{')
         || secret.is_some_and(|secret| have_in_common(message, secret.expose()));
     let line = message.trim().lines().next().unwrap_or_default();
-    let line: String = line.chars().filter(|c| !is_control(*c)).take(MESSAGE_LIMIT).collect();
+    let line: String = line.chars().filter(|c| !is_hidden(*c)).take(MESSAGE_LIMIT).collect();
     // One that crashed leaves a trace, whose first line says less than the signal.
     if telling || line.is_empty() || status.code().is_none() {
         format!("it ended with {status}")
     } else {
         line
     }
-}
-
-/// Control characters and those that change the direction of text.
-fn is_control(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether a text repeats the secret, or so much of it that it may be a token inside.

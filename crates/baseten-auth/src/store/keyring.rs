@@ -79,7 +79,7 @@ impl Keyring {
     ) -> Result<T, VaultError> {
         let call = self.patience.call("the system keyring", cancelable)?;
         let (sender, answers) = mpsc::sync_channel(1);
-        let (backend, working) = (Arc::clone(&self.backend), call.clone());
+        let (backend, working) = (Arc::clone(&self.backend), call.for_thread());
         let thread = move || {
             // The lock waits for an earlier call that was given up; a thread that panicked is
             // told by the channel that it left.

@@ -3,6 +3,8 @@
 mod document;
 mod expiry;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod helper;
 mod keyring;
 mod lock;

@@ -37,7 +37,11 @@ pub(crate) fn encode_secret(credential: &Credential) -> Secret {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::store::fuzzing::keyring_secret;
+    use crate::test_support::json;
     use crate::{AuthType, OAuthCredential};
 
     #[test]
@@ -66,5 +70,38 @@ mod tests {
             r#"{"access_token":"a","refresh_token":"r","expiry":"0001-01-01T00:00:00Z"}"#
         );
         assert_eq!(decode_secret(&secret), Some(Credential::OAuth(tokens)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_written_so_that_it_reads_the_same(
+            text in any::<String>(),
+            access_token in prop_oneof![Just("a".into()), json()],
+            refresh_token in prop_oneof![Just("r".into()), json()],
+            expiry in prop_oneof![Just("2026-08-07T09:35:48.12-05:00".into()), json()],
+        ) {
+            keyring_secret(&text);
+            keyring_secret(&serde_json::json!({
+                "access_token": access_token, "refresh_token": refresh_token, "expiry": expiry,
+            }).to_string());
+            keyring_secret(&serde_json::json!({"api_key": access_token}).to_string());
+        }
+
+        #[test]
+        fn what_is_written_is_read(
+            access_token in "[!-~]{1,40}", refresh_token in prop::option::of("[!-~]{1,40}"),
+        ) {
+            let key = Credential::ApiKey(access_token.as_str().into());
+            // A key that looks like an object is taken for one; the service has none such.
+            if !access_token.starts_with('{') {
+                prop_assert_eq!(decode_secret(&encode_secret(&key)), Some(key));
+            }
+            let tokens = Credential::OAuth(OAuthCredential {
+                access_token: access_token.into(),
+                refresh_token: refresh_token.map(Secret::from),
+                expiry: Some(jiff::Timestamp::UNIX_EPOCH),
+            });
+            prop_assert_eq!(decode_secret(&encode_secret(&tokens)), Some(tokens));
+        }
     }
 }

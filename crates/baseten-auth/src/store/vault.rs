@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Helper, Keyring};
@@ -176,7 +176,7 @@ impl VaultError {
 /// What all calls to a vault in one command share.
 #[derive(Debug, Clone)]
 pub struct VaultOptions {
-    /// The time for all of them together. It starts with the first call.
+    /// The time for all of them together. What passes between them does not count.
     pub timeout: Duration,
     /// Whether somebody is at a terminal and may be asked to unlock the keyring.
     pub prompt: bool,
@@ -224,26 +224,29 @@ fn parse_timeout(text: &str) -> Option<Duration> {
     sensible.then(|| Duration::from_secs_f64(seconds))
 }
 
-/// The options of a command's vault, and its clock once it runs.
+/// The options of a command's vault, and what is left of its time.
 #[derive(Debug)]
 pub(super) struct Patience {
     options: VaultOptions,
-    deadline: OnceLock<Deadline>,
+    left: Arc<Mutex<Duration>>,
     announced: Arc<AtomicBool>,
 }
 
 impl Patience {
     pub(super) fn new(options: VaultOptions) -> Self {
-        Self { options, deadline: OnceLock::new(), announced: Arc::default() }
+        let left = Arc::new(Mutex::new(options.timeout));
+        Self { options, left, announced: Arc::default() }
     }
 
-    /// Starts a call to a vault of that name; the first one starts the clock.
+    /// Starts a call to a vault of that name, which gets all the time that is left.
     pub(super) fn call(&self, vault: &str, cancelable: bool) -> Result<Call, VaultError> {
         let VaultOptions { timeout, prompt, cancel, observer } = self.options.clone();
+        let turn = Turn::take(&self.left);
         let call = Call {
             vault: vault.to_owned(),
             timeout,
-            deadline: *self.deadline.get_or_init(|| Deadline::after(timeout)),
+            deadline: turn.deadline,
+            _turn: Some(turn),
             cancel: if cancelable { cancel } else { Cancel::default() },
             changing: Arc::default(),
             prompt,
@@ -255,12 +258,38 @@ impl Patience {
     }
 }
 
+/// The time that one call has. What it did not need is there for the next one.
+///
+/// So a slow server, or the wait for another process, between two calls costs the second nothing:
+/// it may be the one that stores what the server gave.
+#[derive(Debug)]
+struct Turn {
+    left: Arc<Mutex<Duration>>,
+    deadline: Deadline,
+}
+
+impl Turn {
+    fn take(left: &Arc<Mutex<Duration>>) -> Self {
+        let time = std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
+        Self { left: Arc::clone(left), deadline: Deadline::after(time) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let unused = self.deadline.remaining().unwrap_or_default();
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = unused;
+    }
+}
+
 /// One call to a vault, as seen from both sides of the thread that does it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Call {
     vault: String,
     timeout: Duration,
     deadline: Deadline,
+    /// With the side that waits; the other may outlive the call.
+    _turn: Option<Turn>,
     cancel: Cancel,
     /// Raised before the first step that changes what is stored.
     changing: Arc<AtomicBool>,
@@ -270,6 +299,21 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// The same call, for the thread that does it.
+    pub(super) fn for_thread(&self) -> Self {
+        Self {
+            vault: self.vault.clone(),
+            timeout: self.timeout,
+            deadline: self.deadline,
+            _turn: None,
+            cancel: self.cancel.clone(),
+            changing: Arc::clone(&self.changing),
+            prompt: self.prompt,
+            observer: self.observer.clone(),
+            announced: Arc::clone(&self.announced),
+        }
+    }
+
     /// The time that is left for the next step.
     ///
     /// A change that has begun is not cut in half by a cancellation.
@@ -353,6 +397,7 @@ impl Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Clock as _, SystemClock};
 
     fn timeout_of(variables: &[(&str, &str)], prompt: bool) -> Result<Duration, TimeoutError> {
         let env: Env = variables.iter().copied().collect();
@@ -377,7 +422,21 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_starts_with_the_first_call_and_is_shared() {
+    fn only_the_time_within_calls_counts() {
+        let time = Duration::from_millis(400);
+        let patience = patience(time, Cancel::default());
+        for _ in 0..3 {
+            let call = patience.call("vault", true).unwrap();
+            let thread = call.for_thread();
+            drop(call);
+            drop(thread);
+            SystemClock.sleep(time / 2);
+        }
+        assert!(patience.call("vault", true).is_ok());
+    }
+
+    #[test]
+    fn the_time_of_a_command_is_shared_by_its_calls() {
         let patience = patience(Duration::from_millis(30), Cancel::default());
         let first = patience.call("vault", true).unwrap();
         let (_keep, answers) = std::sync::mpsc::channel::<()>();
@@ -392,6 +451,7 @@ mod tests {
         let call = patience.call("vault", true).unwrap();
         cancel.cancel();
         assert!(matches!(call.begin_change(), Err(VaultError::Canceled)));
+        drop(call);
         assert!(matches!(patience.call("vault", true), Err(VaultError::Canceled)));
         assert!(patience.call("vault", false).is_ok());
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use baseten_auth::{CertificateProblem, HttpError, ProxyProblem, Request};
 
+use crate::certificates::{Authority, accept, serve};
 use crate::http;
 use crate::server::{Act, Server, answer, dribble, read_request};
-use crate::tls::{Authority, accept, serve};
 
 /// A host that only the proxies of these tests can reach.
 const URL: &str = "https://api.example.com/v1/users/me";

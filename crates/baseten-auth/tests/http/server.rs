@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What happens on a connection.
 pub enum Act {
@@ -26,7 +26,7 @@ pub enum Act {
 /// A running script. When it has been played, connections are refused.
 pub struct Server {
     pub address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<(Instant, String)>>>,
 }
 
 impl Server {
@@ -56,13 +56,20 @@ impl Server {
 
     /// The requests so far, as they were sent.
     pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
+    }
+
+    /// The time between each request and the next.
+    pub fn pauses(&self) -> Vec<Duration> {
+        let requests = self.requests.lock().unwrap();
+        requests.windows(2).map(|pair| pair[1].0.duration_since(pair[0].0)).collect()
     }
 }
 
-fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<String>>) {
+fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<(Instant, String)>>) {
     if let Act::Answer(_) | Act::Dribble(..) | Act::Close = act {
-        requests.lock().unwrap().push(read_request(&mut stream));
+        let request = read_request(&mut stream);
+        requests.lock().unwrap().push((Instant::now(), request));
     }
     match act {
         // Whoever does not read to the end closes early.

@@ -2,106 +2,17 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baseten_auth::{CertificateProblem, HttpError, Request};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
-};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rcgen::{BasicConstraints, IsCa, KeyPair, date_time_ymd};
 
+use crate::certificates::{Authority, Identity, accept, identity, params, self_signed, serve};
 use crate::http;
 use crate::server::{Act, Server, read_request};
 
 /// The name that the servers of these tests have.
 const HOST: &str = "api.localhost";
-
-/// An authority, and the directory with its certificate.
-pub(crate) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    directory: tempfile::TempDir,
-}
-
-impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, directory }
-    }
-
-    /// The file with the authority's certificate.
-    pub(crate) fn file(&self) -> String {
-        self.directory.path().join("ca.pem").to_str().unwrap().to_owned()
-    }
-
-    fn directory(&self) -> String {
-        self.directory.path().to_str().unwrap().to_owned()
-    }
-
-    /// A server's certificate and key.
-    pub(crate) fn issue(&self, host: &str) -> Identity {
-        self.issue_with(&params(host))
-    }
-
-    fn issue_with(&self, params: &CertificateParams) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        identity(certificate.der().clone(), &key)
-    }
-}
-
-pub(crate) struct Identity {
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-}
-
-fn identity(certificate: CertificateDer<'static>, key: &KeyPair) -> Identity {
-    Identity { certificate, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
-}
-
-fn params(host: &str) -> CertificateParams {
-    let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, host);
-    params
-}
-
-/// A connection with TLS at the server's end.
-pub(crate) fn accept(
-    identity: &Identity,
-    stream: TcpStream,
-) -> StreamOwned<ServerConnection, TcpStream> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
-        .unwrap();
-    StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream)
-}
-
-/// Answers one request over TLS, if it gets that far.
-pub(crate) fn serve(identity: Identity) -> Act {
-    Act::Custom(Box::new(move |stream| {
-        let mut stream = accept(&identity, stream);
-        if stream.conn.complete_io(&mut stream.sock).is_ok() {
-            read_request(&mut stream);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
-        } else {
-            // Take the alert, or the other side may see a reset before it has read ours.
-            let _ = stream.sock.read(&mut [0; 1024]);
-        }
-    }))
-}
 
 /// What a client with these variables gets from a server with this certificate.
 fn get(identity: Identity, variables: &[(&str, &str)]) -> Result<u16, HttpError> {
@@ -163,17 +74,6 @@ fn a_bad_certificate_is_told_apart() {
     assert_ne!(problem(impostor.issue(HOST), &trusting), CertificateProblem::SelfSigned);
     // As the system has it.
     assert_eq!(problem(authority.issue(HOST), &[]), unknown);
-}
-
-/// A self-signed certificate, as an authority's (`openssl req -x509` makes these) or as a server's.
-fn self_signed(host: &str, is_ca: bool) -> (Identity, String) {
-    let mut params = params(host);
-    if is_ca {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    }
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    (identity(certificate.der().clone(), &key), certificate.pem())
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -63,7 +64,8 @@ impl KeyringSession {
             .expect("dbus-daemon starts");
         let session = Self { directory, bus, keyring: None };
         session.wait_until("dbus-daemon listens", |session| {
-            session.directory.path().join("run/bus").exists()
+            // Its socket is there a moment before anybody may connect.
+            UnixStream::connect(session.directory.path().join("run/bus")).is_ok()
         });
         session
     }

@@ -158,7 +158,7 @@ fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting
 fn wait(
     management: &ManagementUrl,
     pending: &DeviceAuthorization,
-    waiting: Waiting,
+    mut waiting: Waiting,
     host: &Host,
 ) -> Result<Credential, CliError> {
     let context = host.context();
@@ -230,7 +230,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         insecure_storage: plan.storage == StoragePolicy::File,
         authorization,
     };
-    host.interrupt().store(|| pending.save(&context.store()?).map_err(CliError::from))?;
+    host.interrupt().store(|| pending.save(context, &context.store()?).map_err(CliError::from))?;
     let url = pending.authorization.verification_uri_complete.as_ref();
     let url = url.unwrap_or(&pending.authorization.verification_uri);
     let text = format!(

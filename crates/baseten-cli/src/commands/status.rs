@@ -146,7 +146,9 @@ fn of_profile(
             writeln!(text, "  Storage: file ({path})")
         }
         Storage::Keyring => writeln!(text, "  Storage: system keyring"),
-        Storage::Helper(name) => writeln!(text, "  Storage: docker-credential-{name}"),
+        Storage::Helper(name) => {
+            writeln!(text, "  Storage: docker-credential-{}", display_text(&name))
+        }
     };
     if let Some(expiry) = expiry {
         let _ = writeln!(text, "  Token expires: {}", expires(expiry, host));

@@ -1,0 +1,130 @@
+//! What must hold for any text of `auth.json` and for any secret of a vault.
+#![expect(clippy::missing_panics_doc, reason = "to panic where it does not hold is the purpose")]
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::document::Profiles;
+use super::pretty::pretty;
+use super::{decode_secret, encode_secret};
+use crate::profile::Identity;
+use crate::token::is_visible_ascii;
+use crate::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
+
+/// The name of the profile that every edit is about.
+const EDITED: &str = "edited";
+
+/// A text that is taken for a store is written in a form that reads as the same store, whatever
+/// is edited keeps the keys that we do not know, and nothing that no header carries is a secret.
+pub fn auth_json(text: &str) {
+    let Ok(profiles) = Profiles::parse(text) else { return };
+    for profile in profiles.iter().flatten() {
+        match &profile.in_file {
+            Some(Credential::ApiKey(key)) => assert!(is_visible_ascii(key)),
+            Some(Credential::OAuth(tokens)) => {
+                assert!(is_visible_ascii(&tokens.access_token));
+                assert!(tokens.refresh_token.as_ref().is_none_or(is_visible_ascii));
+            }
+            None => {}
+        }
+    }
+    assert_stable(&profiles);
+    let before = untouched(text);
+    for edit in EDITS {
+        let mut edited = parsed(text);
+        edit(&mut edited);
+        assert_stable(&edited);
+        assert_eq!(untouched(&edited.render()), before, "an edit lost or changed something else");
+    }
+}
+
+/// A vault's secret, once it is read, is written so that it reads as the same.
+pub fn keyring_secret(text: &str) {
+    let Some(credential) = decode_secret(&text.into()) else { return };
+    let written = encode_secret(&credential);
+    assert_eq!(decode_secret(&written), Some(credential), "not its own form");
+}
+
+const EDITS: &[fn(&mut Profiles<'_>)] = &[
+    |profiles| profiles.set_current(Some(&name())),
+    |profiles| profiles.insert(&profile(AuthType::OAuth), Some(&Credential::OAuth(tokens()))),
+    |profiles| profiles.insert(&profile(AuthType::ApiKey), Some(&Credential::ApiKey("k".into()))),
+    |profiles| profiles.insert(&profile(AuthType::ApiKey), None),
+    |profiles| {
+        let before = profiles.render();
+        let changed = profiles.set_tokens(&name(), &tokens());
+        assert!(changed || before == profiles.render(), "a refused change changed something");
+    },
+];
+
+fn name() -> ProfileName {
+    ProfileName::from_store(EDITED.to_owned())
+}
+
+fn tokens() -> OAuthCredential {
+    OAuthCredential { access_token: "a".into(), refresh_token: Some("r".into()), expiry: None }
+}
+
+fn profile(auth_type: AuthType) -> Profile {
+    Profile {
+        name: name(),
+        remote_url: "https://app.baseten.co".to_owned(),
+        auth_type,
+        identity: Identity::default(),
+        helper: None,
+        in_file: None,
+    }
+}
+
+fn parsed(text: &str) -> Profiles<'_> {
+    match Profiles::parse(text) {
+        Ok(profiles) => profiles,
+        Err(error) => unreachable!("it was parsed before: {error:?}"),
+    }
+}
+
+/// Written, it is JSON that another program reads as the same, and writing it again changes nothing.
+fn assert_stable(profiles: &Profiles<'_>) {
+    let written = profiles.render();
+    let again = parsed(&written);
+    assert_eq!(again.render(), written, "written differently the second time");
+    assert_eq!(again.current(), profiles.current());
+    assert!(again.iter().eq(profiles.iter()), "read differently");
+    assert!(serde_json::from_str::<serde::de::IgnoredAny>(&written).is_ok(), "not JSON");
+}
+
+/// The entries of a JSON object in their own words; none where it is no object. Read apart from the
+/// code that is being tested.
+fn entries(text: &str) -> BTreeMap<String, Box<RawValue>> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// Every entry of a store that an edit of one profile has no business with, by where it stands.
+fn untouched(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut add = |place: &str, entries: &BTreeMap<String, Box<RawValue>>, known: &[&str]| {
+        for (key, value) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+            found.insert(format!("{place}{key:?}"), pretty(value.get()).to_string());
+        }
+    };
+    let top = entries(text);
+    add("top ", &top, &["version", "current", "profiles"]);
+    let profiles = top.get("profiles").map(|raw| entries(raw.get())).unwrap_or_default();
+    add("profile ", &profiles, &[EDITED]);
+    let edited = profiles.get(EDITED).map(|raw| entries(raw.get())).unwrap_or_default();
+    add("edited ", &edited, OURS);
+    found
+}
+
+/// The keys of a profile that a login writes anew.
+const OURS: &[&str] = &[
+    "remote_url",
+    "auth_type",
+    "oauth_credential",
+    "api_key",
+    "user_id",
+    "email",
+    "workspace_name",
+    "credential_helper",
+];

@@ -1,0 +1,78 @@
+//! The sandbox's own approval page, in a real browser that our own code starts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use baseten_sandbox::Sandbox;
+
+use crate::counterparts::{with_person, words_of_person};
+use crate::support::{Home, Outcome, sandbox};
+
+/// A place for a picture that stays, for people to look at.
+fn picture(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("approval-page");
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(name);
+    let _ = fs::remove_file(&path);
+    let _ = fs::remove_file(path.with_extension("png.after.png"));
+    path
+}
+
+/// The width in pixels of a picture of the question, once there is one of the page after it, too.
+/// Until then the person is still looking at the sandbox.
+fn width(home: &Home, picture: &Path) -> u32 {
+    let after = picture.with_extension("png.after.png");
+    let start = Instant::now();
+    while !fs::read(&after).is_ok_and(|bytes| bytes.ends_with(b"IEND\xae\x42\x60\x82")) {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", words_of_person(home));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let bytes = fs::read(picture).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG"));
+    u32::from_be_bytes(bytes[16..20].try_into().unwrap())
+}
+
+fn log_in(sandbox: &Sandbox, options: &str) -> (Home, Outcome) {
+    let home = with_person(Home::at(sandbox), options);
+    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    (home, outcome)
+}
+
+#[test]
+fn a_person_chooses_a_user_and_allows() {
+    let sandbox = sandbox();
+    let path = picture("light.png");
+    let options = format!("--user Grace --screenshot {}", path.display());
+    let (home, outcome) = log_in(&sandbox, &options);
+    assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
+    let expected = "Logged in as grace@example.com (Compilers) as profile \
+                    grace@example.com:localhost\n";
+    assert_eq!(outcome.stdout, expected);
+    assert_eq!(width(&home, &path), 2000);
+}
+
+#[test]
+fn a_person_denies_in_the_dark() {
+    let sandbox = sandbox();
+    let path = picture("dark.png");
+    let options = format!("--deny --dark --screenshot {}", path.display());
+    let (home, outcome) = log_in(&sandbox, &options);
+    assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));
+    assert!(outcome.stderr.ends_with(
+        "error: the login was denied in the browser\n\
+         hint: start again with: baseten auth login --web\n"
+    ));
+    assert_eq!(home.store(), "");
+    assert_eq!(width(&home, &path), 2000);
+}
+
+#[test]
+fn the_page_fits_a_telephone() {
+    let sandbox = sandbox();
+    let path = picture("narrow.png");
+    let options = format!("--width 320 --screenshot {}", path.display());
+    let (home, outcome) = log_in(&sandbox, &options);
+    assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
+    assert_eq!(width(&home, &path), 640);
+}

@@ -1,0 +1,125 @@
+//! Programs by other people, as `counterparts/README.md` describes them.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::support::Home;
+
+/// How long a counterpart may take to start.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A file or directory of the counterparts.
+fn counterpart(path: &str) -> PathBuf {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.join("../../counterparts").join(path)
+}
+
+/// Fails with what to install, instead of somewhere in the middle.
+fn need_packages(directory: &str) {
+    let installed = counterpart(directory).join("node_modules").is_dir();
+    assert!(
+        installed,
+        "counterparts/{directory} has no node_modules: \
+         install them with `cargo xtask test {directory}`, or with npm ci (apt: nodejs, npm)"
+    );
+}
+
+/// The path of a program, or what to install.
+pub(crate) fn need_program(program: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|d| d.join(program)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{program} is missing: install it with apt install {package}"))
+}
+
+/// A remote whose OAuth is npm's oidc-provider. It ends when this is dropped.
+pub(crate) struct OidcServer {
+    child: Child,
+    pub(crate) remote_url: String,
+    port: u16,
+}
+
+impl OidcServer {
+    /// Starts it with these options of its command line.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let node = need_program("node", "nodejs");
+        need_packages("oidc");
+        let mut child = Command::new(node)
+            .arg(counterpart("oidc/server.mjs"))
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || sender.send(lines.next()));
+        let line = receiver.recv_timeout(PATIENCE).expect("oidc-provider does not start in time");
+        let ready: serde_json::Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+        let remote_url = ready["remote_url"].as_str().unwrap().to_owned();
+        let port = ready["port"].as_u64().unwrap().try_into().unwrap();
+        Self { child, remote_url, port }
+    }
+
+    /// A home whose remote this is.
+    pub(crate) fn home(&self) -> Home {
+        Home::new().with("BASETEN_REMOTE_URL", &self.remote_url)
+    }
+
+    /// The API's requests so far: the grant type, or else the last part of the path, and the
+    /// status with the error that was answered.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /_log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let text = std::io::read_to_string(stream).unwrap();
+        let start = text.find('[').unwrap();
+        let end = text.rfind(']').unwrap();
+        let log: Vec<serde_json::Value> = serde_json::from_str(&text[start..=end]).unwrap();
+        let text = |entry: &serde_json::Value, name: &str| {
+            entry[name].as_str().map(str::to_owned).unwrap_or_default()
+        };
+        log.iter()
+            .filter(|entry| text(entry, "path").starts_with("/v1/"))
+            .map(|entry| {
+                let grant = text(entry, "grant_type");
+                let path = text(entry, "path");
+                let what = if grant.is_empty() { path } else { grant };
+                let what = what.rsplit(['/', ':']).next().unwrap_or_default();
+                format!("{what} {} {}", entry["status"], text(entry, "error")).trim().to_owned()
+            })
+            .collect()
+    }
+}
+
+impl Drop for OidcServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets the program's browser be a person with Chromium, who has these options.
+pub(crate) fn with_person(mut home: Home, options: &str) -> Home {
+    need_program("node", "nodejs");
+    need_program("chromium", "chromium");
+    need_packages("browser");
+    let log = home.path().join("person.log");
+    home.set("BROWSER", counterpart("browser/person").to_str().unwrap());
+    home.set("PATH", std::env::var("PATH").unwrap());
+    home.set("PERSON_OPTIONS", options);
+    home.set("PERSON_LOG", log.to_str().unwrap());
+    home
+}
+
+/// What the person said of the pages.
+pub(crate) fn words_of_person(home: &Home) -> String {
+    fs::read_to_string(home.path().join("person.log")).unwrap_or_default()
+}

@@ -1,0 +1,380 @@
+//! Which secret is used where the file and a real keyring disagree, and what is sent of them.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::faults::{REMOTE, home_at, home_in, http, token_answer, with_keyring};
+use crate::keyring_session::KeyringSession;
+use crate::server::{Act, Server, read_request};
+use crate::stored::{
+    elsewhere, ends_in, in_file, name, profile, session, store, tokens, tokens_of,
+};
+use crate::support::{Home, sandbox, sandbox_with};
+
+/// A server that refreshes any token, and knows everybody but the bearers of `refused`.
+struct Obliging {
+    server: Server,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Obliging {
+    fn start() -> Self {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let acts: Vec<Act> = (0..8).map(|_| oblige(Arc::clone(&requests))).collect();
+        Self { server: Server::start(acts), requests }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn oblige(requests: Arc<Mutex<Vec<String>>>) -> Act {
+    Act::Custom(Box::new(move |mut stream| {
+        let request = read_request(&mut stream);
+        let answer = if request.contains("grant_type=refresh_token") {
+            token_answer("new-access", Some("new-refresh"))
+        } else if request.contains("refused-access") {
+            http(401, "{}")
+        } else {
+            http(200, r#"{"user_id":"ada"}"#)
+        };
+        requests.lock().unwrap().push(request);
+        let _ = std::io::Write::write_all(&mut stream, &answer);
+    }))
+}
+
+/// Tokens of one of the two places, that end in so many seconds.
+fn of(place: &str, seconds: i64) -> Value {
+    tokens(&format!("{place}-access"), &format!("{place}-refresh"), &ends_in(seconds))
+}
+
+fn endless(place: &str) -> Value {
+    tokens(&format!("{place}-access"), &format!("{place}-refresh"), "0001-01-01T00:00:00Z")
+}
+
+fn key_in_file(key: &str) -> Value {
+    json!({ "remote_url": REMOTE, "auth_type": "api_key", "api_key": key })
+}
+
+fn nowhere(auth_type: &str) -> Value {
+    elsewhere(REMOTE, auth_type)
+}
+
+/// A profile with the secret of the other type.
+fn mistyped(auth_type: &str) -> Value {
+    let mut profile = nowhere(auth_type);
+    match auth_type {
+        "oauth" => profile["api_key"] = json!("file-key"),
+        _ => profile["oauth_credential"] = of("file", 3600),
+    }
+    profile
+}
+
+const NOTHING: &str = "";
+
+/// What is stored where, and what comes of it.
+struct Case {
+    what: &'static str,
+    file: Value,
+    keyring: String,
+    /// The credential that the request is made with; none where none may be sent.
+    sent: Option<&'static str>,
+    /// The refresh token that is presented before.
+    presented: Option<&'static str>,
+    /// What the keyring has afterwards.
+    keyring_after: String,
+}
+
+impl Case {
+    fn new(what: &'static str, file: Value, keyring: impl ToString, sent: &'static str) -> Self {
+        let keyring = keyring.to_string();
+        let keyring_after = keyring.clone();
+        Self { what, file, keyring, sent: Some(sent), presented: None, keyring_after }
+    }
+
+    /// The tokens are refreshed first, with this one.
+    fn presents(mut self, token: &'static str) -> Self {
+        self.presented = Some(token);
+        self
+    }
+
+    fn empties_the_keyring(mut self) -> Self {
+        self.keyring_after = NOTHING.into();
+        self
+    }
+
+    fn sends_nothing(mut self) -> Self {
+        self.sent = None;
+        self
+    }
+
+    fn check(&self, keyring: &KeyringSession) {
+        let what = self.what;
+        let server = Obliging::start();
+        let home = with_keyring(home_at(&server.server), keyring);
+        let home = home.with("BASETEN_KEYRING_TIMEOUT", "30");
+        let name = name("fresh");
+        home.write_store(&store([(name.as_str(), self.file.clone())]));
+        if self.keyring != NOTHING {
+            keyring.store(&name, &self.keyring, &[]);
+        }
+        let before = home.store();
+
+        let outcome = home.run(&["whoami"]);
+        let requests = server.requests();
+        let presented: Vec<&str> = requests
+            .iter()
+            .filter_map(|request| request.split("refresh_token=").nth(1))
+            .filter_map(|rest| rest.split('&').next())
+            // The grant type has the same name.
+            .filter(|token| *token != "refresh_token")
+            .collect();
+        assert_eq!(presented, self.presented.as_slice(), "{what}: {outcome}");
+        let sent: Vec<&str> = requests
+            .iter()
+            .flat_map(|request| request.lines())
+            .filter_map(|line| line.split_once(": "))
+            .filter(|(header, _)| header.eq_ignore_ascii_case("authorization"))
+            .map(|(_, value)| value)
+            .collect();
+        assert_eq!(sent, self.sent.as_slice(), "{what}: {outcome}");
+        assert_eq!(outcome.status, if self.sent.is_some() { 0 } else { 3 }, "{what}: {outcome}");
+        if self.sent.is_some() {
+            assert_eq!(outcome.stderr, "", "{what}");
+        }
+        let in_keyring = keyring.lookup(&name).unwrap_or_default();
+        if self.keyring_after == "new tokens" {
+            let there: Value = serde_json::from_str(&in_keyring).unwrap();
+            assert_eq!(there["refresh_token"], "new-refresh", "{what}");
+        } else {
+            assert_eq!(in_keyring, self.keyring_after, "{what}");
+        }
+        // A refreshed profile has its tokens where its login put them; any other is as it was.
+        if self.presented.is_some() && self.file.get("oauth_credential").is_some() {
+            assert_eq!(tokens_of(&home, &name)["refresh_token"], "new-refresh", "{what}");
+        } else {
+            assert_eq!(home.store(), before, "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_rules_for_tokens_in_two_places() {
+    let file = |seconds| in_file(REMOTE, &of("file", seconds));
+    let new = |what, file, keyring: Value| Case::new(what, file, keyring, "Bearer new-access");
+    let same_end = ends_in(-70);
+    let same =
+        |place: &str| tokens(&format!("{place}-access"), &format!("{place}-refresh"), &same_end);
+    let mut into_keyring = new("refreshed in the keyring", nowhere("oauth"), of("keyring", -1));
+    into_keyring.keyring_after = "new tokens".into();
+    let cases = [
+        Case::new("fresh in the file", file(3600), of("keyring", 7200), "Bearer file-access"),
+        Case::new(
+            "no end known in the file",
+            in_file(REMOTE, &endless("file")),
+            of("keyring", 7200),
+            "Bearer file-access",
+        ),
+        Case::new("fresh in the keyring", file(-1), of("keyring", 3600), "Bearer keyring-access"),
+        Case::new(
+            "fresh in the keyring, last minute in the file",
+            file(50),
+            of("keyring", 3600),
+            "Bearer keyring-access",
+        ),
+        Case::new(
+            "no end known in the keyring",
+            file(-1),
+            endless("keyring"),
+            "Bearer keyring-access",
+        ),
+        new("later in the keyring", file(-200), of("keyring", -100))
+            .presents("keyring-refresh")
+            .empties_the_keyring(),
+        new("later in the file", file(-100), of("keyring", -200))
+            .presents("file-refresh")
+            .empties_the_keyring(),
+        new("the same end", in_file(REMOTE, &same("file")), same("keyring"))
+            .presents("file-refresh")
+            .empties_the_keyring(),
+        Case::new("in the file only", file(-1), NOTHING, "Bearer new-access")
+            .presents("file-refresh"),
+        Case::new("a key in the keyring", file(-1), "keyring-key", "Bearer new-access")
+            .presents("file-refresh"),
+        new("a key as JSON in the keyring", file(-1), json!({ "api_key": "keyring-key" }))
+            .presents("file-refresh"),
+        Case::new("nonsense in the keyring", file(-1), "{\"access", "Bearer new-access")
+            .presents("file-refresh"),
+        Case::new(
+            "in the keyring only",
+            nowhere("oauth"),
+            of("keyring", 3600),
+            "Bearer keyring-access",
+        ),
+        into_keyring.presents("keyring-refresh"),
+        Case::new(
+            "a key in the file",
+            mistyped("oauth"),
+            of("keyring", 3600),
+            "Bearer keyring-access",
+        ),
+        Case::new("a key in the keyring only", nowhere("oauth"), "keyring-key", "").sends_nothing(),
+        Case::new("a key in the file only", mistyped("oauth"), NOTHING, "").sends_nothing(),
+        Case::new("keys in both", mistyped("oauth"), "keyring-key", "").sends_nothing(),
+    ];
+    let keyring = KeyringSession::start();
+    for case in cases {
+        case.check(&keyring);
+    }
+}
+
+#[test]
+fn the_rules_for_keys_in_two_places() {
+    let cases = [
+        Case::new("in both", key_in_file("file-key"), "keyring-key", "Api-Key file-key"),
+        Case::new(
+            "tokens in the keyring",
+            key_in_file("file-key"),
+            of("keyring", 3600),
+            "Api-Key file-key",
+        ),
+        Case::new("in the keyring", nowhere("api_key"), "keyring-key", "Api-Key keyring-key"),
+        Case::new(
+            "as JSON",
+            nowhere("api_key"),
+            json!({ "api_key": "keyring-key" }),
+            "Api-Key keyring-key",
+        ),
+        Case::new("tokens in the file", mistyped("api_key"), "keyring-key", "Api-Key keyring-key"),
+        Case::new("tokens in the keyring only", nowhere("api_key"), of("keyring", 3600), "")
+            .sends_nothing(),
+        Case::new("tokens in both", mistyped("api_key"), of("keyring", 3600), "").sends_nothing(),
+        Case::new("nothing", nowhere("api_key"), NOTHING, "").sends_nothing(),
+    ];
+    let keyring = KeyringSession::start();
+    for case in cases {
+        case.check(&keyring);
+    }
+}
+
+#[test]
+fn a_refused_token_makes_the_keyring_be_asked_before_anything_is_refreshed() {
+    let keyring = KeyringSession::start();
+    let server = Obliging::start();
+    let home = with_keyring(home_at(&server.server), &keyring);
+    let name = name("refused");
+    // Refused although it should live longer than the other program's: that one has replaced it.
+    home.write_store(&store([(name.as_str(), in_file(REMOTE, &of("refused", 7200)))]));
+    keyring.store(&name, &of("keyring", 3600).to_string(), &[]);
+    let outcome = home.run(&["whoami"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(requests[1].contains("Bearer keyring-access"), "{}", requests[1]);
+}
+
+#[test]
+fn a_fresh_token_in_the_file_is_used_without_asking_the_keyring() {
+    let keyring = KeyringSession::start();
+    let sandbox = sandbox();
+    let home = home_in(&keyring, &sandbox);
+    let fresh = session(&sandbox, "ada", 3600);
+    home.write_store(&store([("fresh", in_file(&sandbox.remote_url(), &fresh))]));
+    keyring.freeze();
+    let start = Instant::now();
+    for arguments in [&["auth", "token", "-v"][..], &["whoami", "-v"], &["auth", "status", "-v"]] {
+        let outcome = home.run(arguments);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert!(!outcome.stderr.contains("keyring"), "{outcome}");
+    }
+    // A question to the frozen keyring would have taken 30 s.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_frozen_keyring_does_not_stop_the_refresh_of_a_profile_in_the_file() {
+    let keyring = KeyringSession::start();
+    let sandbox = sandbox();
+    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "0.5");
+    let name = name("frozen");
+    let old = session(&sandbox, "ada", -1);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    keyring.freeze();
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(tokens_of(&home, &name)["access_token"], outcome.stdout.trim());
+}
+
+#[test]
+fn a_used_up_copy_that_cannot_be_removed_is_told() {
+    let keyring = KeyringSession::start();
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
+    let mut home = home_in(&keyring, &sandbox);
+    home.set("BASETEN_KEYRING_TIMEOUT", "3");
+    let name = name("used-up");
+    let old = session(&sandbox, "ada", -1);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    keyring.store(&name, &old.to_string(), &[]);
+    let refresh = home.start(&["auth", "token"]);
+    let arrived =
+        sandbox.wait_for_request(Duration::from_secs(20), baseten_sandbox::Request::is_refresh);
+    assert!(arrived.is_some());
+    keyring.freeze();
+    let mut outcome = refresh.end();
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(tokens_of(&home, &name)["access_token"], outcome.stdout.trim());
+    outcome.stdout = "[TOKEN]\n".into();
+    outcome.stderr = outcome.stderr.replace(&name, "used-up");
+    crate::assert_outcome!(home, outcome);
+}
+
+/// Logs in with an API key, wherever the home or the arguments put it.
+fn log_in(home: &Home, key: &str, name: &str, more: &[&str]) -> crate::support::Outcome {
+    let arguments = [&["auth", "login", "--with-api-key", "--profile", name], more].concat();
+    home.run_with_input(&arguments, key)
+}
+
+#[test]
+fn a_login_with_another_storage_removes_the_old_copy() {
+    let keyring = KeyringSession::start();
+    let sandbox = sandbox();
+    let mut home = home_in(&keyring, &sandbox);
+    let name = name("moved");
+    let (first, second) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
+    let in_file = |home: &Home| profile(home, &name)["api_key"].clone();
+    let logged_in = |home: &Home, key: &str, more: &[&str]| {
+        let outcome = log_in(home, key, &name, more);
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    };
+
+    logged_in(&home, &first, &[]);
+    assert_eq!((keyring.lookup(&name), in_file(&home)), (Some(first.clone()), Value::Null));
+    logged_in(&home, &second, &["--insecure-storage"]);
+    assert_eq!((keyring.lookup(&name), in_file(&home)), (None, json!(second)));
+    logged_in(&home, &first, &[]);
+    assert_eq!((keyring.lookup(&name), in_file(&home)), (Some(first.clone()), Value::Null));
+    home.set("BASETEN_CREDENTIAL_STORE", "file");
+    logged_in(&home, &second, &[]);
+    assert_eq!((keyring.lookup(&name), in_file(&home)), (None, json!(second)));
+}
+
+#[test]
+fn an_old_copy_that_cannot_be_reached_is_told() {
+    let keyring = KeyringSession::start();
+    let sandbox = sandbox();
+    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "1");
+    let key = sandbox.api_key("ada").unwrap();
+    let bot = name("unreachable");
+    keyring.store(&bot, "old", &[]);
+    home.write_store(&store([(bot.as_str(), elsewhere(&sandbox.remote_url(), "api_key"))]));
+    keyring.freeze();
+    let mut outcome = log_in(&home, &key, &bot, &["--insecure-storage"]);
+    outcome.stdout = outcome.stdout.replace(&bot, "bot");
+    outcome.stderr = outcome.stderr.replace(&bot, "bot");
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(outcome.status, 0);
+    assert_eq!(profile(&home, &bot)["api_key"], json!(key));
+}

@@ -1,0 +1,128 @@
+//! A login at an authorization server that other people wrote, approved on its pages in a real
+//! browser that our own code starts.
+
+use crate::counterparts::{OidcServer, with_person, words_of_person};
+use crate::support::Home;
+
+/// Logs in as alice, who is asked in Chromium.
+fn log_in(server: &OidcServer, more: &[&str]) -> Home {
+    let home = with_person(server.home(), "--user alice");
+    let arguments = [&["auth", "login", "--web", "--insecure-storage"], more].concat();
+    let outcome = home.run(&arguments);
+    let person = words_of_person(&home);
+    assert_eq!(outcome.status, 0, "{outcome}\n{person}\n{:?}", server.requests());
+    assert_eq!(
+        outcome.stdout,
+        "Logged in as alice@example.com (Counterpart) as profile alice@example.com:localhost\n"
+    );
+    for step in ["confirm the device", "log in", "consent"] {
+        assert!(person.contains(step), "{person}");
+    }
+    home
+}
+
+/// A token of the only profile.
+fn token(home: &Home, name: &str) -> String {
+    let store: serde_json::Value = serde_json::from_str(&home.store()).unwrap();
+    let token = &store["profiles"]["alice@example.com:localhost"]["oauth_credential"][name];
+    token.as_str().unwrap().to_owned()
+}
+
+/// The exit status of `status --check`, and what it says of the credential.
+fn check(home: &Home) -> (i32, bool) {
+    let outcome = home.run(&["auth", "status", "--check", "-o", "json"]);
+    (outcome.status, outcome.json()["valid"].as_bool().unwrap())
+}
+
+/// How often something was asked for and answered so.
+fn count(server: &OidcServer, request: &str) -> usize {
+    server.requests().iter().filter(|done| *done == request).count()
+}
+
+#[test]
+fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
+    // Shorter than the minute that a token must have left, so that every command refreshes it.
+    let server = OidcServer::start(&["--access-token-seconds", "30"]);
+    let home = log_in(&server, &[]);
+    assert_eq!(count(&server, "device_code 200"), 1);
+    assert_eq!(count(&server, "refresh_token 200"), 0, "{:?}", server.requests());
+
+    let first = home.store();
+    let (access, refresh) = (token(&home, "access_token"), token(&home, "refresh_token"));
+    let outcome = home.run(&["whoami", "-o", "jsonl"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(
+        outcome.stdout,
+        "{\"user_id\":\"alice\",\"email\":\"alice@example.com\",\"name\":\"\",\
+         \"workspace_name\":\"Counterpart\"}\n"
+    );
+    assert_ne!(token(&home, "access_token"), access);
+    assert_ne!(token(&home, "refresh_token"), refresh);
+    assert_eq!(check(&home), (0, true));
+    assert_eq!(count(&server, "refresh_token 200"), 2);
+
+    // Another program kept the first refresh token, and presents it once more.
+    let last = home.store();
+    home.write_store(&first);
+    let outcome = home.run(&["whoami"]);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(home.store(), first, "nothing is deleted");
+    // That has ended the session for the good tokens, too.
+    home.write_store(&last);
+    assert_eq!(check(&home), (3, false));
+    assert_eq!(count(&server, "refresh_token 400 invalid_grant"), 2);
+}
+
+#[test]
+fn a_logout_kills_the_tokens() {
+    let server = OidcServer::start(&[]);
+    let home = log_in(&server, &["--profile", "alice@example.com:localhost"]);
+    let outcome = home.run(&["auth", "token", "--header"]);
+    let access = token(&home, "access_token");
+    assert_eq!(outcome.stdout, format!("Authorization: Bearer {access}\n"), "{outcome}");
+
+    let store = home.store();
+    let outcome = home.run(&["auth", "logout"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(outcome.stdout, "Logged out alice@example.com:localhost\n");
+    assert!(!outcome.stderr.contains("could not be ended"), "{outcome}");
+    assert_eq!(count(&server, "logout 204"), 1);
+    assert!(!home.store().contains("alice"), "{}", home.store());
+
+    // Whoever kept a copy has nothing: neither token is good any more.
+    home.write_store(&store);
+    assert_eq!(check(&home), (3, false));
+    let requests = server.requests();
+    assert!(
+        requests.ends_with(&["me 401".to_owned(), "refresh_token 400 invalid_grant".to_owned()]),
+        "{requests:?}"
+    );
+    // And can still get rid of it.
+    let outcome = home.run(&["auth", "logout"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert!(!outcome.stderr.contains("could not be ended"), "{outcome}");
+}
+
+#[test]
+fn a_login_is_denied_on_the_page() {
+    let server = OidcServer::start(&[]);
+    let home = with_person(server.home(), "--deny");
+    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(home.store(), "");
+    assert_eq!(count(&server, "device_code 400 access_denied"), 1);
+}
+
+#[test]
+fn a_code_that_nobody_answers_expires() {
+    let server = OidcServer::start(&["--device-code-seconds", "3"]);
+    let home = server.home();
+    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(home.store(), "");
+    let requests = server.requests();
+    assert!(!requests.iter().any(|request| request.contains("slow_down")), "{requests:?}");
+}

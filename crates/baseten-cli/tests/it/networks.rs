@@ -1,0 +1,433 @@
+//! Certificates, proxies, and servers that misbehave.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rcgen::{CertificateParams, date_time_ymd};
+
+use crate::assert_outcome;
+use crate::certificates::{Authority, Identity, params, self_signed, serve, serve_answer};
+use crate::counterparts::need_program;
+use crate::server::{Act, Server, answer};
+use crate::support::{Home, Outcome, approve, sandbox};
+
+/// The host that the API of the remote `https://localhost:…` is at.
+const HOST: &str = "api.localhost";
+
+/// Answers of a login that goes well. The code is good for ten minutes.
+const STARTED: &str = r#"{"device_code": "canary-device", "user_code": "WDJB-MJHT", "interval": 1,
+    "verification_uri": "https://app.example.com/device", "expires_in": 600}"#;
+const TOKENS: &str = r#"{"access_token": "canary-access", "refresh_token": "canary-refresh",
+    "token_type": "Bearer", "expires_in": 3600}"#;
+const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com", "name": null}"#;
+
+const LOG_IN: [&str; 4] = ["auth", "login", "--web", "--insecure-storage"];
+
+/// A home whose remote is this server.
+fn home(scheme: &str, server: &Server) -> Home {
+    let url = format!("{scheme}://localhost:{}", server.address.port());
+    Home::new().with("BASETEN_REMOTE_URL", url)
+}
+
+/// The same with an API key in the environment, so that `whoami` is one request.
+fn home_with_key(scheme: &str, server: &Server) -> Home {
+    home(scheme, server).with("BASETEN_API_KEY", "canary-key")
+}
+
+/// The bytes of a good answer.
+fn bytes(body: &str) -> Vec<u8> {
+    match answer(200, "", body) {
+        Act::Answer(bytes) => bytes,
+        _ => unreachable!(),
+    }
+}
+
+/// Nobody may ever see these.
+fn assert_no_secret(outcome: &Outcome) {
+    let text = outcome.to_string();
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[test]
+fn a_private_authority_is_trusted_by_file_and_by_directory() {
+    let authority = Authority::new("Private authority");
+    let identity = Arc::new(authority.issue(HOST));
+    for (variable, value) in
+        [("SSL_CERT_FILE", authority.file()), ("SSL_CERT_DIR", authority.directory())]
+    {
+        let answers = [STARTED, TOKENS, ADA].map(|body| serve_answer(&identity, bytes(body)));
+        let server = Server::start(answers);
+        let home = home("https", &server).with(variable, value);
+        let outcome = home.run(&LOG_IN);
+        assert_eq!(outcome.status, 0, "{variable}: {outcome}");
+        let expected = "Logged in as ada@example.com as profile ada@example.com:localhost\n";
+        assert_eq!(outcome.stdout, expected);
+    }
+}
+
+#[test]
+fn a_bad_certificate_ends_a_login_at_once() {
+    let authority = Authority::new("Private authority");
+    let with = |change: fn(&mut CertificateParams)| {
+        let mut params = params(HOST);
+        change(&mut params);
+        authority.issue_with(&params)
+    };
+    let cases: [(&str, Identity); 6] = [
+        ("expired", with(|params| params.not_after = date_time_ymd(2020, 1, 1))),
+        (
+            "not yet valid",
+            with(|params| {
+                params.not_before = date_time_ymd(2999, 1, 1);
+                params.not_after = date_time_ymd(3000, 1, 1);
+            }),
+        ),
+        ("another host", authority.issue("other.localhost")),
+        ("self-signed", self_signed(HOST, false).0),
+        ("self-signed as openssl makes it", self_signed(HOST, true).0),
+        ("unknown authority", Authority::new("Somebody else").issue(HOST)),
+    ];
+    let mut all = String::new();
+    let first = Home::new();
+    for (name, identity) in cases {
+        // Whoever tried again would not be told of a certificate, but that nobody listens.
+        let server = Server::start([serve(identity)]);
+        let home = home("https", &server).with("SSL_CERT_FILE", authority.file());
+        let start = Instant::now();
+        let outcome = home.run(&LOG_IN);
+        assert!(start.elapsed() < Duration::from_secs(5), "{name}");
+        assert_eq!(outcome.status, 6, "{name}: {outcome}");
+        assert_eq!(home.store(), "", "{name}");
+        let _ = writeln!(all, "== {name}\n{outcome}");
+    }
+    assert_outcome!(first, all);
+}
+
+#[test]
+fn a_certificate_that_goes_bad_ends_the_polling_at_once() {
+    let authority = Authority::new("Private authority");
+    let stranger = Authority::new("Somebody else").issue(HOST);
+    let good = Arc::new(authority.issue(HOST));
+    let server = Server::start([serve_answer(&good, bytes(STARTED)), serve(stranger)]);
+    let home = home("https", &server).with("SSL_CERT_FILE", authority.file());
+    let start = Instant::now();
+    let outcome = home.run(&LOG_IN);
+    assert!(start.elapsed() < Duration::from_secs(8));
+    assert_eq!(outcome.status, 6, "{outcome}");
+    assert_outcome!(home, outcome);
+}
+
+/// `tinyproxy` with a login. It ends when this is dropped.
+struct Tinyproxy {
+    child: Child,
+    port: u16,
+    directory: tempfile::TempDir,
+}
+
+impl Tinyproxy {
+    fn start() -> Self {
+        let program = need_program("tinyproxy", "tinyproxy-bin");
+        let directory = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let configuration = format!(
+            "Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 20\nLogLevel Connect\n\
+             LogFile \"{}\"\nBasicAuth ada canary-word\n",
+            directory.path().join("log").display()
+        );
+        let file = directory.path().join("tinyproxy.conf");
+        fs::write(&file, configuration).unwrap();
+        let child = Command::new(program)
+            .args(["-d", "-c"])
+            .arg(file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(20), "tinyproxy does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { child, port, directory }
+    }
+
+    fn url(&self, login: &str) -> String {
+        format!("http://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections it was asked for, and whether granted or not.
+    fn requests(&self) -> usize {
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap();
+        log.lines().filter(|line| line.contains("Request") && line.contains("CONNECT")).count()
+    }
+}
+
+impl Drop for Tinyproxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that leads to this machine, although it is not one of loopback.
+const HERE: &str = "0.0.0.0";
+
+#[test]
+fn a_login_goes_through_a_proxy_that_wants_one_itself() {
+    let proxy = Tinyproxy::start();
+    let authority = Authority::new("Private authority");
+    let identity = Arc::new(authority.issue(HERE));
+    let start = |bodies: &[&str], login: &str| {
+        let acts: Vec<_> = bodies.iter().map(|body| serve_answer(&identity, bytes(body))).collect();
+        let server = Server::start(acts);
+        let url = format!("https://{HERE}:{}", server.address.port());
+        let home = Home::new()
+            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)
+            .with("SSL_CERT_FILE", authority.file())
+            .with("HTTPS_PROXY", proxy.url(login));
+        (server, home)
+    };
+    let (_server, home) = start(&[STARTED, TOKENS, ADA], "ada:canary%2Dword@");
+    let outcome = home.run(&[&LOG_IN[..], &["-v"]].concat());
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_no_secret(&outcome);
+    assert_eq!(proxy.requests(), 3);
+
+    // The password is wrong, or there is none.
+    for (name, login) in [("wrong", "ada:canary-wrong@"), ("none", "")] {
+        let (_server, home) = start(&[], login);
+        let outcome = home.run(&[&LOG_IN[..], &["-v"]].concat());
+        assert_eq!(outcome.status, 6, "{name}: {outcome}");
+        assert_no_secret(&outcome);
+        let start = outcome.stderr.find("error").unwrap();
+        let text = outcome.stderr[start..].replace(&proxy.port.to_string(), "[PORT]");
+        insta::assert_snapshot!(format!("a_proxy_with_a_password_that_is_{name}"), text);
+    }
+
+    // Around the proxy.
+    for list in [HERE, "example.com, 0.0.0.0/32", "*"] {
+        let before = proxy.requests();
+        let (_server, mut home) = start(&[ADA], "ada:canary-wrong@");
+        home.set("NO_PROXY", list);
+        home.set("BASETEN_API_KEY", "canary-key");
+        let outcome = home.run(&["whoami"]);
+        assert_eq!(outcome.status, 0, "{list}: {outcome}");
+        assert_eq!(proxy.requests(), before, "{list}");
+    }
+}
+
+#[test]
+fn this_machine_is_never_reached_through_a_proxy() {
+    let proxy = Server::start([answer(502, "", "")]);
+    let through = |mut home: Home| {
+        for variable in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"] {
+            home.set(variable, proxy.url("127.0.0.1", ""));
+        }
+        home
+    };
+    let sandbox = sandbox();
+    let home = through(Home::at(&sandbox));
+    let running = home.start(&LOG_IN);
+    approve(&sandbox, "ada");
+    let outcome = running.end();
+    assert_eq!(outcome.status, 0, "{outcome}");
+
+    let authority = Authority::new("Private authority");
+    for host in [HOST, "127.0.0.1", "localhost", "deep.under.localhost"] {
+        let identity = Arc::new(authority.issue(host));
+        let server = Server::start([serve_answer(&identity, bytes(ADA))]);
+        let url = format!("https://{host}:{}", server.address.port());
+        let home = through(home_with_key("https", &server))
+            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)
+            .with("SSL_CERT_FILE", authority.file());
+        let outcome = home.run(&["whoami"]);
+        assert_eq!(outcome.status, 0, "{host}: {outcome}");
+    }
+    assert!(proxy.requests().is_empty());
+}
+
+#[test]
+fn answers_that_are_none_are_told_apart() {
+    let large = format!(r#"{{"user_id": "{}"}}"#, "x".repeat(2 * 1024 * 1024));
+    let html = "<html><h1>Bad canary gateway</h1>";
+    let cases = [
+        ("closes without an answer", Act::Close),
+        ("resets", Act::Reset),
+        ("half an answer", Act::Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{".to_vec())),
+        ("not HTTP", Act::Answer(b"SSH-2.0-canary\r\n\r\n".to_vec())),
+        ("a page instead of an answer", answer(200, "Content-Type: text/html\r\n", html)),
+        ("a page of a proxy", answer(502, "Content-Type: text/html\r\n", html)),
+        ("2 MiB", answer(200, "", &large)),
+        ("invalid JSON", answer(200, "", r#"{"user_id": "canary""#)),
+        ("JSON of another kind", answer(200, "", r#"["canary"]"#)),
+        ("no user", answer(200, "", r#"{"email": "canary@example.com"}"#)),
+        ("a proxy's 407", answer(407, "", "")),
+        ("404", answer(404, "", r#"{"code": "NOT_FOUND", "message": "no such path"}"#)),
+        ("429", answer(429, "Retry-After: 7\r\n", "")),
+        ("503", answer(503, "", "")),
+        ("colours", answer(400, "", "{\"message\": \"\\u001b[31mred\\u202e\\nline\"}")),
+        ("the key repeated", answer(400, "", r#"{"message": "canary-key is bad"}"#)),
+    ];
+    let mut all = String::new();
+    let first = Home::new();
+    for (name, act) in cases {
+        let server = Server::start([act]);
+        let home = home_with_key("http", &server);
+        let outcome = home.run(&["whoami"]);
+        assert_no_secret(&outcome);
+        assert!(outcome.stdout.is_empty());
+        let _ = writeln!(all, "== {name}: {}\n{}", outcome.status, outcome.stderr);
+    }
+    let gone = Server::start([]);
+    while TcpStream::connect(gone.address).is_ok() {}
+    let outcome = home_with_key("http", &gone).run(&["whoami"]);
+    let _ = writeln!(all, "== nobody listens: {}\n{}", outcome.status, outcome.stderr);
+    let server = Server::start([Act::Custom(Box::new(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\nThis port wants TLS");
+    }))]);
+    let outcome = home_with_key("https", &server).run(&["whoami"]);
+    let _ = writeln!(all, "== no TLS: {}\n{}", outcome.status, outcome.stderr);
+    assert_outcome!(first, all);
+}
+
+#[test]
+fn a_server_that_dribbles_or_hangs_is_left_in_time() {
+    let body = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n".to_vec();
+    // For longer than anybody waits: a byte every 50 ms.
+    let acts = [Act::Dribble(body, vec![b' '; 2000]), Act::Hang];
+    std::thread::scope(|scope| {
+        for act in acts {
+            scope.spawn(|| {
+                let server = Server::start([act]);
+                let start = Instant::now();
+                let outcome = home_with_key("http", &server).run(&["whoami"]);
+                assert_eq!(outcome.status, 6, "{outcome}");
+                assert!(outcome.stderr.contains("did not answer within 30 s"), "{outcome}");
+                assert!(start.elapsed() < Duration::from_secs(40));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_logout_does_not_wait_for_a_server_that_hangs() {
+    let server = Server::start([Act::Hang]);
+    let home = home("http", &server);
+    home.write_store(&stored(&server, "canary-access"));
+    let start = Instant::now();
+    let outcome = home.run(&["auth", "logout"]);
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "Logged out ada\n"), "{outcome}");
+    assert!(outcome.stderr.contains("could not be ended at the server"), "{outcome}");
+    assert_no_secret(&outcome);
+}
+
+/// A store with a session that this server is asked about.
+fn stored(server: &Server, access_token: &str) -> String {
+    format!(
+        r#"{{"version": 1, "current": "ada", "profiles": {{"ada": {{
+        "remote_url": "http://localhost:{}", "auth_type": "oauth", "oauth_credential":
+        {{"access_token": "{access_token}", "refresh_token": "canary-refresh",
+        "expiry": "0001-01-01T00:00:00Z"}}}}}}}}"#,
+        server.address.port()
+    )
+}
+
+#[test]
+fn a_redirect_is_not_followed_with_a_credential() {
+    for status in [301, 302, 303, 307, 308] {
+        let other = Server::start([answer(200, "", ADA)]);
+        let location = format!("Location: {}\r\n", other.url("127.0.0.1", "/v1/users/me"));
+        let server = Server::start([answer(status, &location, "")]);
+        let home = home("http", &server);
+        home.write_store(&stored(&server, "canary-access"));
+        let outcome = home.run(&["whoami"]);
+        assert_eq!(outcome.status, 6, "{outcome}");
+        assert_no_secret(&outcome);
+        assert!(outcome.stderr.contains(&format!("HTTP {status}")), "{outcome}");
+        assert!(other.requests().is_empty());
+    }
+    // Nor with a device code.
+    let other = Server::start([answer(200, "", TOKENS)]);
+    let location = format!("Location: {}\r\n", other.url("127.0.0.1", "/token"));
+    let server = Server::start([answer(200, "", STARTED), answer(307, &location, "")]);
+    let home = home("http", &server);
+    let outcome = home.run(&LOG_IN);
+    assert_eq!(outcome.status, 6, "{outcome}");
+    assert!(other.requests().is_empty());
+    assert_outcome!(home, outcome);
+}
+
+/// In seconds, at least. A loaded machine takes longer, so above there is room.
+fn assert_pauses(server: &Server, expected: &[f32]) {
+    let pauses: Vec<f32> = server.pauses().iter().map(Duration::as_secs_f32).collect();
+    assert_eq!(pauses.len(), expected.len(), "{pauses:?}");
+    for (pause, expected) in pauses.iter().zip(expected) {
+        assert!((*expected - 0.02..*expected + 2.5).contains(pause), "{pauses:?} {expected}");
+    }
+}
+
+#[test]
+fn polling_keeps_to_what_the_server_asks_for() {
+    let pending = r#"{"error": "authorization_pending"}"#;
+    let server = Server::start([
+        answer(200, "", STARTED),
+        answer(429, "Retry-After: 3\r\n", ""),
+        answer(400, "", r#"{"error": "slow_down"}"#),
+        answer(400, "", pending),
+        answer(200, "", TOKENS),
+        answer(200, "", ADA),
+    ]);
+    let outcome = home("http", &server).run(&LOG_IN);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_pauses(&server, &[1.0, 3.0, 6.0, 6.0, 0.0]);
+}
+
+#[test]
+fn polling_survives_trouble_at_the_server() {
+    let server = Server::start([
+        answer(200, "", STARTED),
+        answer(503, "", "<html>"),
+        Act::Close,
+        answer(400, "", r#"{"error": "authorization_pending"}"#),
+        answer(200, "", TOKENS),
+        answer(200, "", ADA),
+    ]);
+    let outcome = home("http", &server).run(&LOG_IN);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_pauses(&server, &[1.0, 2.0, 4.0, 1.0, 0.0]);
+}
+
+#[test]
+fn the_first_request_is_tried_three_times_more() {
+    let server = Server::start([
+        answer(503, "", ""),
+        answer(429, "Retry-After: 3\r\n", ""),
+        answer(500, "", ""),
+        answer(502, "", "<html>"),
+        answer(200, "", STARTED),
+    ]);
+    let outcome = home("http", &server).run(&LOG_IN);
+    assert_eq!(outcome.status, 6, "{outcome}");
+    assert!(outcome.stderr.starts_with("error: the server answered HTTP 502\n"), "{outcome}");
+    assert_pauses(&server, &[1.0, 3.0, 4.0]);
+
+    // What will not get better is not tried again.
+    for (act, status) in [
+        (answer(404, "", ""), 4),
+        (answer(400, "", r#"{"error": "invalid_client"}"#), 3),
+        (answer(400, "", r#"{"error": "invalid_request"}"#), 5),
+        (answer(200, "", "<html>"), 6),
+        (answer(200, "", &STARTED.replace("https:", "http:")), 6),
+    ] {
+        let server = Server::start([act, answer(200, "", STARTED)]);
+        let outcome = home("http", &server).run(&LOG_IN);
+        assert_eq!((outcome.status, server.requests().len()), (status, 1), "{outcome}");
+    }
+}

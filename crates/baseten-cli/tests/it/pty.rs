@@ -1,0 +1,263 @@
+//! A pseudo-terminal with the program in it, and the screen that a person would see.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::num::NonZero;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::support::{BASETEN, Home, Running};
+
+/// Nothing on a terminal takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What follows the last output of a program: terminals ignore it, and no program writes it.
+const END: &[u8] = &[0; 8];
+
+pub(crate) const ENTER: &str = "\r";
+pub(crate) const ESCAPE: &str = "\x1b";
+pub(crate) const DOWN: &str = "\x1b[B";
+pub(crate) const CONTROL_C: &str = "\x03";
+pub(crate) const CONTROL_D: &str = "\x04";
+
+/// A terminal's window. It keeps its modes when a program in it ends, so that they can be compared.
+pub(crate) struct Terminal {
+    keyboard: File,
+    window: File,
+    shown: Arc<Mutex<Shown>>,
+}
+
+struct Shown {
+    bytes: Vec<u8>,
+    screen: vt100::Parser,
+}
+
+impl Terminal {
+    /// A terminal of the usual size.
+    pub(crate) fn new() -> Self {
+        Self::of_size(80, 24)
+    }
+
+    /// A terminal of this many columns and rows.
+    pub(crate) fn of_size(columns: u16, rows: u16) -> Self {
+        // A child that had it would keep the terminal open.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let window = File::options().read(true).write(true).open(path).unwrap();
+        let (height, width) = (NonZero::new(rows).unwrap(), NonZero::new(columns).unwrap());
+        let shown = Shown { bytes: Vec::new(), screen: vt100::Parser::new(height, width, 0) };
+        let terminal =
+            Self { keyboard: File::from(master), window, shown: Arc::new(Mutex::new(shown)) };
+        terminal.stty(&["columns", &columns.to_string(), "rows", &rows.to_string()]);
+        terminal.watch();
+        terminal
+    }
+
+    /// Runs the program with these arguments.
+    pub(crate) fn start(&self, home: &Home, arguments: &[&str]) -> OnTerminal<'_> {
+        self.start_redirected(home, arguments, "")
+    }
+
+    /// The same, after redirections in the shell's words.
+    pub(crate) fn start_redirected(
+        &self,
+        home: &Home,
+        arguments: &[&str],
+        redirections: &str,
+    ) -> OnTerminal<'_> {
+        let mut command = home.command(&[]);
+        command = with_program(&command, "setsid", &["--ctty", "sh", "-c"]);
+        command.arg(format!("exec \"$0\" \"$@\" {redirections}")).arg(BASETEN).args(arguments);
+        self.spawn(command)
+    }
+
+    /// Runs a shell script, which finds the program as `$0`.
+    pub(crate) fn start_script(&self, home: &Home, script: &str) -> OnTerminal<'_> {
+        let command = home.command(&[]);
+        let arguments = ["--ctty", "sh", "-c", script, BASETEN];
+        self.spawn(with_program(&command, "setsid", &arguments))
+    }
+
+    /// Runs a command whose program is `setsid --ctty`, with all streams on the terminal.
+    pub(crate) fn spawn(&self, mut command: Command) -> OnTerminal<'_> {
+        let stream = || Stdio::from(self.window.try_clone().unwrap());
+        let modes = self.modes();
+        command.stdin(stream()).stdout(stream()).stderr(stream());
+        OnTerminal { terminal: self, modes, child: Running(command.spawn().unwrap()) }
+    }
+
+    /// Presses keys.
+    pub(crate) fn press(&self, keys: &str) {
+        (&self.keyboard).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Everything that was ever written to the terminal.
+    pub(crate) fn bytes(&self) -> String {
+        String::from_utf8_lossy(&self.shown().bytes).replace('\0', "")
+    }
+
+    /// What a person sees now, without the spaces at the ends of lines.
+    pub(crate) fn screen(&self) -> String {
+        let text = self.shown().screen.screen().contents();
+        text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    /// Whether what is typed is shown by the terminal itself.
+    pub(crate) fn echoes(&self) -> bool {
+        self.stty(&["-a"]).split_ascii_whitespace().any(|mode| mode == "echo")
+    }
+
+    /// The modes, as `stty` writes them down.
+    fn modes(&self) -> String {
+        self.stty(&["-g"])
+    }
+
+    fn stty(&self, arguments: &[&str]) -> String {
+        let window = self.window.try_clone().unwrap();
+        let output = Command::new("stty").args(arguments).stdin(window).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Reads what is written to the window, until the terminal is closed.
+    fn watch(&self) {
+        rustix::fs::fcntl_setfl(&self.keyboard, OFlags::NONBLOCK).unwrap();
+        let mut master = self.keyboard.try_clone().unwrap();
+        let shown = Arc::downgrade(&self.shown);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Some(shown) = shown.upgrade() {
+                match master.read(&mut buffer) {
+                    Ok(count) => {
+                        let mut shown = shown.lock().unwrap();
+                        shown.bytes.extend(&buffer[..count]);
+                        shown.screen.process(&buffer[..count]);
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap()
+    }
+}
+
+/// The environment and directory of a command, for another program.
+pub(crate) fn with_program(command: &Command, program: &str, arguments: &[&str]) -> Command {
+    let mut other = Command::new(program);
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    other.args(arguments).env_clear().envs(variables);
+    other.current_dir(command.get_current_dir().unwrap());
+    other
+}
+
+/// A program on a terminal. Dropping it ends it.
+pub(crate) struct OnTerminal<'a> {
+    terminal: &'a Terminal,
+    modes: String,
+    child: Running,
+}
+
+impl OnTerminal<'_> {
+    /// Waits until the screen shows this.
+    pub(crate) fn shows(&mut self, text: &str) {
+        self.until(&format!("'{text}' is shown"), |terminal| terminal.screen().contains(text));
+    }
+
+    /// Waits until something is so.
+    pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&Terminal) -> bool) {
+        let start = Instant::now();
+        while !is_so(self.terminal) {
+            let ended = self.child.0.try_wait().unwrap();
+            let given_up = start.elapsed() > PATIENCE;
+            if (ended.is_some() || given_up) && !is_so(self.terminal) {
+                panic!("not so: {what} (ended: {ended:?})\n{}", self.terminal.screen());
+            }
+            pause();
+        }
+    }
+
+    /// Waits for a prompt and answers it. The prompt is there when the terminal no longer echoes.
+    pub(crate) fn answer(&mut self, prompt: &str, keys: &str) {
+        self.asks(prompt);
+        self.terminal.press(keys);
+    }
+
+    /// Waits for a prompt that listens.
+    pub(crate) fn asks(&mut self, prompt: &str) {
+        self.shows(prompt);
+        self.until("the prompt listens", |terminal| !terminal.echoes());
+    }
+
+    /// Presses keys.
+    pub(crate) fn press(&self, keys: &str) {
+        self.terminal.press(keys);
+    }
+
+    /// The program without its terminal, which can then be closed.
+    pub(crate) fn detach(self) -> Running {
+        self.child
+    }
+
+    /// Sends a signal to the program alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let process = Pid::from_child(&self.child.0);
+        kill_process(process, signal).unwrap();
+    }
+
+    /// Waits for the end, and for the terminal to be as it was before.
+    pub(crate) fn end(mut self) -> Ended {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
+                break crate::support::code(status);
+            }
+            let screen = || self.terminal.screen();
+            assert!(start.elapsed() < PATIENCE, "the command does not end\n{}", screen());
+            pause();
+        };
+        let terminal = self.terminal;
+        (&terminal.window).write_all(END).unwrap();
+        while !terminal.shown().bytes.ends_with(END) {
+            assert!(start.elapsed() < PATIENCE, "the terminal does not end");
+            pause();
+        }
+        let ended = Ended { status, screen: terminal.screen() };
+        assert_eq!(terminal.modes(), self.modes, "modes of the terminal\n{ended:?}");
+        let shown = terminal.shown();
+        let screen = shown.screen.screen();
+        assert!(!screen.hide_cursor(), "the cursor is gone\n{ended:?}");
+        assert!(!screen.bracketed_paste(), "pastes are left bracketed\n{ended:?}");
+        assert!(!screen.alternate_screen(), "the other screen is left\n{ended:?}");
+        ended
+    }
+}
+
+/// How it ended, and what is left on the screen.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: i32,
+    pub(crate) screen: String,
+}
+
+/// Made for snapshots.
+impl std::fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "exit: {}\n----- screen -----\n{}", self.status, self.screen)
+    }
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
+}

@@ -1,0 +1,420 @@
+//! A refresh happens once, whoever else is at work, and nothing that it brings is lost.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use baseten_sandbox::Request;
+
+use crate::faults::{
+    Mount, REMOTE, home_at, home_in, http, is_root, signal, silence, token_answer,
+};
+use crate::keyring_session::KeyringSession;
+use crate::server::{Act, Server, answer, read_request};
+use crate::stored::{
+    elsewhere, ends_in, in_file, name, profile, session, session_tokens, store, tokens, tokens_of,
+};
+use crate::support::{Home, Outcome, Running, sandbox, sandbox_with};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Starts so many at once and gives what they printed, which has to be the same token.
+fn race(homes: &[&Home], processes: usize, name: &str) -> String {
+    let running: Vec<Running> = (0..processes)
+        .map(|number| homes[number % homes.len()].start(&["auth", "token", "--profile", name]))
+        .collect();
+    let outcomes: Vec<Outcome> = running.into_iter().map(Running::end).collect();
+    for outcome in &outcomes {
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+        assert_eq!(outcome.stdout, outcomes[0].stdout);
+    }
+    outcomes[0].stdout.trim().to_owned()
+}
+
+#[test]
+fn sixty_four_processes_refresh_once() {
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(300));
+    let home = Home::at(&sandbox);
+    let name = name("sixty-four");
+    let old = session(&sandbox, "ada", -3600);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+
+    let token = race(&[&home], 64, &name);
+    assert_eq!(sandbox.refresh_count(), 1);
+    assert!(sandbox.is_live(&token));
+    let stored = tokens_of(&home, &name);
+    assert_eq!(stored["access_token"], token);
+    assert!(sandbox.is_live(stored["refresh_token"].as_str().unwrap()));
+}
+
+#[test]
+fn sixteen_processes_and_two_directories_share_one_keyring_entry_and_one_refresh() {
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(300));
+    let keyring = KeyringSession::start();
+    let (one, other) = (home_in(&keyring, &sandbox), home_in(&keyring, &sandbox));
+    let name = name("shared");
+    for home in [&one, &other] {
+        let remote = sandbox.remote_url();
+        home.write_store(&store([(name.as_str(), elsewhere(&remote, "oauth"))]));
+    }
+    keyring.store(&name, &session(&sandbox, "ada", -3600).to_string(), &[]);
+
+    let token = race(&[&one, &other], 16, &name);
+    assert_eq!(sandbox.refresh_count(), 1);
+    let stored: serde_json::Value = serde_json::from_str(&keyring.lookup(&name).unwrap()).unwrap();
+    assert_eq!(stored["access_token"], token);
+    assert!(sandbox.is_live(stored["refresh_token"].as_str().unwrap()));
+    assert_eq!(profile(&one, &name), elsewhere(&sandbox.remote_url(), "oauth"));
+}
+
+#[test]
+fn two_profiles_refresh_side_by_side() {
+    let latency = Duration::from_secs(2);
+    let sandbox = sandbox_with(|config| config.latency = latency);
+    let home = Home::at(&sandbox);
+    let (one, other) = (name("one"), name("other"));
+    let remote = sandbox.remote_url();
+    home.write_store(&store([
+        (one.as_str(), in_file(&remote, &session(&sandbox, "ada", -1))),
+        (other.as_str(), in_file(&remote, &session(&sandbox, "grace", -1))),
+    ]));
+    let running = [&one, &other].map(|name| home.start(&["auth", "token", "--profile", name]));
+    for running in running {
+        let outcome = running.end();
+        assert_eq!(outcome.status, 0, "{outcome}");
+    }
+    let refreshes: Vec<Instant> = sandbox
+        .requests()
+        .iter()
+        .filter(|request| request.is_refresh())
+        .map(|request| request.received_at)
+        .collect();
+    assert_eq!(refreshes.len(), 2);
+    let apart = refreshes[1].saturating_duration_since(refreshes[0]);
+    assert!(apart < latency, "{apart:?}");
+    // Neither change of the file has undone the other.
+    for name in [&one, &other] {
+        let access = tokens_of(&home, name)["access_token"].as_str().unwrap().to_owned();
+        assert!(sandbox.is_live(&access));
+        let again = home.run(&["auth", "token", "--profile", name]);
+        assert_eq!(again.stdout.trim(), access);
+    }
+    assert_eq!(sandbox.refresh_count(), 2);
+}
+
+/// A server answer that does something first.
+fn after(act: impl FnOnce() + Send + 'static, bytes: Vec<u8>) -> Act {
+    Act::Custom(Box::new(move |mut stream| {
+        read_request(&mut stream);
+        act();
+        let _ = std::io::Write::write_all(&mut stream, &bytes);
+    }))
+}
+
+#[test]
+fn what_another_program_stored_meanwhile_is_used_when_the_refresh_token_is_refused() {
+    let name = name("second-chance");
+    let server = Server::start([Act::Hang]);
+    let home = home_at(&server);
+    let theirs = store([(
+        name.as_str(),
+        in_file(REMOTE, &tokens("their-access", "their-refresh", &ends_in(3600))),
+    )]);
+    let (path, text) = (home.auth_json(), theirs.clone());
+    let refused = http(400, r#"{"error":"invalid_grant"}"#);
+    let server = Server::start([after(move || fs::write(path, text).unwrap(), refused)]);
+    let url = format!("http://127.0.0.1:{}", server.address.port());
+    let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url);
+    home.write_store(&store([(
+        name.as_str(),
+        in_file(REMOTE, &tokens("access", "refresh", &ends_in(-5))),
+    )]));
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "their-access\n"), "{outcome}");
+    assert_eq!(outcome.stderr, "");
+    assert_eq!(home.store(), theirs);
+}
+
+#[test]
+fn a_refused_refresh_token_ends_in_advice_and_deletes_nothing() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let before = store([("ended", in_file(&sandbox.remote_url(), &session(&sandbox, "ada", -1)))]);
+    home.write_store(&before);
+    sandbox.end_sessions("ada");
+    let outcome = home.run(&["auth", "token"]);
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(outcome.status, 3);
+    assert_eq!(home.store(), before);
+    assert_eq!(sandbox.refresh_count(), 1);
+}
+
+#[test]
+fn our_own_logout_waits_for_a_refresh_and_ends_the_new_session() {
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
+    let home = Home::at(&sandbox);
+    let name = name("logout-meanwhile");
+    let old = session(&sandbox, "ada", -1);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let refresh = home.start(&["auth", "token"]);
+    assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
+    let logout = home.start(&["auth", "logout", "--profile", &name]);
+    let (refresh, logout) = (refresh.end(), logout.end());
+    assert_eq!((refresh.status, logout.status), (0, 0), "{refresh}{logout}");
+    assert_eq!(profile(&home, &name), serde_json::Value::Null);
+    assert_eq!(sandbox.session_count("ada"), 0);
+    assert_eq!(sandbox.refresh_count(), 1);
+}
+
+#[test]
+fn what_another_program_removed_during_a_refresh_does_not_come_back() {
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
+    let home = Home::at(&sandbox);
+    let name = name("removed");
+    let old = session(&sandbox, "ada", -1);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let refresh = home.start(&["auth", "token"]);
+    assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
+    home.write_store(&store([]));
+    let outcome = refresh.end();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "{outcome}");
+    assert!(outcome.stderr.contains("was logged out by another process"), "{outcome}");
+    assert_eq!(profile(&home, &name), serde_json::Value::Null);
+}
+
+#[test]
+fn an_entry_removed_from_the_keyring_during_a_refresh_does_not_come_back() {
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
+    let keyring = KeyringSession::start();
+    let home = home_in(&keyring, &sandbox);
+    let name = name("removed-entry");
+    home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    keyring.store(&name, &session(&sandbox, "ada", -1).to_string(), &[]);
+    let refresh = home.start(&["auth", "token"]);
+    assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
+    keyring.secret_tool(&["clear", "service", "baseten-profile", "username", &name], "");
+    let outcome = refresh.end();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "{outcome}");
+    assert_eq!(keyring.lookup(&name), None);
+}
+
+#[test]
+fn a_newer_login_of_another_program_survives_a_slow_refresh() {
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
+    let keyring = KeyringSession::start();
+    let home = home_in(&keyring, &sandbox);
+    let (in_keyring, name) = (name("newer-in-keyring"), name("newer"));
+    let remote = sandbox.remote_url();
+    home.write_store(&store([
+        (name.as_str(), in_file(&remote, &session(&sandbox, "ada", -1))),
+        (in_keyring.as_str(), elsewhere(&remote, "oauth")),
+    ]));
+    keyring.store(&in_keyring, &session(&sandbox, "grace", -1).to_string(), &[]);
+    let refreshes =
+        [&name, &in_keyring].map(|name| home.start(&["auth", "token", "--profile", name]));
+    for user in 1..=2 {
+        let count = || sandbox.refresh_count() == user;
+        assert!(sandbox.wait_for_request(PATIENCE, |_| count()).is_some());
+    }
+    let newer = session(&sandbox, "ada", 3600);
+    let theirs = store([
+        (name.as_str(), in_file(&remote, &newer)),
+        (in_keyring.as_str(), elsewhere(&remote, "oauth")),
+    ]);
+    home.write_store(&theirs);
+    keyring.store(&in_keyring, &newer.to_string(), &[]);
+    for refresh in refreshes {
+        let outcome = refresh.end();
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    }
+    assert_eq!(home.store(), theirs);
+    assert_eq!(keyring.lookup(&in_keyring), Some(newer.to_string()));
+}
+
+#[test]
+fn a_server_slower_than_the_keyring_may_be_costs_no_token() {
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(2500));
+    let keyring = KeyringSession::start();
+    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "2");
+    let name = name("slow-server");
+    home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    keyring.store(&name, &session(&sandbox, "ada", -1).to_string(), &[]);
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert!(keyring.lookup(&name).unwrap().contains(outcome.stdout.trim()));
+}
+
+#[test]
+fn a_refused_token_is_refreshed_once_and_the_request_made_once_more() {
+    let me = r#"{"user_id":"ada"}"#;
+    let server = Server::start([
+        answer(401, "", "{}"),
+        Act::Answer(token_answer("new-access", Some("new-refresh"))),
+        answer(200, "", me),
+    ]);
+    let home = home_at(&server);
+    let name = name("refused");
+    home.write_store(&store([(
+        name.as_str(),
+        in_file(REMOTE, &tokens("old-access", "old-refresh", &ends_in(3600))),
+    )]));
+    let outcome = home.run(&["whoami"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests[0].contains("Bearer old-access"), "{}", requests[0]);
+    assert!(requests[1].contains("refresh_token=old-refresh"), "{}", requests[1]);
+    assert!(requests[2].contains("Bearer new-access"), "{}", requests[2]);
+    assert_eq!(tokens_of(&home, &name)["refresh_token"], "new-refresh");
+}
+
+#[test]
+fn a_token_refused_after_its_refresh_is_not_refreshed_again() {
+    for (ends, answers) in [(3600, 3), (-1, 2)] {
+        let refresh = || Act::Answer(token_answer("new-access", Some("new-refresh")));
+        let mut script = vec![refresh(), answer(401, "", "{}"), answer(200, "", "{}"), refresh()];
+        if ends > 0 {
+            script.insert(0, answer(401, "", "{}"));
+        }
+        let server = Server::start(script);
+        let home = home_at(&server);
+        let name = name("refused-twice");
+        home.write_store(&store([(
+            name.as_str(),
+            in_file(REMOTE, &tokens("old-access", "old-refresh", &ends_in(ends))),
+        )]));
+        let outcome = home.run(&["whoami"]);
+        assert_eq!(outcome.status, 3, "{outcome}");
+        assert_eq!(server.requests().len(), answers);
+        assert_eq!(tokens_of(&home, &name)["refresh_token"], "new-refresh");
+    }
+}
+
+#[test]
+fn a_token_that_cannot_be_stored_is_printed_and_the_failure_told() {
+    if !is_root("a refresh on a read-only and on a full disk") {
+        return;
+    }
+    let sandbox = sandbox();
+    for full in [false, true] {
+        let home = Home::at(&sandbox);
+        let directory = home.auth_json().parent().unwrap().to_owned();
+        let _tiny = full.then(|| Mount::tiny(&directory));
+        let old = session(&sandbox, "ada", -1);
+        let before = store([("stuck", in_file(&sandbox.remote_url(), &old))]);
+        home.write_store(&before);
+        fs::write(directory.join("auth.json.lock"), "").unwrap();
+        let _read_only = (!full).then(|| Mount::read_only(&directory));
+        if full {
+            // As much as there is room for.
+            let _ = fs::write(directory.join("filler"), vec![0; 64 * 1024]);
+        }
+        let outcome = home.run(&["auth", "token"]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert!(sandbox.is_live(outcome.stdout.trim()), "{outcome}");
+        let reason = if full { "No space left on device" } else { "Read-only file system" };
+        assert!(outcome.stderr.starts_with("warning: "), "{outcome}");
+        assert!(outcome.stderr.contains(reason), "{outcome}");
+        assert!(outcome.stderr.contains("baseten auth login"), "{outcome}");
+        assert_eq!(home.store(), before);
+    }
+}
+
+#[test]
+fn a_refresh_that_may_have_arrived_is_not_sent_again() {
+    let server = Server::start([
+        Act::Close,
+        Act::Answer(token_answer("never", None)),
+        Act::Answer(token_answer("never", None)),
+    ]);
+    let home = home_at(&server);
+    let name = name("lost-answer");
+    let before =
+        store([(name.as_str(), in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))))]);
+    home.write_store(&before);
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (6, ""), "{outcome}");
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(home.store(), before);
+}
+
+#[test]
+fn an_answer_without_a_refresh_token_keeps_the_old_one() {
+    let sandbox = sandbox_with(|config| config.rotate_refresh_tokens = false);
+    let home = Home::at(&sandbox);
+    let name = name("kept");
+    let tokens = sandbox.new_session("ada").unwrap();
+    let old = session_tokens(&tokens, -1);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    let stored = tokens_of(&home, &name);
+    assert_eq!(stored["refresh_token"], tokens.refresh_token.unwrap());
+    assert_eq!(stored["access_token"], outcome.stdout.trim());
+    assert_ne!(stored["access_token"], tokens.access_token);
+}
+
+#[test]
+fn a_token_is_refreshed_in_its_last_minute_and_not_before() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let remote = sandbox.remote_url();
+    for (expiry, refreshes) in [
+        (ends_in(30), 1),
+        (ends_in(59), 1),
+        (ends_in(90), 0),
+        ("0001-01-01T00:00:00Z".to_owned(), 0),
+    ] {
+        let tokens_ = sandbox.new_session("ada").unwrap();
+        let old = tokens(&tokens_.access_token, tokens_.refresh_token.as_deref().unwrap(), &expiry);
+        let name = name("margin");
+        home.write_store(&store([(name.as_str(), in_file(&remote, &old))]));
+        let before = sandbox.refresh_count();
+        let outcome = home.run(&["auth", "token"]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert_eq!(sandbox.refresh_count() - before, refreshes, "{expiry}");
+        assert_eq!(outcome.stdout.trim() == tokens_.access_token, refreshes == 0, "{expiry}");
+    }
+}
+
+#[test]
+fn the_next_process_goes_on_at_once_when_the_refreshing_one_is_killed() {
+    let (silent, arrived) = silence();
+    let server =
+        Server::start([silent, Act::Answer(token_answer("new-access", Some("new-refresh")))]);
+    let home = home_at(&server);
+    let name = name("killed");
+    home.write_store(&store([(
+        name.as_str(),
+        in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))),
+    )]));
+    let holder = home.start(&["auth", "token"]);
+    arrived.recv_timeout(PATIENCE).unwrap();
+    let next = home.start(&["auth", "token"]);
+    std::thread::sleep(Duration::from_millis(300));
+    let killed = Instant::now();
+    drop(holder);
+    let outcome = next.end();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "new-access\n"), "{outcome}");
+    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
+}
+
+#[test]
+fn a_process_that_never_lets_go_is_waited_for_half_a_minute() {
+    let (silent, arrived) = silence();
+    let server = Server::start([silent]);
+    let home = home_at(&server);
+    let text = store([("stopped", in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))))]);
+    // A name of its own for the lock, and one that is always the same for the snapshot.
+    let name = name("stopped");
+    home.write_store(&text.replace("stopped", &name));
+    let holder = home.start(&["auth", "token"]);
+    arrived.recv_timeout(PATIENCE).unwrap();
+    signal("STOP", holder.0.id());
+    let start = Instant::now();
+    let mut outcome = home.run(&["auth", "token"]);
+    let waited = start.elapsed().as_secs();
+    assert!((29..40).contains(&waited), "{waited} s");
+    outcome.stderr = outcome.stderr.replace(&name, "stopped");
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(outcome.status, 1);
+}

@@ -1,0 +1,563 @@
+//! The program on a real terminal: prompts, signals, redirections, the waiting line, browsers.
+//!
+//! Every [`OnTerminal::end`] also checks that the terminal is as it was before.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use baseten_sandbox::Sandbox;
+use rustix::process::Signal;
+
+use crate::pty::{CONTROL_C, CONTROL_D, DOWN, ENTER, ESCAPE, Ended, OnTerminal, Terminal};
+use crate::support::{Home, approve, sandbox, sandbox_with};
+
+const METHOD: &str = "How do you want to log in?";
+const KEY: &str = "API key:";
+const NAME: &str = "Name of the profile:";
+const SWITCH: &str = "Switch to which profile?";
+const WAITING: &str = "Waiting for the approval";
+
+const LOGIN: &[&str] = &["auth", "login", "--insecure-storage"];
+const KEY_LOGIN: &[&str] = &["auth", "login", "--insecure-storage", "--with-api-key"];
+const WEB_LOGIN: &[&str] = &["auth", "login", "--insecure-storage", "--web"];
+
+fn home_at(sandbox: &Sandbox) -> Home {
+    Home::at(sandbox).with("TERM", "xterm-256color")
+}
+
+// Prompts.
+
+#[test]
+fn the_first_choice_is_the_browser() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = with_browser(home_at(&sandbox), "exit 0");
+    let mut login = terminal.start(&home, LOGIN);
+    login.asks(METHOD);
+    assert!(terminal.screen().contains("> Browser"), "{}", terminal.screen());
+    terminal.press(ENTER);
+    approve(&sandbox, "ada");
+    crate::assert_outcome!(home, login.end());
+}
+
+#[test]
+fn an_api_key_is_asked_for_without_being_shown() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let mut login = terminal.start(&home, LOGIN);
+    login.answer(METHOD, &format!("{DOWN}{ENTER}"));
+    login.answer(KEY, &format!("{key}{ENTER}"));
+    login.answer(NAME, &format!("bot{ENTER}"));
+    let ended = login.end();
+    assert_key_unseen(&terminal, &key);
+    crate::assert_outcome!(home, ended);
+    assert!(home.store().contains(&key));
+}
+
+#[test]
+fn a_key_from_the_clipboard_may_end_in_a_new_line() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let mut login = terminal.start(&home, &[KEY_LOGIN, &["--profile", "bot"]].concat());
+    login.answer(KEY, &format!("\x1b[200~{key}\r\n\x1b[201~"));
+    login.answer(KEY, ENTER);
+    let ended = login.end();
+    assert_key_unseen(&terminal, &key);
+    assert_eq!(ended.status, 0, "{ended}");
+    assert!(home.store().contains(&format!("\"{key}\"")), "{}", home.store());
+}
+
+#[test]
+fn a_key_that_is_none_is_refused_without_being_shown() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox);
+    for (typed, status) in [("", 2), ("two words", 2), ("unheard-of-key", 3)] {
+        let mut login = terminal.start(&home, &[KEY_LOGIN, &["--profile", "bot"]].concat());
+        login.answer(KEY, &format!("{typed}{ENTER}"));
+        let ended = login.end();
+        assert_eq!(ended.status, status, "{ended}");
+        assert!(typed.is_empty() || !terminal.bytes().contains(typed), "{ended}");
+        assert_eq!(home.store(), "");
+    }
+}
+
+#[test]
+fn a_name_that_is_none_is_asked_for_again() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let mut login = terminal.start(&home, KEY_LOGIN);
+    login.answer(KEY, &format!("{key}{ENTER}"));
+    login.answer(NAME, ENTER);
+    login.shows("empty");
+    terminal.press(&format!("bot{ENTER}"));
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert!(ended.screen.contains("as profile bot"), "{ended}");
+}
+
+#[test]
+fn the_list_to_switch_in_starts_at_the_current_profile() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_with_three(&sandbox);
+    let mut switch = terminal.start(&home, &["auth", "switch"]);
+    switch.asks(SWITCH);
+    assert!(terminal.screen().contains("> two"), "{}", terminal.screen());
+    terminal.press(&format!("{DOWN}{ENTER}"));
+    crate::assert_outcome!(home, switch.end());
+    assert_eq!(current(&home), "zero");
+}
+
+fn home_with_three(sandbox: &Sandbox) -> Home {
+    let home = home_at(sandbox);
+    for name in ["one", "zero", "two"] {
+        home.log_in_with_key(sandbox, "ada", name);
+    }
+    home
+}
+
+fn current(home: &Home) -> String {
+    let status = home.run(&["auth", "status", "-o", "json"]);
+    status.json()["profile"].as_str().unwrap().to_owned()
+}
+
+fn assert_key_unseen(terminal: &Terminal, key: &str) {
+    let bytes = terminal.bytes();
+    // Not the first letters of it either, as would be echoed before the prompt takes over.
+    assert!(!bytes.contains(&key[..8]), "the key is on the screen\n{}", terminal.screen());
+}
+
+// Giving up, at each place where somebody can.
+
+/// Where a command waits for a person.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Method,
+    Key,
+    Name,
+    Switch,
+    Approval,
+}
+
+impl Place {
+    const PROMPTS: [Self; 4] = [Self::Method, Self::Key, Self::Name, Self::Switch];
+    const ALL: [Self; 5] = [Self::Method, Self::Key, Self::Name, Self::Switch, Self::Approval];
+
+    fn go<'a>(self, terminal: &'a Terminal, home: &Home, sandbox: &Sandbox) -> OnTerminal<'a> {
+        let arguments = match self {
+            Self::Method => LOGIN,
+            Self::Key | Self::Name => KEY_LOGIN,
+            Self::Switch => &["auth", "switch"],
+            Self::Approval => WEB_LOGIN,
+        };
+        let mut command = terminal.start(home, arguments);
+        match self {
+            Self::Method => command.asks(METHOD),
+            Self::Key => command.asks(KEY),
+            Self::Switch => command.asks(SWITCH),
+            Self::Approval => command.shows(WAITING),
+            Self::Name => {
+                let key = sandbox.api_key("ada").unwrap();
+                command.answer(KEY, &format!("{key}{ENTER}"));
+                command.asks(NAME);
+            }
+        }
+        command
+    }
+}
+
+#[test]
+fn control_c_cancels_everywhere() {
+    for place in Place::ALL {
+        let ended = give_up(place, |command| command.press(CONTROL_C));
+        assert_eq!(ended.status, 130, "{place:?}\n{ended}");
+    }
+}
+
+#[test]
+fn escape_and_the_end_of_input_cancel_every_prompt() {
+    for place in Place::PROMPTS {
+        for key in [ESCAPE, CONTROL_D] {
+            let ended = give_up(place, |command| command.press(key));
+            assert_eq!(ended.status, 130, "{place:?} {key:?}\n{ended}");
+        }
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_end_everything() {
+    for place in Place::ALL {
+        for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+            let ended = give_up(place, |command| command.signal(signal));
+            assert_eq!(ended.status, status, "{place:?} {signal:?}\n{ended}");
+            for choice in ["> Browser", "> two"] {
+                assert!(!ended.screen.contains(choice), "{place:?} {signal:?}\n{ended}");
+            }
+        }
+    }
+}
+
+/// Gives up at this place: it is said, and nothing is changed.
+fn give_up(place: Place, act: impl FnOnce(&OnTerminal<'_>)) -> Ended {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_with_three(&sandbox);
+    let before = home.store();
+    let command = place.go(&terminal, &home, &sandbox);
+    act(&command);
+    let ended = command.end();
+    assert!(ended.screen.ends_with("Canceled.\n"), "{place:?}\n{ended}");
+    assert!(!ended.screen.contains(WAITING), "{place:?}\n{ended}");
+    assert_eq!(home.store(), before, "{place:?}");
+    ended
+}
+
+#[test]
+fn control_c_ends_a_request_that_is_not_answered() {
+    let sandbox = sandbox();
+    let home = home_with_three(&sandbox);
+    let slow = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", slow.local_addr().unwrap());
+    let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url);
+    for arguments in [&["whoami"][..], &["auth", "status", "--check"]] {
+        let terminal = Terminal::new();
+        let command = terminal.start(&home, arguments);
+        let request = slow.accept().unwrap();
+        command.press(CONTROL_C);
+        let ended = command.end();
+        assert_eq!(ended.status, 130, "{ended}");
+        assert!(ended.screen.ends_with("Canceled.\n"), "{ended}");
+        drop(request);
+    }
+}
+
+#[test]
+fn a_terminal_that_is_gone_ends_the_command() {
+    for place in Place::ALL {
+        for ignoring in ["", "trap '' HUP; "] {
+            let (sandbox, terminal) = (sandbox(), Terminal::new());
+            let home = home_with_three(&sandbox);
+            let (arguments, prompt) = match place {
+                Place::Method => (LOGIN, METHOD),
+                Place::Key | Place::Name => (KEY_LOGIN, KEY),
+                Place::Switch => (&["auth", "switch"][..], SWITCH),
+                Place::Approval => (WEB_LOGIN, WAITING),
+            };
+            let script = format!("{ignoring}exec \"$0\" {}", arguments.join(" "));
+            let mut command = terminal.start_script(&home, &script);
+            command.shows(prompt);
+            let mut child = command.detach();
+            drop(terminal);
+            // Nobody can be asked any more. Waiting for the approval may go on: it ends by itself.
+            if let Place::Approval = place
+                && !ignoring.is_empty()
+            {
+                let _ = child.0.kill();
+            }
+            let start = Instant::now();
+            while child.0.try_wait().unwrap().is_none() {
+                assert!(start.elapsed() < Duration::from_secs(20), "{place:?} {ignoring} lives on");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+// Streams that are something else than the terminal.
+
+#[test]
+fn prompts_are_on_stderr_and_data_on_stdout() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let mut login = terminal.start_redirected(&home, LOGIN, ">stdout");
+    login.answer(METHOD, &format!("{DOWN}{ENTER}"));
+    login.answer(KEY, &format!("{key}{ENTER}"));
+    login.answer(NAME, &format!("bot{ENTER}"));
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert!(!ended.screen.contains("Logged in"), "{ended}");
+    let stdout = read(&home, "stdout");
+    assert_eq!(stdout, "Logged in as ada@example.com (Analytical Engines) as profile bot\n");
+
+    let mut switch = terminal.start_redirected(&home, &["auth", "switch"], ">stdout");
+    switch.answer(SWITCH, ENTER);
+    let ended = switch.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert_eq!(read(&home, "stdout"), "Switched to bot\n");
+}
+
+#[test]
+fn a_browser_login_talks_on_stderr_alone() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox);
+    let mut login = terminal.start_redirected(&home, WEB_LOGIN, ">stdout");
+    login.shows(WAITING);
+    approve(&sandbox, "ada");
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    let stdout = read(&home, "stdout");
+    assert!(stdout.starts_with("Logged in as ada@example.com"), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+}
+
+#[test]
+fn talk_in_a_file_has_no_escape_sequences() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox);
+    let login = terminal.start_redirected(&home, WEB_LOGIN, "2>stderr");
+    approve(&sandbox, "ada");
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    let stderr = read(&home, "stderr");
+    assert!(stderr.contains(WAITING), "{stderr}");
+    assert!(!stderr.contains('\x1b') && !stderr.contains('\r'), "{stderr:?}");
+    let ended = terminal.start_redirected(&home, &["auth", "status", "--profile", "x"], "2>stderr");
+    assert_eq!(ended.end().status, 4);
+    assert!(!read(&home, "stderr").contains('\x1b'));
+}
+
+#[test]
+fn nobody_is_asked_without_a_terminal_to_read_from_and_one_to_ask_on() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_with_three(&sandbox);
+    for redirection in ["</dev/null", "<&-", "2>/dev/null", "2>&-", "<&- >&- 2>&-"] {
+        for arguments in [LOGIN, &["auth", "switch"], &["auth", "login", "--with-api-key"]] {
+            let ended = terminal.start_redirected(&home, arguments, redirection).end();
+            assert_eq!(ended.status, 2, "{arguments:?} {redirection}\n{ended}");
+            assert!(!terminal.screen().contains(METHOD), "{ended}");
+        }
+    }
+}
+
+#[test]
+fn closed_streams_are_no_reason_to_fail() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_with_three(&sandbox);
+    for redirection in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        for arguments in [&["auth", "status"][..], &["auth", "list"], &["whoami"], &["--help"]] {
+            let ended = terminal.start_redirected(&home, arguments, redirection).end();
+            assert_eq!(ended.status, 0, "{arguments:?} {redirection}\n{ended}");
+            assert!(!ended.screen.contains("panicked"), "{ended}");
+        }
+        let ended =
+            terminal.start_redirected(&home, &["auth", "token", "--profile", "x"], redirection);
+        assert_eq!(ended.end().status, 4, "{redirection}");
+        let login = terminal.start_redirected(&home, WEB_LOGIN, redirection);
+        approve(&sandbox, "grace");
+        let ended = login.end();
+        assert_eq!(ended.status, 0, "{redirection}\n{ended}");
+    }
+}
+
+#[test]
+fn a_key_on_a_pipe_needs_no_terminal_around_it() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox).with("KEY", sandbox.api_key("ada").unwrap());
+    let script = "echo $KEY | \"$0\" auth login --with-api-key --insecure-storage --profile bot";
+    let ended = terminal.start_script(&home, script).end();
+    crate::assert_outcome!(home, ended);
+}
+
+fn read(home: &Home, name: &str) -> String {
+    std::fs::read_to_string(home.path().join(name)).unwrap()
+}
+
+// Terminals of every kind.
+
+#[test]
+fn a_terminal_without_abilities_gets_plain_text() {
+    for term in [Some("dumb"), None] {
+        let (sandbox, terminal) = (sandbox(), Terminal::new());
+        let mut home = Home::at(&sandbox);
+        if let Some(term) = term {
+            home.set("TERM", term);
+        }
+        let mut login = terminal.start(&home, WEB_LOGIN);
+        login.shows(WAITING);
+        approve(&sandbox, "ada");
+        let ended = login.end();
+        assert_eq!(ended.status, 0, "{ended}");
+        assert_eq!(terminal.start(&home, &["auth", "list"]).end().status, 0);
+        assert_eq!(terminal.start(&home, &["auth", "status", "--profile", "x"]).end().status, 4);
+        assert!(!terminal.bytes().contains('\x1b'), "{:?}", terminal.bytes());
+
+        let terminal = Terminal::new();
+        let mut login = terminal.start(&home, WEB_LOGIN);
+        login.shows(WAITING);
+        login.press(CONTROL_C);
+        assert_eq!(login.end().status, 130);
+        assert!(!terminal.bytes().contains('\x1b'), "{:?}", terminal.bytes());
+    }
+}
+
+#[test]
+fn a_terminal_without_abilities_can_still_be_asked_on() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = Home::at(&sandbox).with("TERM", "dumb");
+    let key = sandbox.api_key("ada").unwrap();
+    let mut login = terminal.start(&home, LOGIN);
+    login.answer(METHOD, &format!("{DOWN}{ENTER}"));
+    login.answer(KEY, &format!("{key}{ENTER}"));
+    login.answer(NAME, &format!("bot{ENTER}"));
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert_key_unseen(&terminal, &key);
+}
+
+#[test]
+fn no_color_means_no_color() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox).with("NO_COLOR", "1");
+    let mut login = terminal.start(&home, LOGIN);
+    login.answer(METHOD, ENTER);
+    login.shows(WAITING);
+    approve(&sandbox, "ada");
+    assert_eq!(login.end().status, 0);
+    assert_eq!(terminal.start(&home, &["auth", "list"]).end().status, 0);
+    assert_eq!(terminal.start(&home, &["auth", "status", "--profile", "x"]).end().status, 4);
+    let bytes = terminal.bytes();
+    let styles = bytes.split("\x1b[").skip(1).filter(|rest| {
+        let end = rest.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(0);
+        rest[end..].starts_with('m') && &rest[..end] != "0"
+    });
+    assert_eq!(styles.count(), 0, "{bytes:?}");
+    assert!(!bytes.contains("\x1b]8"), "{bytes:?}");
+}
+
+#[test]
+fn a_narrow_window_shows_everything() {
+    let (sandbox, terminal) = (sandbox(), Terminal::of_size(20, 24));
+    let home = home_with_three(&sandbox);
+    let key = sandbox.api_key("ada").unwrap();
+    let mut login = terminal.start(&home, &[LOGIN, &["--profile", "four"]].concat());
+    login.asks("How do you want to");
+    assert!(terminal.screen().contains("> Browser"), "{}", terminal.screen());
+    terminal.press(&format!("{DOWN}{ENTER}"));
+    login.answer(KEY, &format!("{key}{ENTER}"));
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert_key_unseen(&terminal, &key);
+
+    let terminal = Terminal::of_size(20, 24);
+    let mut switch = terminal.start(&home, &["auth", "switch"]);
+    switch.asks("> four");
+    terminal.press(&format!("{DOWN}{ENTER}"));
+    let ended = switch.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert_eq!(current(&home), "one");
+
+    let terminal = Terminal::of_size(20, 24);
+    let mut login = terminal.start(&home, WEB_LOGIN);
+    login.shows("Waiting for");
+    approve(&sandbox, "ada");
+    crate::assert_outcome!(home, login.end());
+}
+
+// The waiting line.
+
+#[test]
+fn the_waiting_line_counts_down_and_is_gone_at_the_end() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox);
+    let mut login = terminal.start(&home, WEB_LOGIN);
+    login.shows("expires in 14:59");
+    login.shows("expires in 14:58");
+    assert_eq!(terminal.screen().matches(WAITING).count(), 1, "{}", terminal.screen());
+    approve(&sandbox, "ada");
+    let ended = login.end();
+    assert!(!ended.screen.contains(WAITING), "{ended}");
+    assert!(ended.screen.ends_with("as profile ada@example.com:localhost\n"), "{ended}");
+}
+
+#[test]
+fn the_waiting_line_is_gone_after_a_refusal_and_after_the_expiry() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox);
+    let mut login = terminal.start(&home, WEB_LOGIN);
+    login.shows(WAITING);
+    sandbox.deny(&sandbox.wait_for_user_code(Duration::from_secs(20)).unwrap()).unwrap();
+    let ended = login.end();
+    assert_eq!(ended.status, 3, "{ended}");
+    assert!(!ended.screen.contains(WAITING), "{ended}");
+
+    let (sandbox, terminal) = (
+        sandbox_with(|config| config.device_code_lifetime = Duration::from_secs(2)),
+        Terminal::new(),
+    );
+    let ended = terminal.start(&home_at(&sandbox), WEB_LOGIN).end();
+    assert_eq!(ended.status, 3, "{ended}");
+    assert!(!ended.screen.contains(WAITING), "{ended}");
+}
+
+// Browsers.
+
+/// Makes a program that is taken for the browser.
+fn with_browser(home: Home, script: &str) -> Home {
+    let path = home.path().join("browser");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    home.with("BROWSER", path)
+}
+
+#[test]
+fn a_browser_cannot_take_over_the_terminal() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let script = "read line; echo \"line=$line\" >heard; echo GARBAGE; echo GARBAGE >&2; \
+                  stty raw -echo; echo done >started; cat; exec sleep 60";
+    let home = with_browser(home_at(&sandbox), script);
+    let mut login = terminal.start(&home, WEB_LOGIN);
+    login.shows(WAITING);
+    let started = home.path().join("started");
+    login.until("the browser has started", |_| started.exists());
+    assert!(terminal.echoes());
+    approve(&sandbox, "ada");
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert!(!ended.screen.contains("GARBAGE"), "{ended}");
+    assert_eq!(read(&home, "heard"), "line=\n");
+}
+
+#[test]
+fn control_c_leaves_the_browser_alone() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = with_browser(home_at(&sandbox), "echo $$ >started; sleep 3; echo alive >survived");
+    let mut login = terminal.start(&home, WEB_LOGIN);
+    login.shows(WAITING);
+    let started = home.path().join("started");
+    login.until("the browser has started", |_| started.exists());
+    login.press(CONTROL_C);
+    let ended = login.end();
+    assert_eq!(ended.status, 130, "{ended}");
+    let start = Instant::now();
+    while !home.path().join("survived").exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the browser was ended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_browser_gets_the_url_and_no_secret() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = with_browser(home_at(&sandbox), "env >environment; echo \"$1\" >url")
+        .with("BASETEN_API_KEY", "secret-of-the-environment");
+    let mut login = terminal.start(&home, WEB_LOGIN);
+    login.shows(WAITING);
+    let url = home.path().join("url");
+    login.until("the browser has started", |_| url.exists());
+    approve(&sandbox, "ada");
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert!(read(&home, "url").contains("/device?user_code="));
+    assert!(!read(&home, "environment").contains("secret-of-the-environment"));
+}
+
+#[test]
+fn a_browser_that_fails_is_no_failure_of_the_login() {
+    for script in ["exit 1", "kill -SEGV $$", "exec /no/such/program"] {
+        let (sandbox, terminal) = (sandbox(), Terminal::new());
+        let home = with_browser(home_at(&sandbox), script);
+        let mut login = terminal.start(&home, WEB_LOGIN);
+        login.shows(WAITING);
+        approve(&sandbox, "ada");
+        let ended = login.end();
+        assert_eq!(ended.status, 0, "{script}\n{ended}");
+    }
+}
