@@ -67,7 +67,7 @@ fn url(shown: &str) -> String {
 fn picture(shown: &str) -> Vec<String> {
     let is_picture = |line: &&str| line.contains(['█', '▀', '▄']) || line.contains("48;5;231");
     let lines = shown.lines().filter(is_picture);
-    lines.map(|line| without_escapes(line).to_owned()).collect()
+    lines.map(|line| without_escapes(line).clone()).collect()
 }
 
 /// What a scanner that knows negatives makes of lines of half blocks in this colour on that one, with nothing around
