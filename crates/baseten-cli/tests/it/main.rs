@@ -14,14 +14,14 @@ mod approval_page;
 mod certificates;
 #[cfg(unix)]
 mod completion;
-mod counterparts;
-mod exit_status;
 #[cfg(target_os = "linux")]
 mod concurrency;
+mod counterparts;
 #[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]
 mod credential_store;
+mod exit_status;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
