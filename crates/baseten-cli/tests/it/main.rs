@@ -38,4 +38,6 @@ mod stored;
 mod support;
 #[cfg(unix)]
 mod terminal;
+#[cfg(windows)]
+mod windows;
 mod wire;
