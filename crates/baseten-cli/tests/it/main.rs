@@ -60,4 +60,6 @@ mod support;
 mod terminal;
 #[cfg(unix)]
 mod waiting;
+#[cfg(windows)]
+mod windows;
 mod wire;
