@@ -33,6 +33,8 @@ mod networks;
 mod pty;
 #[cfg(target_os = "linux")]
 mod refresh;
+#[cfg(target_os = "linux")]
+mod secrets;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
 #[cfg(target_os = "linux")]
