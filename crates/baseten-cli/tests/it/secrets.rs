@@ -158,6 +158,10 @@ fn the_token_command_prints_the_credential_on_stdout_alone() {
             assert!(!outcome.stdout.contains(REFRESH), "{outcome}");
             assert!(!has_secret(outcome.stderr.as_bytes()), "{outcome}");
         }
+        for filter in [".token | error", ".token | tonumber", "{(.token): 1} | .[0]", "., error"] {
+            let outcome = home.run(&["auth", "token", "--profile", profile, "-v", "-q", filter]);
+            assert!(!has_secret(outcome.stderr.as_bytes()), "{outcome}");
+        }
     }
 }
 
@@ -370,6 +374,7 @@ fn a_crash_leaves_no_core_dump() {
             .spawn()
             .unwrap()
     };
+    let name = |id: u32| fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
     let limit = |id: u32| {
         let limits = fs::read_to_string(format!("/proc/{id}/limits")).unwrap_or_default();
         let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap_or("");
@@ -389,7 +394,7 @@ fn a_crash_leaves_no_core_dump() {
 
     let home = Home::new();
     let other = start(&home, "sleep 60");
-    wait_until(|| limit(other.id()) == "unlimited");
+    wait_until(|| name(other.id()) == "sleep\n" && limit(other.id()) == "unlimited");
     let dumped = end(other).core_dumped();
     assert!(dumped || pattern.starts_with('|'), "this machine makes no core dumps");
 
@@ -398,7 +403,8 @@ fn a_crash_leaves_no_core_dump() {
     let mut child = start(&home, &format!("{BASETEN} {arguments}"));
     // It reads on until the end of its input, which does not come.
     child.stdin.as_mut().unwrap().write_all(KEY.as_bytes()).unwrap();
-    wait_until(|| limit(child.id()) == "0");
+    // No longer the shell, which starts without a limit of its own.
+    wait_until(|| name(child.id()) == "baseten\n" && limit(child.id()) == "0");
     let status = end(child);
     assert_eq!(status.signal(), Some(6), "{status}");
     assert!(!status.core_dumped() || pattern.starts_with('|'), "{status}");
