@@ -49,6 +49,8 @@ mod pty;
 mod reference;
 #[cfg(target_os = "linux")]
 mod refresh;
+#[cfg(target_os = "linux")]
+mod secrets;
 mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
