@@ -20,6 +20,7 @@ mod exit_status;
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
+mod help;
 mod independent_server;
 #[cfg(target_os = "linux")]
 #[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
@@ -29,6 +30,7 @@ mod login;
 mod networks;
 #[cfg(unix)]
 mod pty;
+mod reference_facts;
 #[cfg(target_os = "linux")]
 mod refresh;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
