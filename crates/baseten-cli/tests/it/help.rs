@@ -52,6 +52,14 @@ fn help_of_a_command() {
 }
 
 #[test]
+fn help_is_a_word_too() {
+    let home = Home::new();
+    let help = home.run(&["help", "auth", "login"]);
+    assert_eq!(help, home.run(&["auth", "login", "--help"]));
+    assert_eq!(home.run(&["help"]), home.run(&["--help"]));
+}
+
+#[test]
 fn help_in_a_narrow_window() {
     let home = Home::new().with("COLUMNS", "40");
     let outcome = home.run(&["auth", "status", "-h"]);
