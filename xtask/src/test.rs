@@ -118,7 +118,8 @@ fn counterparts(_: &[&str]) -> Outcome {
 }
 
 fn rust(words: &[&str]) -> Outcome {
-    run_command(&mut cargo(["build", "--workspace", "--locked", "--bins"]))?;
+    // Examples too: a test runs one, and `cargo test --examples` builds them as tests only.
+    run_command(&mut cargo(["build", "--workspace", "--locked", "--bins", "--examples"]))?;
     // Not the doc tests: there, "ignored" means that an example can't be compiled.
     let targets = ["--lib", "--bins", "--tests", "--examples"];
     let mut test = cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);

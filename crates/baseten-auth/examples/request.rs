@@ -1,5 +1,7 @@
 //! Asks the service who the user's profile belongs to.
 
+use std::io::Write;
+
 use baseten_auth::{Context, Env, Request};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,6 +13,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let header = authorization.header_value();
     let answer = context.http().send(&Request::get(url).authorization(&header))?;
 
-    println!("{} {}", answer.status, String::from_utf8_lossy(&answer.body));
+    std::io::stdout().write_all(&answer.body)?;
     Ok(())
 }

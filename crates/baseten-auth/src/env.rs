@@ -1,5 +1,6 @@
 //! One snapshot of the environment, and the only place that reads it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -32,7 +33,10 @@ impl Env {
     /// The variable's bytes, unless it is unset or empty.
     #[must_use]
     pub fn os(&self, variable: &str) -> Option<&OsStr> {
-        self.variables.get(OsStr::new(variable)).map(OsString::as_os_str).filter(|v| !v.is_empty())
+        self.variables
+            .get(&*key(OsStr::new(variable)))
+            .map(OsString::as_os_str)
+            .filter(|v| !v.is_empty())
     }
 
     /// The variable as a path, unless it is unset or empty.
@@ -57,9 +61,15 @@ impl Env {
 
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        let variables = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let variables =
+            variables.into_iter().map(|(k, v)| (key(&k.into()).into_owned(), v.into())).collect();
         Self { variables }
     }
+}
+
+/// The name under which a variable is found: Windows does not tell `AppData` from `APPDATA`.
+fn key(variable: &OsStr) -> Cow<'_, OsStr> {
+    if cfg!(windows) { Cow::Owned(variable.to_ascii_uppercase()) } else { Cow::Borrowed(variable) }
 }
 
 /// Names only: a value may be an API key or a proxy's password.
@@ -78,6 +88,12 @@ mod tests {
         let env: Env = [("A", ""), ("B", "b")].into_iter().collect();
         assert!(!env.has("A"));
         assert_eq!(env.text("B"), Ok(Some("b")));
+    }
+
+    #[test]
+    fn the_case_of_a_name_matters_where_the_system_says_so() {
+        let env: Env = [("APPDATA", "a")].into_iter().collect();
+        assert_eq!(env.has("AppData"), cfg!(windows));
     }
 
     #[test]

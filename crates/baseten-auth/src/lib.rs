@@ -75,7 +75,7 @@ pub use secret::Secret;
 pub use session::{Authorization, Session, SessionSource};
 pub use store::{
     BadProfile, Helper, HelperNameError, Keyring, LockError, Profiles, StoragePolicy,
-    StoragePolicyError, Store, StoreError, TimeoutError, Vault, VaultError, VaultOptions,
+    StoragePolicyError, Store, StoreError, Summary, TimeoutError, Vault, VaultError, VaultOptions,
 };
 pub use text::{DISPLAY_TEXT_MAX, display_text, is_hidden};
 pub use token::Tokens;

@@ -150,6 +150,16 @@ pub enum Storage {
 }
 
 impl Storage {
+    /// The file if the secret is there, else the helper that a login recorded or the environment
+    /// chooses, else the keyring.
+    pub(crate) fn of(in_file: bool, helper: Option<&str>, policy: &StoragePolicy) -> Self {
+        match helper.or(policy.helper()) {
+            _ if in_file => Self::File,
+            Some(name) => Self::Helper(name.to_owned()),
+            None => Self::Keyring,
+        }
+    }
+
     /// The credential helper's name, where one keeps the secret.
     pub fn helper(&self) -> Option<&str> {
         match self {
@@ -187,18 +197,14 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Where its secret is, as far as that can be known without looking: in the file if it is
-    /// there, else with the helper that its login or the environment chose, else in the keyring.
+    /// Where its secret is, as far as that can be known without looking.
     pub fn storage(&self, policy: &StoragePolicy) -> Storage {
-        if self.in_file.is_some() { Storage::File } else { self.vault(policy) }
+        Storage::of(self.in_file.is_some(), self.helper.as_deref(), policy)
     }
 
     /// Where its secret, or another program's copy of it, is outside the file.
     pub(crate) fn vault(&self, policy: &StoragePolicy) -> Storage {
-        match (&self.helper, policy) {
-            (Some(name), _) | (None, StoragePolicy::Helper(name)) => Storage::Helper(name.clone()),
-            (None, _) => Storage::Keyring,
-        }
+        Storage::of(false, self.helper.as_deref(), policy)
     }
 
     /// Where its requests go.

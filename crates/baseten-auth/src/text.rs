@@ -9,6 +9,9 @@ pub const DISPLAY_TEXT_MAX: usize = 300;
 /// space of any kind and length becomes one space, and a text that is cut ends in `…`.
 #[must_use]
 pub fn display_text(text: &str) -> String {
+    if text.len() <= DISPLAY_TEXT_MAX && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return text.to_owned();
+    }
     let mut shown = String::new();
     let mut length = 0;
     let mut space = false;

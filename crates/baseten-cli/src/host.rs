@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use baseten_auth::{Context, Env};
 
+use crate::core_dump;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::notices;
@@ -26,6 +27,7 @@ pub(crate) struct Window {
 impl Host {
     /// The environment and the terminal of this process.
     pub fn of_process() -> Self {
+        core_dump::forbid();
         let env = Env::from_process();
         let interrupt = Interrupt::new(can_redraw(&env));
         // A prompt is shown on stderr and answered on stdin. `/dev/null` is no terminal.

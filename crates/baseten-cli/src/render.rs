@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::args::{Common, Format};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::jq::Filter;
+use crate::jq::{Filter, FilterError};
 use crate::report::{Records, Report};
 
 /// How the reports of a run are printed.
@@ -38,24 +38,29 @@ impl Output {
 
     /// The text of a report as it goes to stdout.
     fn print(&self, report: &Report) -> Result<String, CliError> {
-        let Some(filter) = &self.filter else {
-            return Ok(match (self.format, &report.records) {
-                (None | Some(Format::Text), _) => report.text.clone(),
-                (Some(Format::None), _) => String::new(),
-                (Some(Format::Json), Records::One(record)) => indented(record),
-                (Some(Format::Json), Records::List(records)) => {
-                    indented(&Value::Array(records.clone()))
-                }
-                (Some(Format::Jsonl), records) => records.iter().map(one_line).collect(),
-            });
+        let records = match (&self.filter, self.format) {
+            (None, None | Some(Format::Text)) => return Ok(report.text()),
+            (None, Some(Format::None)) => return Ok(String::new()),
+            _ => report.records(),
         };
-        let print = match (self.format, &report.records) {
+        let print = match (self.format, &records) {
             (Some(Format::Jsonl), _) | (None, Records::List(_)) => one_line,
             _ => indented,
         };
+        let Some(filter) = &self.filter else {
+            return Ok(match records {
+                Records::List(records) if self.format == Some(Format::Json) => {
+                    indented(&Value::Array(records))
+                }
+                records => records.iter().map(print).collect(),
+            });
+        };
         let mut text = String::new();
-        for record in report.records.iter() {
-            for found in filter.apply(record)? {
+        for record in records.iter() {
+            let found = filter.apply(record);
+            let found =
+                if report.quotable { found } else { found.map_err(FilterError::without_quotes) };
+            for found in found? {
                 match found {
                     Value::String(string) if self.raw => text.push_str(&bare(&string)),
                     found => text.push_str(&print(&found)),
@@ -191,9 +196,10 @@ mod tests {
     fn print(jq: Option<&str>, format: Option<Format>, raw: bool, list: bool) -> String {
         let record = json!({"profile": "b", "a": 1});
         let text = "text\n".to_owned();
-        let report = match list {
-            true => Report::list(text, &[record.clone(), record]),
-            false => Report::one(text, &record),
+        let report = if list {
+            Report::list(vec![record.clone(), record], |_| "text\n".to_owned())
+        } else {
+            Report::one(text, record)
         };
         Output::new(&common(jq, format, raw)).unwrap().print(&report).unwrap()
     }

@@ -1,19 +1,19 @@
 //! What a command has to say: text for people, records for programs.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::CliError;
 
-/// The outcome of a command. Nothing of it is printed yet.
-#[derive(Debug)]
+/// The outcome of a command. Nothing of it is printed yet, and only what is printed is made.
 pub(crate) struct Report {
-    /// What `--output text` prints.
-    pub(crate) text: String,
-    /// What the other formats print.
-    pub(crate) records: Records,
+    content: Box<dyn Content>,
     /// What went wrong although there is something to print.
     pub(crate) failure: Option<CliError>,
+    /// Whether an error may quote the records.
+    pub(crate) quotable: bool,
 }
 
 /// The records of a report.
@@ -25,16 +25,77 @@ pub(crate) enum Records {
     List(Vec<Value>),
 }
 
+trait Content {
+    fn text(&self) -> String;
+    fn records(&self) -> Records;
+}
+
 impl Report {
     /// A report of one thing.
-    pub(crate) fn one(text: String, record: &impl Serialize) -> Self {
-        Self { text, records: Records::One(value(record)), failure: None }
+    pub(crate) fn one(text: String, record: impl Serialize + 'static) -> Self {
+        Self { content: Box::new(One { text, record }), failure: None, quotable: true }
     }
 
-    /// A report of a list.
-    pub(crate) fn list<R: Serialize>(text: String, records: &[R]) -> Self {
-        let records = Records::List(records.iter().map(value).collect());
-        Self { text, records, failure: None }
+    /// A report of a list, and what makes its text.
+    pub(crate) fn list<R: Serialize + 'static>(records: Vec<R>, text: fn(&[R]) -> String) -> Self {
+        Self { content: Box::new(List { records, text }), failure: None, quotable: true }
+    }
+
+    /// The same report, whose records hold a secret that no error may quote.
+    pub(crate) fn unquotable(self) -> Self {
+        Self { quotable: false, ..self }
+    }
+
+    /// The same report, which is printed although something went wrong.
+    pub(crate) fn failing(self, failure: Option<CliError>) -> Self {
+        Self { failure, ..self }
+    }
+
+    /// What `--output text` prints.
+    pub(crate) fn text(&self) -> String {
+        self.content.text()
+    }
+
+    /// What the other formats print.
+    pub(crate) fn records(&self) -> Records {
+        self.content.records()
+    }
+}
+
+/// It may be a token that is reported.
+impl fmt::Debug for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Report").field("failure", &self.failure).finish_non_exhaustive()
+    }
+}
+
+struct One<R> {
+    text: String,
+    record: R,
+}
+
+impl<R: Serialize> Content for One<R> {
+    fn text(&self) -> String {
+        self.text.clone()
+    }
+
+    fn records(&self) -> Records {
+        Records::One(value(&self.record))
+    }
+}
+
+struct List<R> {
+    records: Vec<R>,
+    text: fn(&[R]) -> String,
+}
+
+impl<R: Serialize> Content for List<R> {
+    fn text(&self) -> String {
+        (self.text)(&self.records)
+    }
+
+    fn records(&self) -> Records {
+        Records::List(self.records.iter().map(value).collect())
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anstyle::Style;
 use baseten_auth::display_text;
+use crossterm::cursor::MoveUp;
+use crossterm::terminal::{Clear, ClearType};
 use fast_qr::qr::QRBuilder;
 use fast_qr::{ECL, QRCode};
 use unicode_width::UnicodeWidthStr;
@@ -138,63 +140,62 @@ const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '�
 
 /// The line that counts down while somebody approves the login.
 pub(crate) struct Waiting {
-    /// Whether a line can be drawn at all.
-    draws: bool,
+    /// Where a line can be drawn.
+    window: Option<Window>,
     turn: usize,
     /// What stands above the line and is of no use afterwards.
     picture_lines: usize,
-    /// The window that it was drawn in.
-    window: Option<Window>,
 }
 
 impl Waiting {
     /// Starts the line below an invitation, where one can be drawn; else says once that we wait.
     pub(crate) fn start(host: &Host, invitation: Option<&Invitation>) -> Self {
-        let draws = host.can_redraw();
-        if !draws {
+        let window = host.window();
+        if window.is_none() {
             talk("Waiting for the approval in the browser…");
         }
         let picture = invitation.and_then(|invitation| invitation.picture.as_ref());
         let picture_lines = picture.map_or(0, |picture| picture.lines);
-        Self { draws, turn: 0, picture_lines, window: host.window() }
+        Self { window, turn: 0, picture_lines }
     }
 
     /// Tells how long the code is still good for.
     pub(crate) fn tell(&mut self, left: Duration) {
-        let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
-        let shown = countdown(left, columns.saturating_sub(RESERVED));
+        let Some(window) = self.window else { return };
         self.turn = (self.turn + 1) % SPINNER.len();
         let spinner = SPINNER.get(self.turn).unwrap_or(&' ');
-        self.draw(&format!("{spinner} {shown}"));
+        draw(&format!("{spinner} {}", countdown(left, window.columns)));
     }
 
     /// Takes the line away, and the QR code above it.
     pub(crate) fn end(self, host: &Host) {
-        self.draw("");
+        if self.window.is_none() {
+            return;
+        }
+        draw("");
         // In a window that was resized meanwhile, nobody knows which lines it stands on.
         if self.picture_lines > 0 && self.window == host.window() {
-            let up = format!("\x1b[{}A\x1b[J", self.picture_lines);
+            let lines = u16::try_from(self.picture_lines).unwrap_or(0);
+            let up_and_away = (MoveUp(lines), Clear(ClearType::FromCursorDown));
             // A picture that stays does no harm.
-            let _ = std::io::stderr().write_all(up.as_bytes());
+            let _ = crossterm::execute!(std::io::stderr(), up_and_away.0, up_and_away.1);
         }
     }
+}
 
-    /// Draws the line anew, at once, so that nobody sees half of it.
-    fn draw(&self, text: &str) {
-        if self.draws {
-            // A waiting line that cannot be seen is nobody's loss.
-            let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
-        }
-    }
+/// Draws the line anew, at once, so that nobody sees half of it.
+fn draw(text: &str) {
+    // A waiting line that cannot be seen is nobody's loss.
+    let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
 }
 
 fn countdown(left: Duration, columns: usize) -> String {
     let seconds = left.as_secs();
     let time = format!("{}:{:02}", seconds / 60, seconds % 60);
-    let long = format!("Waiting for the approval (the code expires in {time})");
-    let text =
-        if long.len() <= columns { long } else { format!("Waiting for the approval ({time})") };
-    text.chars().take(columns).collect()
+    let long = format!("Waiting for the approval in the browser (the code expires in {time})");
+    let short = format!("Waiting for approval ({time} left)");
+    let room = columns.saturating_sub(RESERVED);
+    if long.len() <= room { long } else { short.chars().take(room).collect() }
 }
 
 #[cfg(test)]
@@ -205,8 +206,9 @@ mod tests {
     fn the_line_fits_the_window() {
         let left = Duration::from_secs(899);
         assert!(countdown(left, 80).ends_with("(the code expires in 14:59)"));
-        assert_eq!(countdown(left, 35), "Waiting for the approval (14:59)");
-        assert_eq!(countdown(left, 7), "Waiting");
+        assert_eq!(countdown(left, 40), "Waiting for approval (14:59 left)");
+        assert_eq!(countdown(left, 20), "Waiting for app");
+        assert_eq!(countdown(left, 0), "");
     }
 
     #[test]

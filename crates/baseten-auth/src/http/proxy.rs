@@ -45,7 +45,11 @@ impl Proxy {
             "https" => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
             _ => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
         };
-        let Some(variable) = variables.into_iter().find(|variable| env.has(variable)) else {
+        // Windows does not tell the two apart, and shows the variable in capitals.
+        let mut variables = variables
+            .into_iter()
+            .filter(|name| !cfg!(windows) || name.starts_with(char::is_uppercase));
+        let Some(variable) = variables.find(|variable| env.has(variable)) else {
             return Ok(None);
         };
         let text = env.os(variable).and_then(|value| value.to_str());

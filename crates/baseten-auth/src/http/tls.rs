@@ -84,20 +84,89 @@ fn read_directory(directory: &Path) -> Vec<CertificateDer<'static>> {
     files.iter().filter_map(|file| read_pem(file).ok()).flatten().collect()
 }
 
-/// What the operating system decides, on systems that decide.
+/// What the operating system decides, on systems that decide, and the environment's certificates
+/// where the system knows better of none.
 #[cfg(any(target_vendor = "apple", windows))]
 fn system_verifier(
     named: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, HttpError> {
-    // The environment's certificates are checked one by one, for one that does not parse would
-    // take all the others with it.
-    let mut roots = rustls::RootCertStore::empty();
-    let named = named.into_iter().filter(|certificate| roots.add(certificate.clone()).is_ok());
-    let named: Vec<_> = named.collect();
-    rustls_platform_verifier::Verifier::new_with_extra_roots(named, provider)
-        .map(|verifier| Arc::new(verifier) as Arc<dyn ServerCertVerifier>)
-        .map_err(|_| HttpError::NoTrustedCertificates)
+    let system = rustls_platform_verifier::Verifier::new(Arc::clone(&provider))
+        .map_err(|_| HttpError::NoTrustedCertificates)?;
+    let named = if named.is_empty() { None } else { Some(verifier_of(named, provider)?) };
+    Ok(Arc::new(SystemOrNamed { system, named }))
+}
+
+/// The system's verdict, unless a chain to a certificate that the environment names has a better.
+#[cfg(any(target_vendor = "apple", windows))]
+#[derive(Debug)]
+struct SystemOrNamed {
+    system: rustls_platform_verifier::Verifier,
+    named: Option<Arc<dyn ServerCertVerifier>>,
+}
+
+#[cfg(any(target_vendor = "apple", windows))]
+impl ServerCertVerifier for SystemOrNamed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let ask = |verifier: &dyn ServerCertVerifier| {
+            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        let refusal = match ask(&self.system) {
+            Err(error) => with_unknown_issuer(error),
+            trusted => return trusted,
+        };
+        match self.named.as_deref().map(ask) {
+            // It has nothing to do with the certificates that are named.
+            None | Some(Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))) => {
+                Err(refusal)
+            }
+            Some(verdict) => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.system.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.system.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.system.supported_verify_schemes()
+    }
+}
+
+/// Windows has a word of its own for a chain that ends before a root, `CERT_E_CHAINING`; the
+/// verifier passes it on as a text with that number.
+#[cfg(any(target_vendor = "apple", windows))]
+fn with_unknown_issuer(error: Error) -> Error {
+    const CHAIN_ENDS_EARLY: &str = "os error -2146762486";
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(ref other))
+            if cfg!(windows) && other.to_string().contains(CHAIN_ENDS_EARLY) =>
+        {
+            CertificateError::UnknownIssuer.into()
+        }
+        error => error,
+    }
 }
 
 /// The collection of certificates that the system keeps, on systems that keep one.
@@ -126,6 +195,14 @@ fn system_verifier(
     certificates.extend(named);
     certificates.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
     certificates.dedup();
+    verifier_of(certificates, provider)
+}
+
+/// Trusts these certificates, as far as they can be read.
+fn verifier_of(
+    certificates: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, HttpError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(certificates);
     rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)

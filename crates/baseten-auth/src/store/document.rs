@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::expiry::{format_expiry, parse_expiry};
-use crate::profile::{Identity, Profile};
+use crate::profile::{Identity, Profile, Storage};
 use crate::token::is_visible_ascii;
-use crate::{AuthType, Credential, OAuthCredential, ProfileName, Secret};
+use crate::{AuthType, Credential, OAuthCredential, ProfileName, Secret, StoragePolicy};
 
 /// The newest version of the format that we know.
 const VERSION: u64 = 1;
@@ -127,30 +127,116 @@ fn for_each_entry<'a>(
     text: &'a str,
     function: impl FnMut(Cow<'a, str>, &'a RawValue),
 ) -> Result<(), DocumentError> {
-    use serde::Deserializer;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.deserialize_map(EntryVisitor(function))?;
     Ok(deserializer.end()?)
 }
 
 fn object(text: &str) -> Result<Object<'_>, DocumentError> {
-    let mut entries = Vec::new();
+    // As many as a profile has.
+    let mut entries = Vec::with_capacity(8);
     for_each_entry(text, |key, value| entries.push((key, Cow::Borrowed(value.get()))))?;
     Ok(Object(entries))
+}
+
+/// Raw entries by name.
+type Entries<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+
+/// Reads the top of a store, and its profiles in the same pass: a store can be large.
+fn read_top(text: &str) -> Result<(Object<'_>, Entries<'_>), DocumentError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parts = deserializer.deserialize_map(TopVisitor)?;
+    deserializer.end()?;
+    Ok(parts)
+}
+
+struct TopVisitor;
+
+impl<'de> Visitor<'de> for TopVisitor {
+    type Value = (Object<'de>, Entries<'de>);
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut top = Object(Vec::new());
+        let mut entries = Entries::new();
+        while let Some(Key(key)) = map.next_key()? {
+            if key == "profiles" {
+                entries = map.next_value_seed(EntriesSeed)?;
+            } else {
+                let value: &RawValue = map.next_value()?;
+                top.0.push((key, value.get().into()));
+            }
+        }
+        Ok((top, entries))
+    }
+}
+
+struct EntriesSeed;
+
+impl<'de> DeserializeSeed<'de> for EntriesSeed {
+    type Value = Entries<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntriesSeed {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(Entries::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let mut entries = Entries::new();
+        deserializer.deserialize_map(EntryVisitor(|name, value: &'de RawValue| {
+            entries.insert(name, value.get().into());
+        }))?;
+        Ok(entries)
+    }
+}
+
+fn check_version(top: Object<'_>) -> Result<Object<'_>, DocumentError> {
+    match top.value::<u64>("version")? {
+        Some(version) if version > VERSION => Err(DocumentError::Newer(version)),
+        _ => Ok(top),
+    }
 }
 
 /// The profiles of a store, and which of them is current.
 pub struct Profiles<'a> {
     top: Object<'a>,
     current: Option<String>,
-    /// Raw entries by name, in the order that the file has.
-    entries: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    entries: Entries<'a>,
 }
 
 impl fmt::Debug for Profiles<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.entries.keys()).finish()
     }
+}
+
+/// What is known of a profile without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Its name.
+    pub name: ProfileName,
+    /// Its app URL, as it was stored.
+    pub remote_url: String,
+    /// The kind of credential it has.
+    pub auth_type: AuthType,
+    /// Who is behind it.
+    pub identity: Identity,
+    /// Where its secret is kept.
+    pub storage: Storage,
 }
 
 /// An entry that is not a profile.
@@ -164,27 +250,20 @@ pub struct BadProfile {
 }
 
 impl<'a> Profiles<'a> {
-    /// Reads the text of a store. White space alone is a new store.
+    /// Reads the text of a store. White space alone is a new store. Some editors put a byte order
+    /// mark before it.
     pub(super) fn parse(text: &'a str) -> Result<Self, DocumentError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_ascii().is_empty() {
             return Ok(Self { top: Object(Vec::new()), current: None, entries: BTreeMap::new() });
         }
-        let top = object(text)?;
-        let version = top.value::<u64>("version")?.unwrap_or(VERSION);
-        if version > VERSION {
-            return Err(DocumentError::Newer(version));
-        }
+        let (top, entries) = match read_top(text) {
+            Ok(parts) => parts,
+            // A newer format may well have another shape; its version is what to say of it.
+            Err(error) => return Err(object(text).and_then(check_version).err().unwrap_or(error)),
+        };
+        let top = check_version(top)?;
         let current = top.value::<String>("current")?.filter(|name| !name.is_empty());
-        let mut entries = BTreeMap::new();
-        let profiles = top.0.iter().rev().find(|(key, _)| key == "profiles");
-        if let Some((_, Cow::Borrowed(raw))) = profiles
-            && *raw != "null"
-        {
-            for_each_entry(raw, |name, value| {
-                entries.insert(name, Cow::Borrowed(value.get()));
-            })
-            .map_err(|_| DocumentError::Malformed("the value of \"profiles\"".into()))?;
-        }
         Ok(Self { top, current, entries })
     }
 
@@ -222,14 +301,21 @@ impl<'a> Profiles<'a> {
     ///
     /// [`BadProfile`] where the entry is not a profile.
     pub fn get(&self, name: &ProfileName) -> Result<Option<Profile>, BadProfile> {
-        self.entries.get(name.as_str()).map(|raw| profile(name, raw)).transpose()
+        self.entries
+            .get(name.as_str())
+            .map(|raw| profile(name, raw))
+            .transpose()
+            .map_err(|error| bad_profile(name.as_str(), error))
     }
 
-    /// Every profile, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = Result<Profile, BadProfile>> {
+    /// What a list shows of every profile, sorted by name. No secret is decoded.
+    pub fn summaries(
+        &self,
+        policy: &StoragePolicy,
+    ) -> impl Iterator<Item = Result<Summary, BadProfile>> {
         self.entries
             .iter()
-            .map(|(name, raw)| profile(&ProfileName::from_store(name.to_string()), raw))
+            .map(|(name, raw)| summary(name, raw, policy).map_err(|error| bad_profile(name, error)))
     }
 
     /// Adds a profile or replaces the one of its name. Keys that we do not know stay.
@@ -300,41 +386,77 @@ const TOP_KEYS: &[&str] = &["version", "current", "profiles"];
 const PROFILE_KEYS: &[&str] = &["remote_url", "auth_type", "oauth_credential", "api_key"];
 const CREDENTIAL_KEYS: &[&str] = &["access_token", "refresh_token", "expiry"];
 
-fn profile(name: &ProfileName, raw: &str) -> Result<Profile, BadProfile> {
-    read_profile(name, raw).map_err(|error| BadProfile {
-        name: name.as_str().to_owned(),
-        reason: match error {
-            DocumentError::Malformed(what) => what,
-            DocumentError::Incomplete | DocumentError::Newer(_) => "the entry".into(),
-        },
+fn bad_profile(name: &str, error: DocumentError) -> BadProfile {
+    let reason = match error {
+        DocumentError::Malformed(what) => what,
+        DocumentError::Incomplete | DocumentError::Newer(_) => "the entry".into(),
+    };
+    BadProfile { name: name.to_owned(), reason }
+}
+
+fn summary(name: &str, raw: &str, policy: &StoragePolicy) -> Result<Summary, DocumentError> {
+    let entry = object(raw)?;
+    let auth_type = auth_type(&entry)?;
+    let secret = match auth_type {
+        AuthType::OAuth => "oauth_credential",
+        AuthType::ApiKey => "api_key",
+    };
+    let in_file = entry.get(secret).is_some_and(|raw| !matches!(raw, "null" | "\"\"" | "{}"));
+    let helper = helper(&entry);
+    Ok(Summary {
+        name: ProfileName::from_store(name.to_owned()),
+        remote_url: remote_url(&entry)?,
+        auth_type,
+        identity: identity(&entry),
+        storage: Storage::of(in_file, helper.as_deref(), policy),
     })
 }
 
-fn read_profile(name: &ProfileName, raw: &str) -> Result<Profile, DocumentError> {
+fn profile(name: &ProfileName, raw: &str) -> Result<Profile, DocumentError> {
     let entry = object(raw)?;
-    let missing = |key: &str| DocumentError::Malformed(format!("there is no {key:?}"));
-    let auth_type = match entry.value::<String>("auth_type")?.as_deref() {
-        Some("oauth") => AuthType::OAuth,
-        Some("api_key") => AuthType::ApiKey,
-        Some(_) => return Err(DocumentError::Malformed("the value of \"auth_type\"".into())),
-        None => return Err(missing("auth_type")),
-    };
+    let auth_type = auth_type(&entry)?;
     Ok(Profile {
         name: name.clone(),
-        remote_url: entry.value("remote_url")?.ok_or_else(|| missing("remote_url"))?,
+        remote_url: remote_url(&entry)?,
         auth_type,
-        // Ours, and only for information: of another shape, they are unknown.
-        identity: Identity {
-            user_id: entry.value("user_id").unwrap_or_default(),
-            email: entry.value("email").unwrap_or_default(),
-            workspace_name: entry.value("workspace_name").unwrap_or_default(),
-        },
-        helper: entry.value("credential_helper").unwrap_or_default(),
+        identity: identity(&entry),
+        helper: helper(&entry),
         in_file: match auth_type {
             AuthType::ApiKey => api_key(&entry)?.map(Credential::ApiKey),
             AuthType::OAuth => oauth(&entry)?.map(Credential::OAuth),
         },
     })
+}
+
+fn missing(key: &str) -> DocumentError {
+    DocumentError::Malformed(format!("there is no {key:?}"))
+}
+
+fn auth_type(entry: &Object<'_>) -> Result<AuthType, DocumentError> {
+    match entry.value::<String>("auth_type")?.as_deref() {
+        Some("oauth") => Ok(AuthType::OAuth),
+        Some("api_key") => Ok(AuthType::ApiKey),
+        Some(_) => Err(DocumentError::Malformed("the value of \"auth_type\"".into())),
+        None => Err(missing("auth_type")),
+    }
+}
+
+fn remote_url(entry: &Object<'_>) -> Result<String, DocumentError> {
+    entry.value("remote_url")?.ok_or_else(|| missing("remote_url"))
+}
+
+/// Ours, and only for information: of another shape, they are unknown.
+fn identity(entry: &Object<'_>) -> Identity {
+    Identity {
+        user_id: entry.value("user_id").unwrap_or_default(),
+        email: entry.value("email").unwrap_or_default(),
+        workspace_name: entry.value("workspace_name").unwrap_or_default(),
+    }
+}
+
+/// Ours too. Without it, the environment says which helper there is.
+fn helper(entry: &Object<'_>) -> Option<String> {
+    entry.value("credential_helper").unwrap_or_default()
 }
 
 /// A secret under the other type's key is never looked at. One that no header can carry is none:
@@ -532,7 +654,7 @@ mod tests {
                 "{\"version\": \"canary\"}",
                 DocumentError::Malformed("the value of \"version\"".into()),
             ),
-            ("{\"profiles\": []}", DocumentError::Malformed("the value of \"profiles\"".into())),
+            ("{\"profiles\": []}", DocumentError::Malformed("line 1 column 13".into())),
         ] {
             assert_eq!(Profiles::parse(text).unwrap_err(), expected, "{text}");
         }

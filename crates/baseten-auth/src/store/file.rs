@@ -69,7 +69,7 @@ pub enum StoreError {
         reason: String,
     },
     /// One profile in it is broken.
-    #[error("the profile in {} is not valid ({source})", path.display())]
+    #[error("the profile '{}' in {} is not valid", source.name, path.display())]
     BadProfile {
         /// The file.
         path: PathBuf,

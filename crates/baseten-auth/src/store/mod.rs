@@ -13,7 +13,7 @@ mod pretty;
 mod secret_text;
 mod vault;
 
-pub use document::{BadProfile, Profiles};
+pub use document::{BadProfile, Profiles, Summary};
 pub use file::{Store, StoreError};
 pub use helper::{Helper, HelperNameError};
 pub use keyring::Keyring;

@@ -65,7 +65,13 @@ fn a_bad_certificate_is_told_apart() {
 
     let other = authority.issue("other.localhost");
     assert_eq!(problem(other, &trusting), CertificateProblem::WrongHost);
+}
 
+#[test]
+fn an_unknown_authority_is_told_apart() {
+    let authority = Authority::new("Private authority");
+    let file = authority.file();
+    let trusting = [("SSL_CERT_FILE", file.as_str())];
     let stranger = Authority::new("Somebody else");
     let unknown = CertificateProblem::UnknownIssuer;
     assert_eq!(problem(stranger.issue(HOST), &trusting), unknown);

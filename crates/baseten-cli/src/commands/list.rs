@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use baseten_auth::{Error, Profile, StoragePolicy, StoreError, display_text};
+use baseten_auth::{StoragePolicy, Summary, display_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -41,25 +41,23 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     let store = host.context().store()?;
     let records = store.read(host.context().clock(), |profiles| {
         let current = profiles.current();
-        let record = |profile: Profile| ListRecord {
+        let record = |profile: Summary| ListRecord {
             current: current.as_ref() == Some(&profile.name),
             profile: profile.name.to_string(),
-            storage: profile.storage(&policy).to_string(),
+            storage: profile.storage.to_string(),
             remote_url: profile.remote_url,
             auth_type: profile.auth_type.as_str(),
             email: profile.identity.email,
             workspace_name: profile.identity.workspace_name,
         };
-        let profiles =
-            profiles.iter().map(|profile| profile.map_err(|error| store.bad_profile(error)));
-        Ok::<_, Error>(
-            profiles.map(|profile| Ok(record(profile?))).collect::<Result<Vec<_>, StoreError>>()?,
-        )
+        let summaries = profiles.summaries(&policy);
+        let records: Result<Vec<_>, _> = summaries.map(|profile| profile.map(record)).collect();
+        records.map_err(|error| store.bad_profile(error))
     })?;
     if records.is_empty() && matches!(args.common.output, None | Some(Format::Text)) {
         talk("No profile is stored. Log in with: baseten auth login");
     }
-    Ok(Report::list(text(&records, stdout_columns()), &records))
+    Ok(Report::list(records, |records| text(records, stdout_columns())))
 }
 
 const BOLD: Style = Style::new().bold();

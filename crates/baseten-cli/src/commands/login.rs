@@ -205,7 +205,7 @@ fn report(name: &ProfileName, user: User) -> Report {
         name: user.name.unwrap_or_default(),
         workspace_name: user.workspace_name.unwrap_or_default(),
     };
-    Report::one(text, &record)
+    Report::one(text, record)
 }
 
 /// The first of two steps: says where to go and ends.
@@ -238,7 +238,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         display_text(url),
         display_text(&pending.authorization.user_code),
     );
-    Ok(Report::one(text, &record))
+    Ok(Report::one(text, record))
 }
 
 /// The second of two steps: waits for the approval of the login that the first has started.

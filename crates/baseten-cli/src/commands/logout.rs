@@ -28,5 +28,5 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     notices::still_wins(host.env(), None);
     let name = profile.name.as_str();
     let text = format!("Logged out {}\n", display_text(name));
-    Ok(Report::one(text, &LogoutRecord { profile: name.to_owned() }))
+    Ok(Report::one(text, LogoutRecord { profile: name.to_owned() }))
 }

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
         None => of_environment(&session, host.env()),
     };
     if !args.check {
-        return Ok(Report::one(text, &record));
+        return Ok(Report::one(text, record));
     }
     host.interrupt().listen();
     let failure = match session.user() {
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
             Some(error)
         }
     };
-    Ok(Report { failure, ..Report::one(text, &record) })
+    Ok(Report::one(text, record).failing(failure))
 }
 
 fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {

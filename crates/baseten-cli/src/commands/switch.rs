@@ -37,7 +37,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     })?;
     notices::still_wins(host.env(), Some(&name));
     let text = format!("Switched to {}\n", display_text(name.as_str()));
-    Ok(Report::one(text, &SwitchRecord { profile: name.as_str().to_owned() }))
+    Ok(Report::one(text, SwitchRecord { profile: name.as_str().to_owned() }))
 }
 
 fn choose(host: &Host, store: &Store) -> Result<ProfileName, CliError> {

@@ -46,5 +46,5 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
         token_type: authorization.scheme,
         expires_at: authorization.expires_at.map(|expiry| expiry.to_string()),
     };
-    Ok(Report::one(text, &record))
+    Ok(Report::one(text, record).unquotable())
 }

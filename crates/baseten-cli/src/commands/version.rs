@@ -26,5 +26,5 @@ pub(crate) fn run() -> Report {
         commit: env!("BUILD_COMMIT"),
         target: env!("BUILD_TARGET"),
     };
-    Report::one(format!("baseten {LINE}\n"), &record)
+    Report::one(format!("baseten {LINE}\n"), record)
 }

@@ -57,5 +57,5 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let user = UserRecord::new(session.user()?);
     let known = [&user.email, &user.name, &user.user_id].into_iter().find(|text| !text.is_empty());
     let text = format!("{}\n{}", display_text(known.map_or("", String::as_str)), user.lines());
-    Ok(Report::one(text, &user))
+    Ok(Report::one(text, user))
 }

@@ -11,8 +11,11 @@ use baseten_sandbox::{Config, Sandbox};
 /// No command of a test runs longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The built program.
-pub(crate) const BASETEN: &str = env!("CARGO_BIN_EXE_baseten");
+/// The built program; where `BASETEN_TEST_BINARY` was set at the build of these tests, that one.
+pub(crate) const BASETEN: &str = match option_env!("BASETEN_TEST_BINARY") {
+    Some(program) => program,
+    None => env!("CARGO_BIN_EXE_baseten"),
+};
 
 /// A fresh home directory and an environment with nothing in it but what a test puts there.
 pub(crate) struct Home {
@@ -24,12 +27,23 @@ impl Home {
     /// A home without a profile, a keyring or a network.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let home = directory.path().to_str().unwrap().to_owned();
-        let variables = vec![
-            ("HOME".to_owned(), home),
-            ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
-        ];
-        Self { directory, variables }
+        let mut home = Self { directory, variables: Vec::new() };
+        let path = home.path().to_str().unwrap().to_owned();
+        if cfg!(windows) {
+            // Under the name that it has on Linux, so that both show the same paths.
+            home.set("APPDATA", format!("{path}\\.config"));
+            home.set("USERPROFILE", path);
+            // Without it, Windows finds no sockets.
+            home.set("SystemRoot", "C:\\windows");
+        } else {
+            home.set("HOME", path);
+            home.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+        }
+        if cfg!(any(windows, target_os = "macos")) {
+            // These always have a display, and nobody wants a browser for every test.
+            home.set("SSH_CONNECTION", "test");
+        }
+        home
     }
 
     /// A home whose remote is this sandbox.
@@ -77,7 +91,12 @@ impl Home {
 
     /// The program with these arguments in this home, its streams piped or closed.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BASETEN);
+        self.command_of(BASETEN, arguments)
+    }
+
+    /// Another program in the same way.
+    pub(crate) fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -207,6 +226,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// A success with this on stdout and nothing on stderr.
+    pub(crate) fn done(stdout: &str) -> Self {
+        Self { status: 0, stdout: stdout.to_owned(), stderr: String::new() }
+    }
+
     /// stdout as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
@@ -225,15 +249,21 @@ impl fmt::Display for Outcome {
 #[macro_export]
 macro_rules! assert_outcome {
     ($home:expr, $outcome:expr) => {{
-        let home = $crate::support::regex_quote($home.path().to_str().unwrap());
+        let home = $home.path().to_str().unwrap().to_owned();
+        let home = $crate::support::regex_quote(&$crate::support::with_slashes(home));
         insta::with_settings!({filters => vec![
             (home.as_str(), "[HOME]"),
             (r"localhost:\d{4,5}", "localhost:[PORT]"),
             (r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:[PORT]"),
             (r"[B-Z]{4}-[B-Z]{4}", "[CODE]"),
             (r"\(\d+ ms\)", "([MS] ms)"),
-        ]}, { insta::assert_snapshot!($outcome.to_string()) });
+        ]}, { insta::assert_snapshot!($crate::support::with_slashes($outcome.to_string())) });
     }};
+}
+
+/// The paths of Windows as they would be on Linux, so that both have the same snapshots.
+pub(crate) fn with_slashes(text: String) -> String {
+    if cfg!(windows) { text.replace(r"\\", "/").replace('\\', "/") } else { text }
 }
 
 /// A path as a regular expression.

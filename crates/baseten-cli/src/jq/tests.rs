@@ -1,0 +1,497 @@
+//! What filters do, and what they can't.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn compile(expression: &str) -> Filter {
+    Filter::compile(expression).unwrap_or_else(|e| panic!("{expression}: {e}"))
+}
+
+/// The results as the lines that they would be on stdout.
+fn lines(expression: &str, record: &str) -> Vec<String> {
+    let record = serde_json::from_str(record).expect("JSON");
+    let results = compile(expression).apply(&record);
+    let results = results.unwrap_or_else(|e| panic!("{expression}: {e}"));
+    results.iter().map(Value::to_string).collect()
+}
+
+fn line(expression: &str, record: &str) -> String {
+    lines(expression, record).join(" | ")
+}
+
+fn invalid(expression: &str) -> String {
+    match Filter::compile(expression).map(|_| ()) {
+        Err(error @ FilterError::Invalid { .. }) => error.to_string(),
+        other => panic!("{expression}: {other:?}"),
+    }
+}
+
+fn failure(expression: &str, record: &str) -> String {
+    let record = serde_json::from_str(record).expect("JSON");
+    let error = compile(expression).apply(&record).expect_err(expression);
+    error.to_string()
+}
+
+const LOGIN: &str = r#"{"profile":"a@b.c","user_id":"u1","email":"a@b.c","name":""}"#;
+
+#[test]
+fn paths_select_from_the_record() {
+    assert_eq!(line(".", LOGIN), LOGIN);
+    assert_eq!(line(".profile", LOGIN), r#""a@b.c""#);
+    assert_eq!(line(".missing", LOGIN), "null");
+    assert_eq!(line(".missing.deeper[0]", LOGIN), "null");
+    assert_eq!(line(".profile, .user_id", LOGIN), r#""a@b.c" | "u1""#);
+    assert_eq!(line(".[]?", "1"), "");
+    assert_eq!(line(".a[1:]", r#"{"a":[1,2,3]}"#), "[2,3]");
+}
+
+#[test]
+fn the_order_of_keys_survives() {
+    assert_eq!(line(".", r#"{"z":1,"a":{"y":2,"b":3}}"#), r#"{"z":1,"a":{"y":2,"b":3}}"#);
+    assert_eq!(line("{name, profile}", LOGIN), r#"{"name":"","profile":"a@b.c"}"#);
+    assert_eq!(line("keys_unsorted", r#"{"z":1,"a":2}"#), r#"["z","a"]"#);
+    assert_eq!(line("keys", r#"{"z":1,"a":2}"#), r#"["a","z"]"#);
+}
+
+#[test]
+fn numbers_come_out_as_they_went_in() {
+    for number in [
+        "0",
+        "-1",
+        "9007199254740993",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "1.5",
+        "1.0",
+    ] {
+        assert_eq!(line(".", number), number);
+        assert_eq!(line(".[0].n", &format!(r#"[{{"n":{number}}}]"#)), number);
+    }
+    assert_eq!(line("9223372036854775807 + 1", "null"), "9223372036854775808");
+    assert_eq!(line("nan, infinite, 1e999", "null"), {
+        format!("null | {max} | {max}", max = json!(f64::MAX))
+    });
+}
+
+#[test]
+fn strings_keep_their_characters() {
+    let text = r#""\"\\\n\u0000é\u202e😀""#;
+    assert_eq!(line(".", text), json!("\"\\\n\0é\u{202e}😀").to_string());
+    assert_eq!(line(r#""\(.)!""#, r#""a\"b""#), r#""a\"b!""#);
+    assert_eq!(line("tojson", r#"{"a":"b"}"#), r#""{\"a\":\"b\"}""#);
+    assert_eq!(line("tojson | fromjson", r#"{"z":[1,"b",null],"a":-0.5}"#), {
+        r#"{"z":[1,"b",null],"a":-0.5}"#
+    });
+}
+
+#[test]
+fn the_library_is_there() {
+    for (expression, record, expected) in [
+        ("select(.profile == \"x\")", LOGIN, ""),
+        ("select(.user_id == \"u1\") | .email", LOGIN, r#""a@b.c""#),
+        ("empty", LOGIN, ""),
+        ("to_entries[0]", LOGIN, r#"{"key":"profile","value":"a@b.c"}"#),
+        ("with_entries(select(.key == \"name\"))", LOGIN, r#"{"name":""}"#),
+        ("map(. + 1)", "[1,2]", "[2,3]"),
+        ("del(.name) | length", LOGIN, "3"),
+        ("if .name == \"\" then \"none\" else .name end", LOGIN, r#""none""#),
+        (".name // null", r#"{"name":null}"#, "null"),
+        ("[paths]", r#"{"a":[1]}"#, r#"[["a"],["a",0]]"#),
+        ("ascii_downcase", r#""ABC""#, r#""abc""#),
+        (".email | test(\"^[a-z]+@\")", LOGIN, "true"),
+        (".email | sub(\"@.*\"; \"\")", LOGIN, r#""a""#),
+        (".email | capture(\"(?<user>.*)@(?<host>.*)\") | .host", LOGIN, r#""b.c""#),
+        ("split(\".\") | last", r#""a.b.c""#, r#""c""#),
+        ("[\"a b\", 1] | @sh", "null", r#""'a b' 1""#),
+        ("@base64, @uri", r#""a b""#, r#""YSBi" | "a%20b""#),
+        ("fromdate | . - 60 | todate", r#""2026-11-01T00:00:00Z""#, r#""2026-10-31T23:59:00Z""#),
+        ("now > 1700000000", "null", "true"),
+        ("try error(\"x\") catch .", "null", r#""x""#),
+        ("tonumber", r#""12""#, "12"),
+        (". as {email: $e} | $e", LOGIN, r#""a@b.c""#),
+        ("def f: . + 1; f | f", "1", "3"),
+        ("reduce .[] as $x (0; . + $x)", "[1,2,3]", "6"),
+        ("[limit(3; repeat(1))]", "null", "[1,1,1]"),
+        ("first(range(10; 0; -1))", "null", "10"),
+    ] {
+        assert_eq!(line(expression, record), expected, "{expression}");
+    }
+}
+
+#[test]
+fn rows_are_formatted_as_in_jq() {
+    let row = r#"["a\tb\\c\nd\re", 1.5, true, null, "x,\"y\"", ""]"#;
+    assert_eq!(line("@tsv", row), json!("a\\tb\\\\c\\nd\\re\t1.5\ttrue\t\tx,\"y\"\t").to_string());
+    assert_eq!(
+        line("@csv", row),
+        json!("\"a\tb\\c\nd\re\",1.5,true,,\"x,\"\"y\"\"\",\"\"").to_string()
+    );
+    assert_eq!(line("@tsv \"\\([.a, .b])\"", r#"{"a":1,"b":2}"#), r#""1\t2""#);
+    assert!(failure("@tsv", "[[1]]").contains("a row cannot hold an array"));
+    assert!(failure("@csv", "{}").contains("only an array can be a row"));
+}
+
+#[test]
+fn nothing_outside_the_record_can_be_reached() {
+    for name in ["env", "$ENV", "input", "inputs", "halt", "halt_error", "debug", "stderr"] {
+        for expression in [name.to_owned(), format!("[.[]? | {name}] | select(.)")] {
+            let message = invalid(&expression);
+            assert!(message.contains(&format!("`{name}` is not available, since")), "{message}");
+        }
+    }
+    for expression in [
+        "halt(1)",
+        "halt_error(1)",
+        "debug(1)",
+        "env.PATH",
+        "$ENV.PATH",
+        "localtime",
+        "stderr_empty",
+        "input_filename",
+        "strflocaltime(\"%Z\")",
+        "get_search_list",
+        "$__prog_args",
+    ] {
+        invalid(expression);
+    }
+    for expression in [
+        r#"include "x"; ."#,
+        r#"import "x" as x; ."#,
+        r#"import "x" as $x; $x"#,
+        r#"import "x" as $x; ."#,
+        r#"include "x" {search: "/"}; ."#,
+    ] {
+        assert!(invalid(expression).contains("cannot load modules or files"), "{expression}");
+    }
+}
+
+/// Only then may the definitions be left out where a filter compiles without them.
+#[test]
+fn no_definition_hides_a_function() {
+    let functions: Vec<_> = functions().map(|(name, args, _)| (name, args.len())).collect();
+    for definition in definitions() {
+        assert!(
+            !functions.contains(&(definition.name, definition.args.len())),
+            "{}",
+            definition.name
+        );
+    }
+}
+
+#[test]
+fn compile_errors_say_where_and_what() {
+    for (expression, expected) in [
+        ("", "at character 1: expected term, found the end"),
+        (".a |", "at character 5: expected term, found the end"),
+        ("\"é\" | [1, 2", "at character 7: `[` has no closing bracket"),
+        (".a = \"x", "at character 6: `\"` has no closing quote"),
+        (".a ) .b", "at character 4: expected token, found `) .b`"),
+        (".a .b & 1", "at character 7: expected token, found `& 1`"),
+        ("if . then 1", "at character 12: expected else or end, found the end"),
+        ("{a:}", "at character 4: expected term, found `}`"),
+        (". | nope", "at character 5: there is no filter `nope`"),
+        ("\"é\" | map(1; 2)", "at character 7: there is no filter `map` with 2 arguments"),
+        (". + $x", "at character 5: there is no variable `$x`"),
+        ("break $x", "at character 7: there is no label `$x`"),
+        ("a::b", "at character 1: there is no module `a`"),
+    ] {
+        let expected = format!("the jq filter is not valid {expected}");
+        assert_eq!(invalid(expression), expected, "{expression}");
+    }
+}
+
+#[test]
+fn runtime_errors_say_what() {
+    for (expression, expected) in [
+        ("error(\"no \\(.name)\")", "no x"),
+        ("error", r#"{"name":"x"}"#),
+        ("error({a: 1})", r#"{"a":1}"#),
+        ("error(null)", "null"),
+        (".name.first", r#"cannot index "x" with "first""#),
+        (".name + 1", r#"cannot calculate "x" + 1"#),
+        (".name | fromjson", "not JSON: expected value at line 1 column 1"),
+        ("{(1): 2}", "the key 1 of a result is not a string"),
+        ("1, error(\"late\")", "late"),
+    ] {
+        let expected = format!("the jq filter failed: {expected}");
+        assert_eq!(failure(expression, r#"{"name":"x"}"#), expected, "{expression}");
+    }
+}
+
+#[test]
+fn messages_are_short_and_safe_to_print() {
+    let message = failure("error(\"\\(.)\")", r#""a\u001b[31m\n\u202eb\u009b""#);
+    assert_eq!(message, "the jq filter failed: a[31m b");
+    let message = failure(".x", &json!("é".repeat(5000)).to_string());
+    assert!(message.chars().count() < 340, "{message}");
+    assert!(invalid("\u{1b}").ends_with("found ``"));
+    assert!(invalid(&"a".repeat(4000)).chars().count() < 400);
+}
+
+#[test]
+fn a_secret_can_be_kept_out_of_the_message() {
+    let filter = compile(".token.x");
+    let error = filter.apply(&json!({"token": "canary"})).expect_err("no object");
+    assert!(error.to_string().contains("canary"));
+    assert!(!format!("{:?}", error.without_quotes()).contains("canary"));
+}
+
+#[test]
+fn nesting_in_the_filter_overflows_no_stack() {
+    for part in [
+        "[",
+        "(",
+        "{a:",
+        "-",
+        "try ",
+        "\"\\(",
+        "def f:",
+        "if ",
+        "reduce ",
+        "label $x|",
+        ".[",
+        "f(",
+        ". as [",
+        "1|",
+        "1+",
+        "1,",
+        "1 as $x|",
+        ".a?//",
+        "if 1 then ",
+    ] {
+        let deep = part.repeat(MAX_BYTES / part.len());
+        assert!(matches!(Filter::compile(&deep), Err(FilterError::Invalid { .. })), "{part}");
+    }
+    let deep = "[".repeat(100_000);
+    assert!(matches!(Filter::compile(&deep), Err(FilterError::TooLong)));
+    for (open, close) in [("[", "]"), ("(", ")"), ("-", ""), ("1|", ""), ("1 as $x|", "")] {
+        let levels = (MAX_BYTES - 1) / (open.len() + close.len());
+        let deep = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+        let _ = compile(&deep).apply(&Value::Null);
+    }
+    let array = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+    assert_eq!(line(&array, "null"), array);
+    assert!(failure(&format!("[{array}]"), "null").contains("nested more than 128 levels"));
+}
+
+#[test]
+fn recursion_overflows_no_stack() {
+    for expression in [
+        "def f: [f]; f",
+        "def f: 1 + f; f",
+        "def f: f | f; f",
+        "def f: {a: f}; f",
+        "def f: .[f]; f",
+        "def f: (f as $x | 1); f",
+        "def f: try f catch f; f",
+        "def f: f?; f",
+        "def f: \"\\(f)\"; f",
+        "def f: if f then 1 else 2 end; f",
+        "def f: reduce f as $x (0; 1); f",
+        "def f: first(f); f",
+        "def f: [1, 2] | sort_by(f); f",
+        "def f: f; f",
+        "def f(g): f(1 | g); f(.)",
+        "[recurse(.)]",
+        "repeat(1)",
+        "last(repeat([.]))",
+        "reduce range(1000000) as $i (.; [.])",
+        "[0] | .[range(1000000) | 0] |= [.]",
+        "def f: def g: 3 | g | f; [g]; f",
+        "def f: f | .a; path(f)",
+        "last(path(repeat(.a)))",
+        "[.[]?, 0] | until(false; [.] | tojson | [0])",
+    ] {
+        let message = failure(expression, "null");
+        assert!(message.starts_with("the jq filter was stopped: it "), "{expression}: {message}");
+    }
+}
+
+#[test]
+fn values_as_deep_as_the_steps_allow_overflow_no_stack() {
+    for tail in [
+        "empty",
+        "tojson | empty",
+        "[.] == [.] | empty",
+        "{(tojson): 1} | empty",
+        ". * {}",
+        "error",
+        ".a",
+        ".",
+        "contains([[[]]])",
+        "tobytes | empty",
+        "[., .] | sort | empty",
+    ] {
+        let expression = format!("reduce range(33000) as $i ([]; [.]) | {tail}");
+        let _ = compile(&expression).apply(&Value::Null);
+    }
+    assert!(failure("\"[\" * 100000 | fromjson", "null").contains("recursion limit"));
+    assert!(failure("\"(\" * 100000 | . as $r | test($r)", "null").contains("invalid regex"));
+}
+
+#[test]
+fn a_panic_in_jaq_is_an_error() {
+    for expression in [r#""ab" | [match("(?:(b)|(a))*")]"#, "\"ab\" * 9223372036854775807"] {
+        let message = failure(expression, "null");
+        assert!(message.starts_with("the jq filter was stopped: jaq"), "{message}");
+    }
+}
+
+#[test]
+fn a_filter_that_takes_too_long_is_left_behind() {
+    // Time and nothing else: the range is no step.
+    let endless = compile("last(range(1e18 | floor))");
+    let error = endless.apply_within(Duration::from_millis(50), &Value::Null);
+    assert_eq!(
+        error.expect_err("endless").to_string(),
+        "the jq filter was stopped: it takes too long"
+    );
+}
+
+#[test]
+fn the_steps_suffice_for_real_work() {
+    let records: Vec<_> =
+        (0..500).map(|i| json!({"profile": format!("p{i}"), "current": i == 7})).collect();
+    let expression =
+        "map(select(.current or (.profile | test(\"^p49\"))) | .profile | ascii_upcase) | length";
+    assert_eq!(line(expression, &json!(records).to_string()), "12");
+    let token = json!("header.".repeat(100));
+    assert_eq!(line("gsub(\"[aeiou]\"; \"\") | length", &token.to_string()), "400");
+}
+
+/// Pieces of filters; no `range` and no division, whose endless results would fill the memory.
+const PIECES: &[&str] = &[
+    ".",
+    ".a",
+    ".[]",
+    "..",
+    "|",
+    ",",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "{a",
+    ":",
+    ";",
+    "?",
+    "//",
+    "=",
+    "|=",
+    "+=",
+    "+",
+    "-",
+    "*",
+    "==",
+    "<",
+    "and",
+    "or",
+    "not",
+    "1",
+    "0",
+    "-1",
+    "2.5",
+    "\"a\"",
+    "\"\\(",
+    "$x",
+    "as $x |",
+    "as [$x] |",
+    "def f:",
+    "def f(g):",
+    "f",
+    "f(",
+    "g",
+    "if",
+    "then",
+    "else",
+    "end",
+    "try",
+    "catch",
+    "reduce",
+    "foreach",
+    "label $x |",
+    "break $x",
+    "map(",
+    "select(",
+    "path(",
+    "first(",
+    "limit(3;",
+    "recurse",
+    "recurse(",
+    "repeat(",
+    "sort_by(",
+    "group_by(",
+    "to_entries",
+    "with_entries(",
+    "tojson",
+    "fromjson",
+    "tostring",
+    "tonumber",
+    "keys",
+    "length",
+    "add",
+    "any",
+    "test(",
+    "match(",
+    "gsub(",
+    "split(",
+    "join(",
+    "explode",
+    "implode",
+    "@tsv",
+    "@base64d",
+    "@sh",
+    "ascii_downcase",
+    "error",
+    "error(",
+    "empty",
+    "null",
+    "true",
+    "nan",
+    "getpath(",
+    "setpath(",
+    "del(",
+    "walk(",
+    "env",
+    "input",
+    "halt",
+    "#",
+    "\n",
+    "\\",
+    "é",
+    "\u{202e}",
+    "&",
+    "$",
+    "@",
+];
+
+proptest! {
+    #[test]
+    fn no_filter_harms_the_process(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..24),
+    ) {
+        let expression = pieces.join(" ");
+        let record = json!({"a": [1, "b", {"c": null}], "b": "2026-11-01T00:00:00Z"});
+        let results = Filter::compile(&expression).and_then(|filter| filter.apply(&record));
+        if let Err(error) = results {
+            let message = error.to_string();
+            prop_assert!(message.chars().count() < 400 && !message.contains(char::is_control));
+        }
+    }
+
+    #[test]
+    fn no_text_harms_the_compiler(expression in any::<String>()) {
+        let _ = Filter::compile(&expression);
+    }
+
+    #[test]
+    fn the_identity_is_one(text in any::<String>(), integer in any::<i64>()) {
+        let record = json!({"text": text, "integer": integer, "list": [null, true, {}]});
+        let filter = compile(".");
+        prop_assert_eq!(filter.apply(&record).expect("identity"), vec![record]);
+    }
+}
