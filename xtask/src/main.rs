@@ -7,7 +7,9 @@
 )]
 
 mod demo;
+mod docs;
 mod needs;
+mod picture;
 mod process;
 mod test;
 
@@ -23,12 +25,14 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
     Demo(demo::Args),
+    Docs(docs::Args),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Demo(args) => demo::run(&args),
+        Chore::Docs(args) => docs::run(&args),
         Chore::Test(args) => test::run(&args),
     };
     match outcome {
