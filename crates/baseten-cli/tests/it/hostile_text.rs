@@ -30,7 +30,7 @@ const MODES: &[&[&str]] = &[
 fn assert_harmless(outcome: &Outcome) {
     for text in [&outcome.stdout, &outcome.stderr] {
         let mut plain = text.clone();
-        for style in ["0", "1", "4", "31", "32", "33", "36"] {
+        for style in ["0", "1", "2", "4", "31", "32", "33", "36"] {
             plain = plain.replace(&format!("\u{1b}[{style}m"), "");
         }
         let bad = plain.chars().find(|c| {
