@@ -21,7 +21,9 @@ pub(crate) fn decode_secret(secret: &Secret) -> Option<Credential> {
         return Some(Credential::OAuth(tokens));
     }
     let object: ApiKeyObject = serde_json::from_str(text).ok()?;
-    parse_api_key(object.api_key.expose().as_bytes()).ok().map(Credential::ApiKey)
+    let key = parse_api_key(object.api_key.expose().as_bytes()).ok()?;
+    // Stored as it is, such a key would not be read again.
+    (!key.expose().starts_with('{')).then_some(Credential::ApiKey(key))
 }
 
 /// Writes a secret in the form that other programs read.
@@ -54,6 +56,7 @@ mod tests {
         assert_eq!(kind(r#"{"access_token":""}"#), None);
         assert_eq!(kind(r#"{"access_token":"a"#), None);
         assert_eq!(kind("{}"), None);
+        assert_eq!(kind(r#"{"api_key":"{"}"#), None);
         assert_eq!(kind(""), None);
     }
 

@@ -25,7 +25,7 @@ const MODES: &[&[&str]] = &[
     &["-q", "(.[]?, .) | tonumber"],
 ];
 
-/// Nothing that a terminal obeys or hides, but for our own bold, colours and underlines.
+/// Nothing that a terminal obeys or hides, but for our own bold, dim, colours and underlines.
 #[track_caller]
 fn assert_harmless(outcome: &Outcome) {
     for text in [&outcome.stdout, &outcome.stderr] {

@@ -51,6 +51,8 @@ mod reference;
 mod reference_facts;
 #[cfg(target_os = "linux")]
 mod refresh;
+#[cfg(target_os = "linux")]
+mod secrets;
 mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
@@ -62,4 +64,6 @@ mod support;
 mod terminal;
 #[cfg(unix)]
 mod waiting;
+#[cfg(windows)]
+mod windows;
 mod wire;
