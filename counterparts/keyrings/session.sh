@@ -34,15 +34,17 @@ background() {
 cleanup() {
     local group
     set +e
+    # bash tells of every process that was killed.
+    exec 2>/dev/null
     for group in "${groups[@]}"; do
         kill -CONT -- "-$group"
         kill -TERM -- "-$group"
-    done 2>/dev/null
+    done
     # The answering loop sleeps and a frozen daemon may not listen: nobody outlives us.
     sleep 0.1
     for group in "${groups[@]}"; do
         kill -KILL -- "-$group"
-    done 2>/dev/null
+    done
     rm -rf "$private"
 }
 

@@ -7,9 +7,13 @@
 )]
 
 mod demo;
+mod dist;
 mod needs;
+mod package;
+mod platforms;
 mod process;
 mod test;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -23,12 +27,14 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
     Demo(demo::Args),
+    Dist(dist::Args),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Demo(args) => demo::run(&args),
+        Chore::Dist(args) => dist::run(&args),
         Chore::Test(args) => test::run(&args),
     };
     match outcome {

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 
 use crate::Secret;
 use crate::http::{HttpError, Response};
-use crate::text::display_text;
+use crate::text::{display_text, is_hidden};
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +118,7 @@ pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiEr
     let success = (200..300).contains(&status);
     let members = object::<ErrorMembers>(body);
     let fit = |text: Option<String>| {
-        let text = display_text(&without(text?, secrets));
+        let text = display_text(&without(&text?, secrets));
         (!text.is_empty()).then_some(text)
     };
     match members {
@@ -143,8 +143,11 @@ pub(crate) fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     is_object.then(|| serde_json::from_slice(body).ok()).flatten()
 }
 
-/// The text without any of these secrets, nor a header's secret without its scheme.
-fn without(mut text: String, secrets: &[&Secret]) -> String {
+/// The text without any of these secrets, nor a header's secret without its scheme. Hidden
+/// characters go first, for one inside a secret would keep it from being found, and not be shown.
+fn without(text: &str, secrets: &[&Secret]) -> String {
+    let shown = |character: &char| character.is_whitespace() || !is_hidden(*character);
+    let mut text: String = text.chars().filter(shown).collect();
     for secret in secrets {
         let secret = secret.expose().rsplit(' ').next().unwrap_or_default();
         if !secret.is_empty() && text.contains(secret) {
@@ -267,6 +270,11 @@ mod tests {
             (
                 401,
                 r#"{"message": "canary is no key"}"#,
+                Some("the server answered HTTP 401: … is no key"),
+            ),
+            (
+                401,
+                r#"{"message": "can\u200bary is no\nkey"}"#,
                 Some("the server answered HTTP 401: … is no key"),
             ),
         ] {

@@ -131,10 +131,15 @@ fn place_secret(context: &Context, login: &Login, profile: &Profile) -> Result<P
     let (name, remote) = (&profile.name, &profile.remote_url);
     let secret = encode_secret(&login.credential);
     let placed = vault.get(name, remote).and_then(|before| {
-        vault.set(name, remote, &secret).map(|()| before.clone()).inspect_err(|_| {
-            // It may be there all the same. Why it was not taken is the error to report.
-            let _ = vault.restore(name, remote, before.as_ref());
-        })
+        let set = vault.set(name, remote, &secret);
+        match set.and_then(|()| check_helper(&vault, profile, &secret)) {
+            Ok(()) => Ok(before),
+            Err(error) => {
+                // It may be there all the same. Why it was not taken is the error to report.
+                let _ = vault.restore(name, remote, before.as_ref());
+                Err(error)
+            }
+        }
     });
     match placed {
         Ok(before) => Ok(Place::Vault { vault, before }),
@@ -143,6 +148,17 @@ fn place_secret(context: &Context, login: &Login, profile: &Profile) -> Result<P
         }
         Err(source) => Err(Error::vault(profile, vault.label(), source)),
     }
+}
+
+/// Not every helper can keep a secret under every name, and few say so.
+fn check_helper(vault: &Vault, profile: &Profile, secret: &Secret) -> Result<(), VaultError> {
+    if matches!(vault, Vault::Keyring(_))
+        || vault.get(&profile.name, &profile.remote_url)?.as_ref() == Some(secret)
+    {
+        return Ok(());
+    }
+    let message = "it does not give back what it was given".to_owned();
+    Err(VaultError::HelperFailed { program: vault.label().to_owned(), message })
 }
 
 /// A copy that stayed behind could be taken for the secret one day.

@@ -121,16 +121,20 @@ pub fn remote_of_environment(context: &Context) -> Result<Option<Remote>, Error>
     text.map(Remote::parse).transpose().map_err(Error::RemoteEnv)
 }
 
+fn profile_of_environment(context: &Context) -> Result<Option<ProfileName>, Error> {
+    let text = context.env().text(PROFILE_VARIABLE)?;
+    text.map(ProfileName::new).transpose().map_err(Error::ProfileEnv)
+}
+
 /// Selects a stored profile: `profile`, `BASETEN_PROFILE`, the current one.
 pub fn select_stored(
     context: &Context,
     store: &Store,
     profile: Option<&ProfileName>,
 ) -> Result<(SessionSource, Profile), Error> {
-    let from_env = context.env().text(PROFILE_VARIABLE)?.map(ProfileName::new).transpose();
     let named = match profile {
         Some(name) => Some((SessionSource::ProfileFlag, name.clone())),
-        None => from_env.map_err(Error::ProfileEnv)?.map(|name| (SessionSource::ProfileEnv, name)),
+        None => profile_of_environment(context)?.map(|name| (SessionSource::ProfileEnv, name)),
     };
     let path = store.path().display().to_string();
     context.observer().notify(&Event::StorageRead { storage: &path, outcome: "profiles" });

@@ -75,7 +75,7 @@ impl CliError {
             Self::Library(error) => library(error),
             Self::Device(error) => device(error),
             Self::Pending(error) => pending(error),
-            Self::User(error) => api(error, None),
+            Self::User(error) => api(error, Whose::Given),
             Self::NothingToChoose => told(
                 Exit::NotLoggedIn,
                 "no profile is stored, so there is none to switch to",
@@ -157,6 +157,7 @@ fn argument(name: &ProfileName) -> String {
     if name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
+/// The command that mends a profile.
 pub(crate) fn log_in_again(name: &ProfileName) -> String {
     format!("log in again with: baseten auth login --profile {}", argument(name))
 }
@@ -247,9 +248,10 @@ fn library(error: &Error) -> Told {
                 _ => "try again; end other baseten processes if they hang",
             },
         ),
-        Error::Api { profile, source } => api(source, profile.as_ref()),
+        Error::Api { profile: Some(profile), source } => api(source, Whose::Profile(profile)),
+        Error::Api { profile: None, source } => api(source, Whose::Environment),
         Error::Token { profile, source } => {
-            let mut told = api(source, Some(profile));
+            let mut told = api(source, Whose::Profile(profile));
             let profile = shown(profile);
             told.message =
                 format!("cannot refresh the session of profile {profile}: {}", told.message);
@@ -314,6 +316,9 @@ fn vault(profile: &ProfileName, error: &VaultError) -> Told {
         VaultError::Locked | VaultError::Dismissed => {
             "unlock the keyring, or log in with --insecure-storage"
         }
+        VaultError::TimedOut { vault, .. } if vault.starts_with("docker-credential-") => {
+            "check that the helper answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
+        }
         VaultError::TimedOut { .. } => {
             "check that the keyring answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
         }
@@ -367,31 +372,63 @@ fn device(error: &DeviceError) -> Told {
             "the server sent a login page whose URL is not https",
             "check the remote URL, and whether a proxy is in between",
         ),
-        DeviceError::Api(error) => api(error, None),
+        DeviceError::Api(error) => api(error, Whose::Nobody),
+    }
+}
+
+/// Whose credential a request carried.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    /// A stored profile's.
+    Profile(&'a ProfileName),
+    /// The API key of the environment.
+    Environment,
+    /// The one that is to be stored.
+    Given,
+    /// There was none yet.
+    Nobody,
+}
+
+impl Whose<'_> {
+    fn name(self) -> String {
+        match self {
+            Self::Profile(profile) => format!("the credential of profile {}", shown(profile)),
+            Self::Environment => "the API key in BASETEN_API_KEY".to_owned(),
+            Self::Given => "the credential".to_owned(),
+            Self::Nobody => "the login".to_owned(),
+        }
+    }
+
+    fn hint(self) -> String {
+        match self {
+            Self::Profile(profile) => log_in_again(profile),
+            Self::Environment => "set BASETEN_API_KEY to a key that is valid at this remote, \
+                                  or unset it to use a stored profile"
+                .to_owned(),
+            Self::Given => "check that the key is valid, and that it belongs to this remote: \
+                            baseten auth login --with-api-key --remote-url <url>"
+                .to_owned(),
+            Self::Nobody => "start again with: baseten auth login --web".to_owned(),
+        }
     }
 }
 
 /// The status of an OAuth error code, and of an HTTP status.
-fn api(error: &ApiError, profile: Option<&ProfileName>) -> Told {
+fn api(error: &ApiError, whose: Whose<'_>) -> Told {
     let sentence = with_causes(error);
-    let log_in = || profile.map_or_else(|| LOG_IN.to_owned(), log_in_again);
     match error {
         ApiError::Http(error) => http(error),
         ApiError::OAuth { code, status, .. } => match code.as_str() {
             "access_denied" | "expired_token" | "invalid_grant" | "invalid_client" => {
-                told(Exit::NotLoggedIn, sentence, log_in())
+                told(Exit::NotLoggedIn, sentence, whose.hint())
             }
-            code => of_status(status_of_oauth(code, *status), sentence, log_in()),
+            code => of_status(status_of_oauth(code, *status), sentence, whose.hint()),
         },
         ApiError::Status { status: 401 | 403, .. } => {
-            let whose = profile.map_or_else(
-                || "the credential".to_owned(),
-                |profile| format!("the credential of profile {}", shown(profile)),
-            );
-            let message = format!("the server refused {whose}: {sentence}");
-            told(Exit::NotLoggedIn, message, log_in())
+            let message = format!("the server refused {}: {sentence}", whose.name());
+            told(Exit::NotLoggedIn, message, whose.hint())
         }
-        ApiError::Status { status, .. } => of_status(*status, sentence, log_in()),
+        ApiError::Status { status, .. } => of_status(*status, sentence, whose.hint()),
         ApiError::NotProtocol { .. } => told(
             Exit::Server,
             sentence,

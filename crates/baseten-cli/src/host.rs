@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use baseten_auth::{Context, Env};
 
+use crate::core_dump;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::notices;
@@ -16,9 +17,17 @@ pub struct Host {
     interactive: bool,
 }
 
+/// The size of a terminal's window, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
+}
+
 impl Host {
     /// The environment and the terminal of this process.
     pub fn of_process() -> Self {
+        core_dump::forbid();
         let env = Env::from_process();
         let interrupt = Interrupt::new(can_redraw(&env));
         // A prompt is shown on stderr and answered on stdin. `/dev/null` is no terminal.
@@ -57,9 +66,9 @@ impl Host {
         self.can_redraw() && supports_hyperlinks::on(supports_hyperlinks::Stream::Stderr)
     }
 
-    /// How wide the terminal of stderr is; `None` where it is none.
-    pub(crate) fn columns(&self) -> Option<usize> {
-        columns(self.can_redraw())
+    /// How large the window of stderr is; `None` where it is no terminal.
+    pub(crate) fn window(&self) -> Option<Window> {
+        window(self.can_redraw())
     }
 
     /// What Ctrl-C and SIGTERM do.
@@ -88,10 +97,11 @@ pub(crate) fn stdin_is_terminal() -> bool {
 
 /// How wide the terminal of stdout is; `None` where it is none.
 pub(crate) fn stdout_columns() -> Option<usize> {
-    columns(std::io::stdout().is_terminal())
+    window(std::io::stdout().is_terminal()).map(|window| window.columns)
 }
 
-fn columns(is_terminal: bool) -> Option<usize> {
-    let size = is_terminal.then(crossterm::terminal::size)?.ok()?;
-    Some(usize::from(size.0))
+fn window(is_terminal: bool) -> Option<Window> {
+    let (columns, rows) = is_terminal.then(crossterm::terminal::size)?.ok()?;
+    // Some terminals tell no size.
+    (columns > 0).then(|| Window { columns: columns.into(), rows: rows.into() })
 }

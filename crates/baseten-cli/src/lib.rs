@@ -6,6 +6,7 @@
 mod args;
 mod browser;
 mod commands;
+mod core_dump;
 mod error;
 mod exit;
 mod help;

@@ -171,6 +171,11 @@ pub(crate) fn warning(message: &str) {
     talk(&format!("{YELLOW}warning{YELLOW:#}: {}", visible(message)));
 }
 
+/// Whether what is printed to stderr keeps its colours.
+pub(crate) fn has_colour() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
 /// Prints a line, or several, to stderr. Nobody can be told that this failed.
 pub(crate) fn talk(text: &str) {
     let mut stderr = anstream::AutoStream::auto(io::stderr().lock());

@@ -3,55 +3,133 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use anstyle::Style;
 use baseten_auth::display_text;
+use crossterm::cursor::MoveUp;
+use crossterm::terminal::{Clear, ClearType};
 use fast_qr::qr::QRBuilder;
+use fast_qr::{ECL, QRCode};
+use unicode_width::UnicodeWidthStr;
 
-use crate::host::Host;
-use crate::render::talk;
+use crate::host::{Host, Window};
+use crate::render::{self, talk};
+
+/// Where a person goes to approve a login.
+pub(crate) struct Invitation {
+    text: String,
+    picture: Option<Picture>,
+}
+
+/// A QR code as lines of half blocks.
+struct Picture {
+    text: String,
+    lines: usize,
+}
+
+impl Invitation {
+    /// The URL and the code, and a QR code of the URL where it is wanted and the window has room
+    /// for all of it.
+    pub(crate) fn new(host: &Host, url: &str, user_code: &str, with_picture: bool) -> Self {
+        let (shown, user_code) = (display_text(url), display_text(user_code));
+        let window = host.window().filter(|_| with_picture);
+        let picture = window.and_then(|window| Picture::new(url, window));
+        let room = window.zip(picture.as_ref()).map(|(window, picture)| {
+            let url_lines = (shown.width() + INDENT).div_ceil(window.columns);
+            window.rows.saturating_sub(picture.lines + 1 + url_lines)
+        });
+        let link = host.has_hyperlinks();
+        let (text, picture) = match room {
+            Some(left) if left < COMPACT_LINES => (roomy(&shown, &user_code, link), None),
+            Some(left) if left < ROOMY_LINES => (compact(&shown, &user_code, link), picture),
+            _ => (roomy(&shown, &user_code, link), picture),
+        };
+        Self { text, picture }
+    }
+
+    /// Shows it.
+    pub(crate) fn show(&self) {
+        talk(&self.text);
+        if let Some(picture) = &self.picture {
+            talk(picture.text.trim_end_matches('\n'));
+        }
+    }
+}
+
+const INDENT: usize = 2;
+
+/// The lines of [`roomy`] and [`compact`] beside the URL's.
+const ROOMY_LINES: usize = 7;
+const COMPACT_LINES: usize = 2;
 
 /// The URL and the code, each alone on a line, so that it can be copied.
-pub(crate) fn invitation(host: &Host, url: &str, user_code: &str) -> String {
-    const BOLD: anstyle::Style = anstyle::Style::new().bold();
-    let url = display_text(url);
-    let shown =
-        if host.has_hyperlinks() { format!("\x1b]8;;{url}\x1b\\{url}\x1b]8;;\x1b\\") } else { url };
-    let user_code = display_text(user_code);
+fn roomy(url: &str, user_code: &str, link: bool) -> String {
+    let (url, bold) = (linked(url, link), BOLD);
     format!(
-        "Open this page in a browser:\n\n  {shown}\n\nand check that it shows this code:\n\n  {BOLD}{user_code}{BOLD:#}\n"
+        "Open this page in a browser:\n\n  {url}\n\nand check that it shows this code:\n\n  \
+         {bold}{user_code}{bold:#}\n"
     )
 }
 
-/// The URL as a QR code of half blocks, where the window has room for it.
-pub(crate) fn qr_code(host: &Host, url: &str) -> Option<String> {
-    const QUIET_ZONE: usize = 2;
-    let columns = host.columns()?;
-    let code = QRBuilder::new(url).build().ok()?;
-    let size = code.size + 2 * QUIET_ZONE;
-    if size > columns {
-        return None;
+/// The same for a window of few lines.
+fn compact(url: &str, user_code: &str, link: bool) -> String {
+    let (url, bold) = (linked(url, link), BOLD);
+    format!("Open this page and check its code:\n  {url}\n  {bold}{user_code}{bold:#}")
+}
+
+const BOLD: Style = Style::new().bold();
+
+/// The URL as a hyperlink (OSC 8) that shows itself.
+fn linked(url: &str, link: bool) -> String {
+    let shown = format!("{BOLD}{url}{BOLD:#}");
+    if link { format!("\x1b]8;;{url}\x1b\\{shown}\x1b]8;;\x1b\\") } else { shown }
+}
+
+impl Picture {
+    /// What scanners want around a code, in modules (ISO/IEC 18004 §9.1).
+    const QUIET_ZONE: usize = 4;
+
+    fn new(url: &str, window: Window) -> Option<Self> {
+        // A screen has no stains to correct: the fewest and so the largest modules are the best.
+        let code = QRBuilder::new(url).ecl(ECL::L).build().ok()?;
+        let size = code.size + 2 * Self::QUIET_ZONE;
+        let lines = size.div_ceil(2);
+        let text = if render::has_colour() { black_on_white(&code) } else { plain(&code) };
+        (size <= window.columns).then_some(Self { text, lines })
     }
-    let dark = |row: usize, column: usize| {
-        let module = |at: usize| at.checked_sub(QUIET_ZONE).filter(|at| *at < code.size);
-        match (module(row), module(column)) {
+}
+
+/// In colours of its own, whatever the terminal's are: these two of the 256 have no theme.
+fn black_on_white(code: &QRCode) -> String {
+    let (start, end) = ("\x1b[38;5;16;48;5;231m", "\x1b[0m\n");
+    let lines = half_blocks(code, true).join(&format!("{end}{start}"));
+    format!("{start}{lines}{end}")
+}
+
+/// Without colours, the light modules are drawn: right on a dark background, and on a light one a
+/// negative, which phones read as well.
+fn plain(code: &QRCode) -> String {
+    half_blocks(code, false).join("\n") + "\n"
+}
+
+/// Two modules a character, in which the dark or the light ones are drawn.
+fn half_blocks(code: &QRCode, draw_dark: bool) -> Vec<String> {
+    let size = code.size + 2 * Picture::QUIET_ZONE;
+    let module = |at: usize| at.checked_sub(Picture::QUIET_ZONE).filter(|at| *at < code.size);
+    let is_drawn = |row: usize, column: usize| {
+        let dark = match (module(row), module(column)) {
             (Some(row), Some(column)) => code[row][column].value(),
             _ => false,
-        }
+        };
+        row < size && dark == draw_dark
     };
-    let mut text = String::new();
-    for row in (0..size).step_by(2) {
-        // Black on white by the code's own colours, whatever the terminal's are.
-        text.push_str("\x1b[30;107m");
-        for column in 0..size {
-            text.push(match (dark(row, column), row + 1 < size && dark(row + 1, column)) {
-                (true, true) => '█',
-                (true, false) => '▀',
-                (false, true) => '▄',
-                (false, false) => ' ',
-            });
-        }
-        text.push_str("\x1b[0m\n");
-    }
-    Some(text)
+    let character = |row, column| match (is_drawn(row, column), is_drawn(row + 1, column)) {
+        (true, true) => '█',
+        (true, false) => '▀',
+        (false, true) => '▄',
+        (false, false) => ' ',
+    };
+    let line = |row| (0..size).map(|column| character(row, column)).collect();
+    (0..size).step_by(2).map(line).collect()
 }
 
 /// Columns for the spinner, and for the `^C` that terminals show: were that on a line of its own,
@@ -62,43 +140,89 @@ const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '�
 
 /// The line that counts down while somebody approves the login.
 pub(crate) struct Waiting {
-    /// Whether a line can be drawn at all.
-    draws: bool,
+    /// Where a line can be drawn.
+    window: Option<Window>,
     turn: usize,
+    /// What stands above the line and is of no use afterwards.
+    picture_lines: usize,
 }
 
 impl Waiting {
-    /// Starts the line, where one can be drawn; else says once that we wait.
-    pub(crate) fn start(host: &Host) -> Self {
-        let draws = host.can_redraw();
-        if !draws {
+    /// Starts the line below an invitation, where one can be drawn; else says once that we wait.
+    pub(crate) fn start(host: &Host, invitation: Option<&Invitation>) -> Self {
+        let window = host.window();
+        if window.is_none() {
             talk("Waiting for the approval in the browser…");
         }
-        Self { draws, turn: 0 }
+        let picture = invitation.and_then(|invitation| invitation.picture.as_ref());
+        let picture_lines = picture.map_or(0, |picture| picture.lines);
+        Self { window, turn: 0, picture_lines }
     }
 
     /// Tells how long the code is still good for.
     pub(crate) fn tell(&mut self, left: Duration) {
-        let seconds = left.as_secs();
-        let (minutes, seconds) = (seconds / 60, seconds % 60);
-        let text = format!("Waiting for the approval (the code expires in {minutes}:{seconds:02})");
-        let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
-        let shown: String = text.chars().take(columns.saturating_sub(RESERVED)).collect();
+        let Some(window) = self.window else { return };
         self.turn = (self.turn + 1) % SPINNER.len();
         let spinner = SPINNER.get(self.turn).unwrap_or(&' ');
-        self.draw(&format!("{spinner} {shown}"));
+        draw(&format!("{spinner} {}", countdown(left, window.columns)));
     }
 
-    /// Takes the line away.
-    pub(crate) fn end(self) {
-        self.draw("");
-    }
-
-    /// Draws the line anew, at once, so that nobody sees half of it.
-    fn draw(&self, text: &str) {
-        if self.draws {
-            // A waiting line that cannot be seen is nobody's loss.
-            let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
+    /// Takes the line away, and the QR code above it.
+    pub(crate) fn end(self, host: &Host) {
+        if self.window.is_none() {
+            return;
         }
+        draw("");
+        // In a window that was resized meanwhile, nobody knows which lines it stands on.
+        if self.picture_lines > 0 && self.window == host.window() {
+            let lines = u16::try_from(self.picture_lines).unwrap_or(0);
+            let up_and_away = (MoveUp(lines), Clear(ClearType::FromCursorDown));
+            // A picture that stays does no harm.
+            let _ = crossterm::execute!(std::io::stderr(), up_and_away.0, up_and_away.1);
+        }
+    }
+}
+
+/// Draws the line anew, at once, so that nobody sees half of it.
+fn draw(text: &str) {
+    // A waiting line that cannot be seen is nobody's loss.
+    let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
+}
+
+fn countdown(left: Duration, columns: usize) -> String {
+    let seconds = left.as_secs();
+    let time = format!("{}:{:02}", seconds / 60, seconds % 60);
+    let long = format!("Waiting for the approval in the browser (the code expires in {time})");
+    let short = format!("Waiting for approval ({time} left)");
+    let room = columns.saturating_sub(RESERVED);
+    if long.len() <= room { long } else { short.chars().take(room).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_fits_the_window() {
+        let left = Duration::from_secs(899);
+        assert!(countdown(left, 80).ends_with("(the code expires in 14:59)"));
+        assert_eq!(countdown(left, 40), "Waiting for approval (14:59 left)");
+        assert_eq!(countdown(left, 20), "Waiting for app");
+        assert_eq!(countdown(left, 0), "");
+    }
+
+    #[test]
+    fn the_lines_of_an_invitation_are_counted_right() {
+        assert_eq!(roomy("u", "c", false).lines().count() + 1, ROOMY_LINES + 1);
+        assert_eq!(compact("u", "c", false).lines().count(), COMPACT_LINES + 1);
+    }
+
+    #[test]
+    fn a_picture_needs_a_wide_window() {
+        let url = "https://app.example.com/device?user_code=BCDF-GHJK";
+        let picture = |columns| Picture::new(url, Window { columns, rows: 24 });
+        assert_eq!(picture(80).map(|picture| picture.lines), Some(19));
+        assert!(picture(37).is_some());
+        assert!(picture(36).is_none());
     }
 }

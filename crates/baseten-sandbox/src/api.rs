@@ -100,10 +100,15 @@ fn token_answer(tokens: Tokens) -> Response {
     not_stored(answer)
 }
 
+/// An API key is taken as a bearer token too: that is how the Python SDK sends it.
 async fn me(State(shared): SharedState, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let state = shared.state();
-    let credential = credential(&headers).ok_or(ApiError::Unauthorized)?;
-    let user = state.who(credential, Instant::now()).ok_or(ApiError::Unauthorized)?;
+    let (credential, now) = (credential(&headers).ok_or(ApiError::Unauthorized)?, Instant::now());
+    let user = state.who(credential, now).or_else(|| match credential {
+        Credential::Bearer(key) => state.who(Credential::ApiKey(key), now),
+        Credential::ApiKey(_) => None,
+    });
+    let user = user.ok_or(ApiError::Unauthorized)?;
     Ok(Json(json!({
         "user_id": user.id,
         "email": user.email,

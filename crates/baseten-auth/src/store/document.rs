@@ -250,8 +250,10 @@ pub struct BadProfile {
 }
 
 impl<'a> Profiles<'a> {
-    /// Reads the text of a store. White space alone is a new store.
+    /// Reads the text of a store. White space alone is a new store. Some editors put a byte order
+    /// mark before it.
     pub(super) fn parse(text: &'a str) -> Result<Self, DocumentError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_ascii().is_empty() {
             return Ok(Self { top: Object(Vec::new()), current: None, entries: BTreeMap::new() });
         }

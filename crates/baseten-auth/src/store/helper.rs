@@ -77,7 +77,7 @@ impl Helper {
         remote: &str,
     ) -> Result<Option<Secret>, VaultError> {
         let call = self.patience.call(&self.program, true)?;
-        self.look_up(&server_url(profile, remote), &call)
+        self.look_up(profile, &server_url(profile, remote), &call)
     }
 
     pub(super) fn set(
@@ -116,21 +116,34 @@ impl Helper {
         let erased = self.run("erase", server_url.clone().into_bytes().into(), None, &call);
         // Some have words of their own for an item that was not there.
         if matches!(erased, Err(VaultError::HelperFailed { .. }))
-            && matches!(self.look_up(&server_url, &call), Ok(None))
+            && matches!(self.look_up(profile, &server_url, &call), Ok(None))
         {
             return Ok(false);
         }
         erased.map(|output| output.is_some())
     }
 
-    fn look_up(&self, server_url: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+    fn look_up(
+        &self,
+        profile: &ProfileName,
+        server_url: &str,
+        call: &Call,
+    ) -> Result<Option<Secret>, VaultError> {
         let input = server_url.to_owned().into_bytes().into();
         let Some(output) = self.run("get", input, None, call)? else { return Ok(None) };
         let answer: Answer = serde_json::from_slice(&output)
             // What the parser says may quote the answer.
             .map_err(|_| self.failed("its answer is not the JSON of a credential".to_owned()))?;
+        let secret = Secret::from(answer.secret);
         // Some answer with empty fields instead of an error.
-        Ok(Some(answer.secret).filter(|secret| !secret.is_empty()).map(Secret::from))
+        if secret.expose().is_empty() {
+            return Ok(None);
+        }
+        // One that makes a path of the name takes the first part of it for the whole.
+        if !answer.username.is_empty() && answer.username != profile.as_str() {
+            return Err(self.failed("it answered for another user name".to_owned()));
+        }
+        Ok(Some(secret))
     }
 
     /// Runs the helper and gives what it answered; `None` when it has no such item.
@@ -175,10 +188,12 @@ struct Stored<'a> {
     secret: &'a str,
 }
 
-/// What `get` answers. The rest of it is what was asked.
+/// What `get` answers. The URL in it is the one that was asked for.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
+    #[serde(default)]
+    username: String,
     #[serde(default)]
     secret: String,
 }

@@ -1,12 +1,16 @@
 //! `baseten auth list`
 
+use std::fmt::Write as _;
+
+use anstyle::Style;
 use baseten_auth::{StoragePolicy, Summary, display_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::ListArgs;
+use crate::args::{Format, ListArgs};
 use crate::error::CliError;
 use crate::host::{Host, stdout_columns};
+use crate::render::talk;
 use crate::report::Report;
 use crate::table::table;
 
@@ -32,7 +36,7 @@ pub(crate) struct ListRecord {
     workspace_name: Option<String>,
 }
 
-pub(crate) fn run(_args: &ListArgs, host: &Host) -> Result<Report, CliError> {
+pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
     let store = host.context().store()?;
     let records = store.read(host.context().clock(), |profiles| {
@@ -50,22 +54,82 @@ pub(crate) fn run(_args: &ListArgs, host: &Host) -> Result<Report, CliError> {
         let records: Result<Vec<_>, _> = summaries.map(|profile| profile.map(record)).collect();
         records.map_err(|error| store.bad_profile(error))
     })?;
-    Ok(Report::list(records, text))
+    if records.is_empty() && matches!(args.common.output, None | Some(Format::Text)) {
+        talk("No profile is stored. Log in with: baseten auth login");
+    }
+    Ok(Report::list(records, |records| text(records, stdout_columns())))
 }
 
-fn text(records: &[ListRecord]) -> String {
+const BOLD: Style = Style::new().bold();
+const DIMMED: Style = Style::new().dimmed();
+
+/// A table; in a window that is too narrow for it, a paragraph for each profile.
+fn text(records: &[ListRecord], window: Option<usize>) -> String {
     if records.is_empty() {
         return String::new();
     }
-    let row = |record: &ListRecord| {
-        [
-            if record.current { "*" } else { "" }.to_owned(),
-            display_text(&record.profile),
-            display_text(&record.remote_url),
-            record.auth_type.to_owned(),
-            display_text(&record.storage),
-        ]
-    };
     let rows: Vec<_> = records.iter().map(row).collect();
-    table(["", "PROFILE", "REMOTE", "AUTH", "STORAGE"], &rows, stdout_columns())
+    let heading = ["", "PROFILE", "REMOTE", "AUTH", "STORAGE"];
+    let Some(lines) = table(heading, &rows, window) else {
+        return rows.iter().map(paragraph).collect();
+    };
+    let current = records.iter().map(|record| record.current);
+    let styles = std::iter::once(DIMMED).chain(current.map(style));
+    lines.iter().zip(styles).fold(String::new(), |mut text, (line, style)| {
+        let _ = writeln!(text, "{style}{line}{style:#}");
+        text
+    })
+}
+
+fn style(current: bool) -> Style {
+    if current { BOLD } else { Style::new() }
+}
+
+fn row(record: &ListRecord) -> [String; 5] {
+    [
+        if record.current { "*" } else { "" }.to_owned(),
+        display_text(&record.profile),
+        display_text(&record.remote_url),
+        record.auth_type.to_owned(),
+        display_text(&record.storage),
+    ]
+}
+
+fn paragraph([mark, profile, remote, auth_type, storage]: &[String; 5]) -> String {
+    let style = style(!mark.is_empty());
+    format!("{style}{mark:1} {profile}{style:#}\n    {remote}\n    {auth_type}, {storage}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(profile: &str, current: bool) -> ListRecord {
+        ListRecord {
+            profile: profile.to_owned(),
+            remote_url: "https://app.baseten.co".to_owned(),
+            auth_type: "oauth",
+            storage: "keyring".to_owned(),
+            current,
+            email: None,
+            workspace_name: None,
+        }
+    }
+
+    #[test]
+    fn nothing_is_cut_in_a_narrow_window() {
+        let records = [record("alice@example.com", true), record("bot", false)];
+        let plain = |window| anstream::adapter::strip_str(&text(&records, window)).to_string();
+        assert_eq!(
+            plain(Some(80)),
+            "   PROFILE            REMOTE                  AUTH   STORAGE\n\
+             *  alice@example.com  https://app.baseten.co  oauth  keyring\n   \
+                bot                https://app.baseten.co  oauth  keyring\n"
+        );
+        assert_eq!(
+            plain(Some(40)),
+            "* alice@example.com\n    https://app.baseten.co\n    oauth, keyring\n  \
+               bot\n    https://app.baseten.co\n    oauth, keyring\n"
+        );
+    }
 }

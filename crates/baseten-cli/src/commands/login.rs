@@ -14,9 +14,8 @@ use crate::args::LoginArgs;
 use crate::error::CliError;
 use crate::host::{Host, stdin_is_terminal};
 use crate::prompt::{self, Method};
-use crate::render::talk;
 use crate::report::Report;
-use crate::waiting::{self, Waiting};
+use crate::waiting::{Invitation, Waiting};
 use crate::{browser, notices};
 
 /// The JSON of a login. What is not known is empty.
@@ -75,8 +74,8 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
             let pending =
                 device::start(host.context().http(), host.context().clock(), &plan.management)
                     .map_err(CliError::Device)?;
-            show(&pending, args, host);
-            let credential = wait(&plan.management, &pending, host)?;
+            let waiting = show(&pending, args, host);
+            let credential = wait(&plan.management, &pending, waiting, host)?;
             finish(plan, credential, host)
         }
         Method::ApiKey => {
@@ -144,30 +143,30 @@ fn read_key() -> Result<Secret, CliError> {
 }
 
 /// Shows the person where to go, before any browser starts.
-fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) {
+fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
     let url = pending.verification_uri_complete.as_ref().unwrap_or(&pending.verification_uri);
     let opens = !args.no_browser && browser::is_within_sight(host.env());
-    talk(&waiting::invitation(host, url, &pending.user_code));
+    let invitation = Invitation::new(host, url, &pending.user_code, !opens);
+    invitation.show();
     if opens {
         browser::open(url);
-    } else if let Some(code) = waiting::qr_code(host, url) {
-        talk(&code);
     }
+    Waiting::start(host, Some(&invitation))
 }
 
 /// Waits until the person has approved.
 fn wait(
     management: &ManagementUrl,
     pending: &DeviceAuthorization,
+    mut waiting: Waiting,
     host: &Host,
 ) -> Result<Credential, CliError> {
     let context = host.context();
-    let mut line = Waiting::start(host);
     let sent = context.clock().now();
     let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
-        line.tell(left);
+        waiting.tell(left);
     });
-    line.end();
+    waiting.end(host);
     let tokens = tokens.map_err(CliError::Device)?;
     Ok(Credential::OAuth(tokens.into_credential(sent, None)))
 }
@@ -256,7 +255,8 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
         switch: pending.switch && !args.no_switch,
     };
     store.rehearse(context.clock(), context.cancel())?;
-    let credential = match wait(&plan.management, &pending.authorization, host) {
+    let waiting = Waiting::start(host, None);
+    let credential = match wait(&plan.management, &pending.authorization, waiting, host) {
         Err(CliError::Device(error @ (DeviceError::Denied | DeviceError::Expired))) => {
             Pending::forget(&store)?;
             return Err(CliError::Device(error));

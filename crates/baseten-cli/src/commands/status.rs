@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use anstyle::{AnsiColor, Style};
 use baseten_auth::{
     Credential, Env, Profile, Session, SessionSource, Storage, StoragePolicy, display_text,
 };
@@ -17,6 +18,10 @@ use crate::host::Host;
 use crate::report::Report;
 use crate::words::when;
 
+const BOLD: Style = Style::new().bold();
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+
 /// The JSON of a status.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StatusRecord {
@@ -30,6 +35,9 @@ pub(crate) struct StatusRecord {
     /// Where the credential is kept: `file`, `keyring` or `helper:<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
+    /// The file that the credential is kept in, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_path: Option<String>,
     /// When the access token ends, where that is known without asking the keyring.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
@@ -60,7 +68,7 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
     let failure = match session.user() {
         Ok(user) => {
             let user = UserRecord::new(user);
-            text += "  Valid: yes\n";
+            let _ = writeln!(text, "  Valid: {GREEN}yes{GREEN:#}");
             text += &user.lines();
             record.valid = Some(true);
             record.user = Some(user);
@@ -71,7 +79,7 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
             if error.explain().exit != Exit::NotLoggedIn {
                 return Err(error);
             }
-            text += "  Valid: no\n";
+            let _ = writeln!(text, "  Valid: {RED}no{RED:#}");
             record.valid = Some(false);
             Some(error)
         }
@@ -85,6 +93,7 @@ fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
         remote_url: session.remote_url().to_owned(),
         auth_type: "api_key",
         storage: None,
+        storage_path: None,
         expires_at: None,
         selected_by: session.source().as_str(),
         shadows: shadows(session.source(), env),
@@ -109,11 +118,16 @@ fn of_profile(
         Some(Credential::OAuth(tokens)) => tokens.expiry,
         _ => None,
     };
+    let path = match storage {
+        Storage::File => Some(host.context().store()?.path().display().to_string()),
+        Storage::Keyring | Storage::Helper(_) => None,
+    };
     let record = StatusRecord {
         profile: profile.name.as_str().to_owned(),
         remote_url: profile.remote_url.clone(),
         auth_type: profile.auth_type.as_str(),
         storage: Some(storage.to_string()),
+        storage_path: path.clone(),
         expires_at: expiry.map(|expiry| expiry.to_string()),
         selected_by: session.source().as_str(),
         shadows: shadows(session.source(), host.env()),
@@ -121,15 +135,15 @@ fn of_profile(
         user: None,
     };
     let mut text = format!(
-        "{}\n  Remote: {}\n  Auth type: {}\n",
+        "{BOLD}{}{BOLD:#}\n  Remote: {}\n  Auth type: {}\n",
         display_text(&record.profile),
         display_text(&record.remote_url),
         record.auth_type,
     );
     let _ = match storage {
         Storage::File => {
-            let path = host.context().store()?.path().display().to_string();
-            writeln!(text, "  Storage: file ({})", display_text(&path))
+            let path = display_text(&path.unwrap_or_default());
+            writeln!(text, "  Storage: file ({path})")
         }
         Storage::Keyring => writeln!(text, "  Storage: system keyring"),
         Storage::Helper(name) => {

@@ -4,10 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use baseten_sandbox::Sandbox;
+use baseten_sandbox::{Config, Sandbox};
 
 use crate::counterparts::{with_person, words_of_person};
-use crate::support::{Home, Outcome, sandbox};
+use crate::support::{Home, Outcome, sandbox_with};
+
+/// Where the person fails, the login ends in time to say so.
+const SOON: fn(&mut Config) = |config| config.device_code_lifetime = Duration::from_secs(45);
 
 /// A place for a picture that stays, for people to look at.
 fn picture(name: &str) -> PathBuf {
@@ -41,7 +44,7 @@ fn log_in(sandbox: &Sandbox, options: &str) -> (Home, Outcome) {
 
 #[test]
 fn a_person_chooses_a_user_and_allows() {
-    let sandbox = sandbox();
+    let sandbox = sandbox_with(SOON);
     let path = picture("light.png");
     let options = format!("--user Grace --screenshot {}", path.display());
     let (home, outcome) = log_in(&sandbox, &options);
@@ -54,7 +57,7 @@ fn a_person_chooses_a_user_and_allows() {
 
 #[test]
 fn a_person_denies_in_the_dark() {
-    let sandbox = sandbox();
+    let sandbox = sandbox_with(SOON);
     let path = picture("dark.png");
     let options = format!("--deny --dark --screenshot {}", path.display());
     let (home, outcome) = log_in(&sandbox, &options);
@@ -69,7 +72,7 @@ fn a_person_denies_in_the_dark() {
 
 #[test]
 fn the_page_fits_a_telephone() {
-    let sandbox = sandbox();
+    let sandbox = sandbox_with(SOON);
     let path = picture("narrow.png");
     let options = format!("--width 320 --screenshot {}", path.display());
     let (home, outcome) = log_in(&sandbox, &options);

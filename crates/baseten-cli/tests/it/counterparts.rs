@@ -26,7 +26,7 @@ fn need_packages(directory: &str) {
     assert!(
         installed,
         "counterparts/{directory} has no node_modules: \
-         install them with `cargo xtask test {directory}`, or with npm ci (apt: nodejs, npm)"
+         install them with `cargo xtask test counterparts`, or with npm ci (apt: nodejs, npm)"
     );
 }
 

@@ -1,15 +1,16 @@
 //! Disks, processes and servers that misbehave.
 
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use baseten_sandbox::Sandbox;
 
-use crate::keyring_session::KeyringSession;
+use crate::keyring_session::{KeyringSession, find};
 use crate::server::{Act, Server, read_request};
-use crate::support::Home;
+use crate::support::{BASETEN, Home, Outcome, Running};
 
 /// Whether the tests run as root. Where not, says which part is left out.
 #[expect(clippy::print_stderr, reason = "what is left out must be seen")]
@@ -106,4 +107,25 @@ pub(crate) fn silence() -> (Act, Receiver<()>) {
         std::thread::spawn(move || stream.peek(&mut [0]).map(|_| std::thread::park()));
     }));
     (act, arrived)
+}
+
+/// Runs the program with this injected into its system calls, if anything, and this on stdin.
+/// Leaves the `trace` in the home.
+pub(crate) fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Outcome {
+    let trace = home.path().join("trace");
+    let mut command = Command::new(find("strace", "strace"));
+    command
+        .args(["-f", "-qq", "-s", "8", "-o", trace.to_str().unwrap()])
+        .args((!inject.is_empty()).then(|| format!("--inject={inject}")))
+        .arg(BASETEN)
+        .args(arguments);
+    let plain = home.command(&[]);
+    command.env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(home.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may be killed before it has read it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    Running(child).end()
 }

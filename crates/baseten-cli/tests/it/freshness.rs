@@ -89,6 +89,7 @@ struct Case {
 }
 
 impl Case {
+    #[expect(clippy::needless_pass_by_value, reason = "it reads better in the tables")]
     fn new(what: &'static str, file: Value, keyring: impl ToString, sent: &'static str) -> Self {
         let keyring = keyring.to_string();
         let keyring_after = keyring.clone();

@@ -42,7 +42,8 @@ fn count(server: &OidcServer, request: &str) -> usize {
 #[test]
 fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
     // Shorter than the minute that a token must have left, so that every command refreshes it.
-    let server = OidcServer::start(&["--access-token-seconds", "30"]);
+    let server =
+        OidcServer::start(&["--access-token-seconds", "30", "--device-code-seconds", "45"]);
     let home = log_in(&server, &[]);
     assert_eq!(count(&server, "device_code 200"), 1);
     assert_eq!(count(&server, "refresh_token 200"), 0, "{:?}", server.requests());
@@ -76,7 +77,7 @@ fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
 
 #[test]
 fn a_logout_kills_the_tokens() {
-    let server = OidcServer::start(&[]);
+    let server = OidcServer::start(&["--device-code-seconds", "45"]);
     let home = log_in(&server, &["--profile", "alice@example.com:localhost"]);
     let outcome = home.run(&["auth", "token", "--header"]);
     let access = token(&home, "access_token");
@@ -106,7 +107,7 @@ fn a_logout_kills_the_tokens() {
 
 #[test]
 fn a_login_is_denied_on_the_page() {
-    let server = OidcServer::start(&[]);
+    let server = OidcServer::start(&["--device-code-seconds", "45"]);
     let home = with_person(server.home(), "--deny");
     let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
     assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));

@@ -1,6 +1,23 @@
-//! The login itself, by both ways.
+//! The login itself, by both ways: what fails early, what is stored and under which name, the
+//! login in two steps, the browser.
 
-use crate::support::{Home, sandbox};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use baseten_sandbox::{Request, Sandbox};
+
+use crate::server::{Server, answer};
+use crate::support::{Home, Outcome, approve, sandbox, sandbox_with};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn store(home: &Home) -> serde_json::Value {
+    serde_json::from_str(&home.store()).unwrap()
+}
+
+fn names(home: &Home) -> Vec<String> {
+    store(home)["profiles"].as_object().unwrap().keys().cloned().collect()
+}
 
 #[test]
 fn a_browser_login_stores_a_profile_named_after_the_email() {
@@ -8,4 +25,570 @@ fn a_browser_login_stores_a_profile_named_after_the_email() {
     let home = Home::at(&sandbox);
     let outcome = home.log_in_by_browser(&sandbox, "ada", &[]);
     crate::assert_outcome!(home, outcome);
+}
+
+// What can fail early, fails before any request.
+
+#[test]
+fn mistakes_are_found_before_any_request() {
+    let sandbox = sandbox();
+    let key = ["--with-api-key"].as_slice();
+    let remote = sandbox.remote_url();
+    for (arguments, input, status) in [
+        (&[][..], "key", 2),
+        (key, "key", 2),
+        (&["--web", "--with-api-key", "--profile", "a"], "key", 2),
+        (&["--web", "--profile", ""], "", 2),
+        (&["--web", "--remote-url", "ftp://localhost"], "", 2),
+        (&["--web", "--remote-url", "http://example.com"], "", 2),
+        (&["--web", "--remote-url", "https://127.0.0.1"], "", 2),
+        (&["--web", "--jq", ".["], "", 2),
+        (&["--web", "--jq", ".", "-o", "text"], "", 2),
+        (&["--with-api-key", "--profile", "a"], "", 2),
+        (&["--resume", "--remote-url", &remote], "", 2),
+        (&["--resume"], "", 3),
+    ] {
+        let home = Home::at(&sandbox);
+        let outcome = home.run_with_input(&[&["auth", "login"], arguments].concat(), input);
+        assert_eq!(outcome.status, status, "{arguments:?}: {outcome}");
+        assert!(!home.auth_json().exists());
+    }
+    assert!(sandbox.requests().is_empty());
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_found_before_any_request() {
+    let sandbox = sandbox();
+    for store in ["{", "not JSON", r#"{"version": 99}"#] {
+        let home = Home::at(&sandbox);
+        home.write_store(store);
+        assert_eq!(home.run(&["auth", "login", "--web"]).status, 1);
+        assert_eq!(home.store(), store);
+    }
+    let home = Home::at(&sandbox);
+    std::fs::write(home.path().join(".config"), "a file in the way").unwrap();
+    let outcome = home.run(&["auth", "login", "--web"]);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(outcome.stderr.contains(".config"), "{outcome}");
+    assert!(sandbox.requests().is_empty());
+}
+
+#[test]
+fn dev_null_is_no_terminal() {
+    let outcome = Home::new().run(&["auth", "login"]);
+    assert_eq!(outcome.status, 2, "{outcome}");
+    assert!(outcome.stderr.contains("no terminal"), "{outcome}");
+}
+
+// API keys.
+
+fn log_in(home: &Home, input: impl AsRef<[u8]>) -> Outcome {
+    home.run_with_input(
+        &["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "bot"],
+        input,
+    )
+}
+
+#[test]
+fn the_first_line_that_is_not_blank_is_the_key() {
+    let sandbox = sandbox();
+    let key = sandbox.api_key("ada").unwrap();
+    for input in [
+        key.clone(),
+        format!("{key}\n"),
+        format!("{key}\r\n"),
+        format!("  \t{key}  \n"),
+        format!("\u{feff}{key}\n"),
+        format!("\u{feff}\r\n\n \t \n{key}\nanother line\n"),
+        format!("{key}\n{}", " ".repeat(60 * 1024)),
+    ] {
+        let home = Home::at(&sandbox);
+        let outcome = log_in(&home, &input);
+        assert_eq!(outcome.status, 0, "{input:?}: {outcome}");
+        assert_eq!(store(&home)["profiles"]["bot"]["api_key"], key);
+    }
+}
+
+#[test]
+fn input_that_holds_no_key_is_refused_without_a_request_and_without_being_quoted() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let long = format!("canary{}", " ".repeat(64 * 1024));
+    for input in [
+        &b""[..],
+        b"\n \r\n\t\n",
+        b"\xef\xbb\xbf",
+        b"canary canary",
+        b"canary\tcanary",
+        b"canary\rcanary",
+        b"canary\x07",
+        b"canary\x00",
+        "canaryé".as_bytes(),
+        b"canary\xff",
+        long.as_bytes(),
+    ] {
+        let outcome = log_in(&home, input);
+        assert_eq!(outcome.status, 2, "{outcome}");
+        assert!(!outcome.to_string().contains("canary"), "{outcome}");
+        assert!(outcome.stderr.contains("\nhint: "), "{outcome}");
+    }
+    assert!(sandbox.requests().is_empty());
+    assert!(!home.auth_json().exists());
+}
+
+#[test]
+fn a_key_that_the_server_refuses_is_not_stored() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let outcome = log_in(&home, "canary");
+    assert_eq!(outcome.status, 3, "{outcome}");
+    assert!(!outcome.to_string().contains("canary"), "{outcome}");
+    assert!(!home.auth_json().exists());
+    home.log_in_with_key(&sandbox, "ada", "bot");
+    let before = home.store();
+    assert_eq!(log_in(&home, "canary").status, 3);
+    assert_eq!(home.store(), before);
+}
+
+#[test]
+fn a_key_as_an_argument_is_refused_and_not_repeated() {
+    let home = Home::new();
+    for arguments in [&["--with-api-key", "canary"][..], &["--with-api-key=canary"], &["canary"]] {
+        let outcome = home.run(&[&["auth", "login", "--profile", "bot"], arguments].concat());
+        assert_eq!(outcome.status, 2, "{outcome}");
+        assert!(!outcome.to_string().contains("canary"), "{outcome}");
+    }
+}
+
+// Names.
+
+#[test]
+fn names_of_browser_logins() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let named = |user: &str| {
+        let outcome = home.log_in_by_browser(&sandbox, user, &["--output", "json"]);
+        outcome.json()["profile"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(named("ada"), "ada@example.com:localhost");
+    assert_eq!(named("ada"), "ada@example.com:localhost", "the same identity replaces");
+    assert_eq!(named("ada-compilers"), "ada@example.com:localhost:Compilers");
+    assert_eq!(named("ada-second"), "ada@example.com:localhost:Analytical Engines");
+    assert_eq!(named("charles"), "charles:localhost");
+    assert_eq!(named("nameless"), "nameless:localhost");
+    assert_eq!(named("ada-second"), "ada@example.com:localhost:Analytical Engines");
+    assert_eq!(names(&home).len(), 5);
+}
+
+#[test]
+fn names_that_are_taken_get_numbers() {
+    let sandbox = sandbox();
+    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    // Three others of that name, and with them the workspace.
+    let entry = |name: &str, more: &str| {
+        format!(
+            r#""{name}": {{"remote_url": "https://app.baseten.co", "auth_type": "oauth"{more}}}"#
+        )
+    };
+    let other = r#", "user_id": "somebody-else""#;
+    home.write_store(&format!(
+        r#"{{"version": 1, "profiles": {{{}, {}, {}}}}}"#,
+        entry("ada@example.com", other),
+        entry("ada@example.com:Analytical Engines", other),
+        entry("ada@example.com:Analytical Engines:2", r#", "workspace_name": "Elsewhere""#),
+    ));
+    let outcome = home.log_in_by_browser(&sandbox, "ada", &[]);
+    assert!(
+        outcome.stdout.ends_with(" as profile ada@example.com:Analytical Engines:3\n"),
+        "{outcome}"
+    );
+    assert_eq!(names(&home).len(), 4);
+}
+
+#[test]
+fn a_profile_that_records_nobody_counts_as_the_same() {
+    let sandbox = sandbox();
+    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    home.write_store(
+        r#"{"profiles": {"ada@example.com":
+            {"remote_url": "https://app.baseten.co", "auth_type": "oauth"}}}"#,
+    );
+    home.log_in_by_browser(&sandbox, "ada", &[]);
+    assert_eq!(names(&home), ["ada@example.com"]);
+    assert_eq!(store(&home)["profiles"]["ada@example.com"]["user_id"], "ada");
+}
+
+#[test]
+fn the_same_name_at_another_remote_is_not_replaced() {
+    let sandbox = sandbox();
+    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    home.write_store(
+        r#"{"profiles": {"ada@example.com":
+            {"remote_url": "https://app.staging.baseten.co", "auth_type": "oauth"}}}"#,
+    );
+    home.log_in_by_browser(&sandbox, "ada", &[]);
+    assert_eq!(names(&home), ["ada@example.com", "ada@example.com:Analytical Engines"]);
+}
+
+#[test]
+fn an_explicit_name_replaces_whatever_has_it_and_ends_the_old_session() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.log_in_by_browser(&sandbox, "grace", &["--profile", "work"]);
+    assert_eq!(sandbox.session_count("grace"), 1);
+    home.log_in_with_key(&sandbox, "ada", "work");
+    assert_eq!(names(&home), ["work"]);
+    assert_eq!(store(&home)["profiles"]["work"]["auth_type"], "api_key");
+    assert_eq!(store(&home)["profiles"]["work"]["oauth_credential"], serde_json::Value::Null);
+    assert_eq!(sandbox.session_count("grace"), 0);
+}
+
+// Remotes.
+
+#[test]
+fn remotes_are_stored_in_one_form() {
+    let sandbox = sandbox();
+    let port = sandbox.port();
+    let key = sandbox.api_key("ada").unwrap();
+    for url in [format!("HTTP://LocalHost:{port}/"), format!("http://localhost:{port}")] {
+        let home = Home::new();
+        let arguments =
+            ["auth", "login", "--with-api-key", "--profile", "bot", "--remote-url", &url];
+        assert_eq!(home.run_with_input(&arguments, &key).status, 0);
+        let stored = &store(&home)["profiles"]["bot"]["remote_url"];
+        assert_eq!(stored, &format!("http://localhost:{port}"));
+    }
+}
+
+#[test]
+fn remotes_with_more_than_scheme_host_and_port_are_refused() {
+    for url in [
+        "https://app.baseten.co/login",
+        "https://app.baseten.co//",
+        "https://app.baseten.co?a=b",
+        "https://app.baseten.co#a",
+        "https://user@app.baseten.co",
+        "https://user:canary@app.baseten.co",
+        "http://app.baseten.co",
+        "http://localhost.example.com",
+        "ws://app.baseten.co",
+        "app.baseten.co",
+        "https://",
+        "https:// app.baseten.co",
+        "",
+    ] {
+        let outcome = Home::new().run(&["auth", "login", "--web", "--remote-url", url]);
+        assert_eq!(outcome.status, 2, "{url}: {outcome}");
+        assert!(outcome.stderr.starts_with("error: --remote-url "), "{outcome}");
+        assert!(!outcome.to_string().contains("canary"), "{outcome}");
+        let outcome = Home::new().with("BASETEN_REMOTE_URL", url).run(&["auth", "login", "--web"]);
+        if !url.is_empty() {
+            assert_eq!(outcome.status, 2, "{url}: {outcome}");
+            assert!(outcome.stderr.starts_with("error: BASETEN_REMOTE_URL "), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn the_option_wins_over_the_variable() {
+    let sandbox = sandbox();
+    let home = Home::new().with("BASETEN_REMOTE_URL", "not even a URL");
+    let remote = sandbox.remote_url();
+    home.log_in_by_browser(&sandbox, "ada", &["--remote-url", &remote]);
+    assert_eq!(store(&home)["profiles"]["ada@example.com:localhost"]["remote_url"], remote);
+}
+
+// The page to open.
+
+#[test]
+fn a_page_that_is_not_https_is_neither_shown_nor_opened() {
+    for page in ["http://evil.example.com/device", "javascript:alert(1)", "file:///etc/passwd"] {
+        let body =
+            serde_json::json!({"device_code": "d", "user_code": "U", "verification_uri": page});
+        let server = Server::start([answer(200, "", &body.to_string())]);
+        let browser = Browser::new("exit 0");
+        let home = browser
+            .home(Home::new())
+            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""));
+        let outcome = home.run(&["auth", "login", "--web"]);
+        assert_eq!(outcome.status, 6, "{outcome}");
+        assert!(!outcome.stderr.contains(page), "{outcome}");
+        assert!(!browser.was_started());
+    }
+}
+
+// The browser.
+
+/// A browser that is a shell script. It notes its argument, its environment and its stdin first.
+#[cfg(unix)]
+struct Browser {
+    directory: tempfile::TempDir,
+}
+
+#[cfg(unix)]
+impl Browser {
+    fn new(script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let notes = directory.path().display();
+        let program = directory.path().join("browser");
+        let script = format!(
+            "#!/bin/sh\nenv > '{notes}/env'\nreadlink /proc/self/fd/0 > '{notes}/stdin'\n\
+             echo from the browser\necho from the browser >&2\n\
+             echo \"$@\" > '{notes}/part' && mv '{notes}/part' '{notes}/url'\n{script}\n"
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self { directory }
+    }
+
+    fn home(&self, home: Home) -> Home {
+        home.with("BROWSER", self.directory.path().join("browser").to_str().unwrap())
+    }
+
+    /// A home where it is the browser of the desktop, which is started where no variable names one.
+    #[cfg(target_os = "linux")]
+    fn home_of_desktop(&self, home: Home) -> Home {
+        let link = home.path().join("x-www-browser");
+        std::os::unix::fs::symlink(self.note("browser"), link).unwrap();
+        let directory = home.path().to_str().unwrap().to_owned();
+        home.with("PATH", format!("{directory}:/usr/bin:/bin"))
+            .with("XDG_DATA_DIRS", directory.as_str())
+            .with("XDG_CONFIG_DIRS", directory.as_str())
+    }
+
+    fn note(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What the browser noted, when it is started.
+    fn read(&self, name: &str) -> String {
+        let start = Instant::now();
+        while !self.note("url").exists() {
+            assert!(start.elapsed() < PATIENCE, "no browser is started");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::read_to_string(self.note(name)).unwrap()
+    }
+
+    fn was_started(&self) -> bool {
+        self.note("env").exists()
+    }
+}
+
+#[cfg(unix)]
+fn log_in_with(browser: &Browser, sandbox: &Sandbox, home: &Home, more: &[&str]) -> Outcome {
+    let running = home.start(&[&["auth", "login", "--web", "--insecure-storage"], more].concat());
+    if !more.contains(&"--no-browser") {
+        browser.read("url");
+    }
+    approve(sandbox, "ada");
+    let outcome = running.end();
+    assert_eq!(outcome.status, 0, "{outcome}");
+    outcome
+}
+
+#[test]
+#[cfg(unix)]
+fn the_browser_gets_the_page_and_neither_key_nor_stdin_nor_terminal() {
+    let sandbox = sandbox();
+    let browser = Browser::new("exit 0");
+    let home = browser.home(Home::at(&sandbox)).with("BASETEN_API_KEY", "canary");
+    let outcome = log_in_with(&browser, &sandbox, &home, &[]);
+    let url = browser.read("url");
+    assert!(url.starts_with(&format!("http://localhost:{}/device?user_code=", sandbox.port())));
+    assert!(outcome.stderr.contains(url.trim()), "{outcome}");
+    assert!(!outcome.to_string().contains("from the browser"), "{outcome}");
+    let variables = browser.read("env");
+    assert!(variables.contains("HOME="), "{variables}");
+    assert!(!variables.contains("canary"), "{variables}");
+    assert!(!variables.contains("BASETEN_API_KEY"), "{variables}");
+    assert_eq!(browser.read("stdin"), "/dev/null\n");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_browser_that_fails_or_hangs_does_not_hold_up_the_login() {
+    for script in ["exit 1", "sleep 20"] {
+        let sandbox = sandbox();
+        let browser = Browser::new(script);
+        let start = Instant::now();
+        log_in_with(&browser, &sandbox, &browser.home(Home::at(&sandbox)), &[]);
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    }
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox).with("BROWSER", "/nowhere/browser");
+    home.log_in_by_browser(&sandbox, "ada", &[]);
+}
+
+#[test]
+#[cfg(unix)]
+fn the_browser_of_the_variable_is_started_over_ssh_and_never_with_no_browser() {
+    let sandbox = sandbox();
+    let browser = Browser::new("exit 0");
+    let home = browser.home(Home::at(&sandbox));
+    log_in_with(&browser, &sandbox, &home, &["--no-browser"]);
+    assert!(!browser.was_started());
+    let home = home.with("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22");
+    log_in_with(&browser, &sandbox, &home, &[]);
+    assert!(browser.was_started());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_browser_is_started_over_ssh_or_without_a_display() {
+    for variables in [&[][..], &[("DISPLAY", ":0"), ("SSH_CONNECTION", "a b")]] {
+        let sandbox = sandbox();
+        let browser = Browser::new("exit 0");
+        let mut home = browser.home_of_desktop(Home::at(&sandbox));
+        for (name, value) in variables {
+            home.set(name, *value);
+        }
+        home.log_in_by_browser(&sandbox, "ada", &[]);
+        assert!(!browser.was_started(), "{variables:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_browser_of_the_desktop_is_started_where_there_is_a_display() {
+    let sandbox = sandbox();
+    let browser = Browser::new("exit 0");
+    let home = browser.home_of_desktop(Home::at(&sandbox)).with("DISPLAY", ":0");
+    log_in_with(&browser, &sandbox, &home, &[]);
+    assert!(browser.read("url").starts_with("http://localhost:"));
+}
+
+// Two steps.
+
+fn pending_file(home: &Home) -> PathBuf {
+    home.auth_json().with_file_name("pending-login.json")
+}
+
+fn device_code(home: &Home) -> String {
+    let text = std::fs::read_to_string(pending_file(home)).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    file["device_code"].as_str().unwrap().to_owned()
+}
+
+const FIRST: &[&str] = &["auth", "login", "--web", "--no-wait", "--insecure-storage"];
+const SECOND: &[&str] = &["auth", "login", "--resume"];
+
+#[test]
+fn a_login_in_two_steps() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let first = home.run(&[FIRST, &["-o", "json"]].concat());
+    assert_eq!((first.status, first.stderr.as_str()), (0, ""), "{first}");
+    let json = first.json();
+    let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        ["verification_uri", "verification_uri_complete", "user_code", "expires_at", "next_step"]
+    );
+    assert_eq!(json["next_step"], "baseten auth login --resume");
+    assert_eq!(json["user_code"], sandbox.pending_user_codes()[0].as_str());
+    assert!(!first.to_string().contains(&device_code(&home)));
+    assert!(!home.auth_json().exists());
+
+    let second = home.start(&[SECOND, &["-v"]].concat());
+    approve(&sandbox, "ada");
+    let second = second.end();
+    assert_eq!(
+        second.stdout,
+        "Logged in as ada@example.com (Analytical Engines) as profile ada@example.com:localhost\n",
+        "{second}"
+    );
+    assert!(!pending_file(&home).exists());
+    assert_eq!(home.run(SECOND).status, 3);
+}
+
+#[test]
+fn the_first_step_as_text() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let outcome = home.run(FIRST);
+    assert!(!outcome.to_string().contains(&device_code(&home)));
+    crate::assert_outcome!(home, outcome);
+}
+
+#[test]
+fn the_second_step_remembers_what_the_first_was_told() {
+    let sandbox = sandbox();
+    let home = Home::new();
+    let remote = sandbox.remote_url();
+    let more = ["--profile", "work", "--no-switch", "--remote-url", &remote];
+    assert_eq!(home.run(&[FIRST, &more].concat()).status, 0);
+    approve(&sandbox, "ada");
+    let outcome = home.run(SECOND);
+    assert_eq!((outcome.status, outcome.stdout.ends_with("work\n")), (0, true), "{outcome}");
+    assert_eq!(store(&home)["current"], serde_json::Value::Null);
+    assert_eq!(store(&home)["profiles"]["work"]["remote_url"], remote);
+}
+
+#[test]
+#[cfg(unix)]
+fn the_file_between_the_steps_is_private() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&pending_file(&home)), 0o600);
+    assert_eq!(mode(pending_file(&home).parent().unwrap()), 0o700);
+}
+
+#[test]
+fn a_second_first_step_replaces_the_first() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let code = device_code(&home);
+    let again = home.run(&[FIRST, &["-o", "json"]].concat());
+    assert_ne!(device_code(&home), code);
+    let user_code = again.json()["user_code"].as_str().unwrap().to_owned();
+    sandbox.approve(&user_code, "grace").unwrap();
+    let outcome = home.run(SECOND);
+    assert!(outcome.stdout.starts_with("Logged in as grace@example.com "), "{outcome}");
+}
+
+#[test]
+fn a_denied_or_expired_login_is_3_and_forgotten() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    sandbox.deny(&sandbox.wait_for_user_code(PATIENCE).unwrap()).unwrap();
+    let outcome = home.run(SECOND);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    assert!(outcome.stderr.contains("denied"), "{outcome}");
+    assert!(!pending_file(&home).exists());
+
+    let sandbox = sandbox_with(|config| config.device_code_lifetime = Duration::from_secs(1));
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let waited = home.run(SECOND);
+    assert_eq!(waited.status, 3, "{waited}");
+    assert!(waited.stderr.contains("expired"), "{waited}");
+    assert!(!pending_file(&home).exists());
+    home.run(FIRST);
+    let text = std::fs::read_to_string(pending_file(&home)).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    file["expires_at"] = "2020-01-01T00:00:00Z".into();
+    std::fs::write(pending_file(&home), file.to_string()).unwrap();
+    let late = home.run(SECOND);
+    assert_eq!(late.status, 3, "{late}");
+    assert!(late.stderr.contains("--no-wait"), "{late}");
+    assert!(!pending_file(&home).exists());
+}
+
+#[test]
+fn an_interrupted_second_step_can_be_run_again() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let second = home.start(SECOND);
+    sandbox.wait_for_request(PATIENCE, Request::is_poll).unwrap();
+    drop(second);
+    approve(&sandbox, "ada");
+    assert_eq!(home.run(SECOND).status, 0);
 }

@@ -9,35 +9,57 @@
     reason = "a test may"
 )]
 
+#[cfg(unix)]
 mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
 #[cfg(unix)]
 mod completion;
+#[cfg(target_os = "linux")]
+mod concurrency;
+#[cfg(unix)]
 mod counterparts;
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
+mod credential_store;
+mod errors;
 mod exit_status;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
+#[cfg(unix)]
+mod hostile_text;
+#[cfg(unix)]
 mod independent_server;
 #[cfg(target_os = "linux")]
+mod keyring;
+#[cfg(target_os = "linux")]
 #[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared")]
+#[expect(unreachable_pub, reason = "shared with another crate's tests")]
 mod keyring_session;
 mod login;
+#[cfg(unix)]
 mod networks;
+#[cfg(target_os = "linux")]
+mod no_side_effects;
 #[cfg(unix)]
 mod pty;
+mod reference;
 #[cfg(target_os = "linux")]
 mod refresh;
+mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
+mod store_formats;
 #[cfg(target_os = "linux")]
 mod stored;
 mod support;
 #[cfg(unix)]
 mod terminal;
+#[cfg(unix)]
+mod waiting;
 #[cfg(windows)]
 mod windows;
 mod wire;

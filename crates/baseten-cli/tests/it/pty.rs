@@ -14,7 +14,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::support::{BASETEN, Home, Running};
 
 /// Nothing on a terminal takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What follows the last output of a program: terminals ignore it, and no program writes it.
 const END: &[u8] = &[0; 8];
@@ -180,10 +180,13 @@ impl OnTerminal<'_> {
         let start = Instant::now();
         while !is_so(self.terminal) {
             let ended = self.child.0.try_wait().unwrap();
-            let given_up = start.elapsed() > PATIENCE;
-            if (ended.is_some() || given_up) && !is_so(self.terminal) {
-                panic!("not so: {what} (ended: {ended:?})\n{}", self.terminal.screen());
-            }
+            let may_still_be = ended.is_none() && start.elapsed() < PATIENCE;
+            let screen = || self.terminal.screen();
+            assert!(
+                may_still_be || is_so(self.terminal),
+                "not so: {what} ({ended:?})\n{}",
+                screen()
+            );
             pause();
         }
     }

@@ -91,7 +91,12 @@ impl Home {
 
     /// The program with these arguments in this home, its streams piped or closed.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BASETEN);
+        self.command_of(BASETEN, arguments)
+    }
+
+    /// Another program in the same way.
+    pub(crate) fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -221,6 +226,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// A success with this on stdout and nothing on stderr.
+    pub(crate) fn done(stdout: &str) -> Self {
+        Self { status: 0, stdout: stdout.to_owned(), stderr: String::new() }
+    }
+
     /// stdout as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))

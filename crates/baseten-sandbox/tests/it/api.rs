@@ -118,8 +118,10 @@ fn api_keys_tell_who_but_cannot_log_out() {
 
     let minted = sandbox.new_api_key("ada").unwrap();
     assert_eq!(me(&sandbox, &format!("Api-Key {minted}")).status, 200);
+    assert_eq!(me(&sandbox, &format!("Bearer {minted}")).status, 200, "as the Python SDK does");
     sandbox.revoke_api_key(&minted);
     assert_eq!(me(&sandbox, &format!("Api-Key {minted}")).status, 401);
+    assert_eq!(me(&sandbox, &format!("Bearer {minted}")).status, 401);
 }
 
 #[test]

@@ -357,28 +357,32 @@ impl Service {
         Ok(self.session.insert(session).clone())
     }
 
+    /// Unlocks these, if that takes no prompt or somebody is there to answer it.
     fn unlock(&self, objects: &[ObjectPath], call: &Call) -> Result<(), VaultError> {
         let (_, prompt): (Vec<ObjectPath>, ObjectPath) =
             self.ask(call, &service_path(), SERVICE_INTERFACE, "Unlock", (objects,))?;
-        self.wait_for_prompt(&prompt, call)
-    }
-
-    /// Shows the prompt that the service asks for, if it asks for one and somebody is there, and
-    /// waits until it is answered.
-    fn wait_for_prompt(&self, prompt: &ObjectPath, call: &Call) -> Result<(), VaultError> {
-        if is_none(prompt) {
+        if is_none(&prompt) {
             return Ok(());
         }
         if !call.may_prompt() {
-            self.dismiss(prompt);
+            self.dismiss(&prompt);
             return Err(VaultError::Locked);
+        }
+        call.announce_prompt();
+        self.wait_for_prompt(&prompt, call)
+    }
+
+    /// Goes through with the prompt that the service asks for, if it asks for one, and waits until
+    /// it is answered. Some services want that of every change, even where there is nothing to ask.
+    fn wait_for_prompt(&self, prompt: &ObjectPath, call: &Call) -> Result<(), VaultError> {
+        if is_none(prompt) {
+            return Ok(());
         }
         let rule = format!(
             "type='signal',sender='{SECRETS}',interface='{PROMPT_INTERFACE}',member='Completed',path='{prompt}'"
         );
         self.send(call, BUS, &Path::from("/org/freedesktop/DBus"), BUS, "AddMatch", (rule,))?;
         let shown = Instant::now();
-        call.announce_prompt();
         let no_window = ("",);
         self.ask::<()>(call, prompt, PROMPT_INTERFACE, "Prompt", no_window)?;
         loop {

@@ -1,0 +1,136 @@
+//! What a panic or a careless log line would show of a value is its `Debug`. No public type that
+//! holds a secret shows it there.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use baseten_auth::*;
+
+const CANARY: &str = "canary";
+
+#[track_caller]
+fn assert_silent(value: &dyn Debug) {
+    for text in [format!("{value:?}"), format!("{value:#?}")] {
+        assert!(!text.contains(CANARY), "{text}");
+    }
+}
+
+fn tokens() -> OAuthCredential {
+    let secret = Secret::from(CANARY);
+    OAuthCredential {
+        access_token: secret.clone(),
+        refresh_token: Some(secret),
+        expiry: Some("2100-01-01T00:00:00Z".parse().unwrap()),
+    }
+}
+
+#[test]
+fn values_that_hold_secrets() {
+    let secret = Secret::from(CANARY);
+    let key = Credential::ApiKey(secret.clone());
+    let oauth = Credential::OAuth(tokens());
+    let name = ProfileName::new("work").unwrap();
+    let profile = Profile {
+        name: name.clone(),
+        remote_url: Remote::DEFAULT.to_owned(),
+        auth_type: AuthType::OAuth,
+        identity: Identity::default(),
+        helper: None,
+        in_file: Some(oauth.clone()),
+    };
+    let authorization = DeviceAuthorization {
+        device_code: secret.clone(),
+        user_code: "ABCD".to_owned(),
+        verification_uri: "https://app.baseten.co/device".to_owned(),
+        verification_uri_complete: None,
+        expires_at: "2100-01-01T00:00:00Z".parse().unwrap(),
+        interval: Duration::from_secs(5),
+    };
+    assert_silent(&secret);
+    assert_silent(&key);
+    assert_silent(&oauth);
+    assert_silent(&tokens());
+    assert_silent(&profile);
+    assert_silent(&Authorization::new(key.clone()));
+    assert_silent(&Authorization::new(oauth.clone()).header_value());
+    assert_silent(&Tokens {
+        access_token: secret.clone(),
+        refresh_token: Some(secret.clone()),
+        expires_in: None,
+    });
+    assert_silent(&authorization);
+    assert_silent(&Pending {
+        remote: Remote::default(),
+        name: Some(name.clone()),
+        switch: true,
+        insecure_storage: true,
+        authorization,
+    });
+    assert_silent(&Login {
+        name: Some(name),
+        remote: Remote::default(),
+        credential: oauth,
+        user: User { user_id: "u".to_owned(), email: None, name: None, workspace_name: None },
+        switch: true,
+        storage: StoragePolicy::File,
+    });
+    assert_silent(&parse_api_key(CANARY.as_bytes()));
+    assert_silent(&parse_api_key(b"canary with white space"));
+    assert_silent(&Response {
+        status: 200,
+        retry_after: None,
+        body: CANARY.as_bytes().to_vec().into(),
+    });
+    let request = Request::post("https://app.baseten.co/".to_owned())
+        .field("refresh_token", CANARY)
+        .authorization(&secret);
+    assert_silent(&request);
+}
+
+#[test]
+fn a_run_with_secrets_in_its_environment_and_its_store() {
+    let home = std::env::temp_dir().join(format!("baseten-debug-{}", std::process::id()));
+    std::fs::create_dir_all(&home).unwrap();
+    let proxy = "http://user:canary@127.0.0.1:9";
+    let env: Env = [
+        ("BASETEN_CONFIG_DIR", home.to_str().unwrap()),
+        ("BASETEN_API_KEY", CANARY),
+        ("HTTPS_PROXY", proxy),
+        ("PATH", "/usr/bin:/bin"),
+    ]
+    .into_iter()
+    .collect();
+    let store = r#"{"current": "work", "profiles": {"work": {"remote_url": "https://app.baseten.co",
+        "auth_type": "oauth", "oauth_credential": {"access_token": "canary"}}, "bot": {
+        "auth_type": "canary"}}}"#;
+    std::fs::write(home.join("auth.json"), store).unwrap();
+
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&events);
+    let observer = Observer::new(move |event| heard.lock().unwrap().push(format!("{event:?}")));
+    let context = Context::new(env.clone()).with_observer(observer);
+    assert_silent(&env);
+    assert_silent(&context);
+    assert_silent(&context.http());
+    assert_silent(&context.session(None).unwrap());
+    let stored = context.session(Some(&ProfileName::new("work").unwrap())).unwrap();
+    assert_silent(&stored);
+    assert_silent(&stored.profile());
+    assert_silent(&stored.authorization().unwrap());
+    // Nobody listens at the proxy.
+    assert_silent(&stored.user());
+    let bad = ProfileName::new("bot").unwrap();
+    assert_silent(&context.session(Some(&bad)).unwrap_err());
+    let store = context.store().unwrap();
+    assert_silent(&store);
+    let read = store.read(context.clock(), |profiles| {
+        assert_silent(profiles);
+        Ok::<_, StoreError>(())
+    });
+    read.unwrap();
+    assert_silent(&Helper::new("pass", &env, VaultOptions::default()));
+    assert_silent(&events.lock().unwrap());
+    assert!(!events.lock().unwrap().is_empty());
+    std::fs::remove_dir_all(home).unwrap();
+}

@@ -1,0 +1,360 @@
+//! Where a login puts its secret, and what happens when that place fails.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use baseten_sandbox::Sandbox;
+use serde_json::{Value, json};
+
+use crate::faults::{home_in, straced, with_keyring};
+use crate::keyring_session::{KeyringSession, find};
+use crate::stored::{elsewhere, name, profile, read, session, store};
+use crate::support::{Home, Outcome, sandbox, sandbox_with};
+
+/// A helper that keeps each secret in a file of its own.
+const KEEPER: &str = r#"
+mkdir -p "$HOME/vault"
+at() { echo "$HOME/vault/$(cksum | tr -d ' ')"; }
+case $1 in
+store)
+  cat > "$HOME/vault/new"
+  url=$(sed 's/.*"ServerURL":"\([^"]*\)".*/\1/' "$HOME/vault/new")
+  mv "$HOME/vault/new" "$(printf %s "$url" | at)" ;;
+get)
+  file=$(at)
+  [ -f "$file" ] || { echo "credentials not found in native keychain"; exit 1; }
+  cat "$file" ;;
+erase)
+  rm -f "$(at)" ;;
+esac
+"#;
+
+/// Installs `docker-credential-<name>` as a shell script in this home.
+fn install(home: &mut Home, name: &str, script: &str) {
+    let directory = home.path().join("bin");
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join(format!("docker-credential-{name}"));
+    fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    home.set("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", directory.display()));
+}
+
+fn log_in(home: &Home, key: &str, profile: &str, more: &[&str]) -> Outcome {
+    let arguments = [&["auth", "login", "--with-api-key", "--profile", profile], more].concat();
+    home.run_with_input(&arguments, key)
+}
+
+#[test]
+fn a_helper_keeps_the_secret_and_the_file_has_none() {
+    let sandbox = sandbox();
+    let mut home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    install(&mut home, "keeper", KEEPER);
+    let key = sandbox.api_key("ada").unwrap();
+    let outcome = log_in(&home, &key, "bot", &[]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert!(!home.store().contains(&key));
+    // The profile remembers its helper.
+    home.unset("BASETEN_CREDENTIAL_STORE");
+    assert_eq!(home.run(&["auth", "token"]).stdout.trim(), key);
+    let logout = home.run(&["auth", "logout"]);
+    assert_eq!((logout.status, logout.stdout.as_str()), (0, "Logged out bot\n"), "{logout}");
+    assert_eq!(fs::read_dir(home.path().join("vault")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_login_at_another_remote_removes_the_old_copy_from_the_helper() {
+    let (one, other) = (sandbox(), sandbox());
+    let mut home = Home::new().with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    install(&mut home, "keeper", KEEPER);
+    for remote in [&one, &other] {
+        let key = remote.new_api_key("ada").unwrap();
+        let outcome = log_in(&home, &key, "bot", &["--remote-url", &remote.remote_url()]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        let kept: Vec<_> = fs::read_dir(home.path().join("vault")).unwrap().collect();
+        assert_eq!(kept.len(), 1);
+        assert!(fs::read_to_string(kept[0].as_ref().unwrap().path()).unwrap().contains(&key));
+    }
+}
+
+#[test]
+fn a_helper_that_fails_is_named_and_nothing_is_stored_elsewhere() {
+    let sandbox = sandbox();
+    let key = sandbox.api_key("ada").unwrap();
+    let helpers = [
+        ("missing", None, "docker-credential-missing is not in PATH"),
+        ("failing", Some("echo the vault is sealed; exit 1"), "failed: the vault is sealed"),
+        ("slow", Some("sleep 50"), "docker-credential-slow did not answer within 1 s"),
+        ("crashing", Some("kill -SEGV $$"), "failed: it ended with signal: 11"),
+        ("talking", Some("echo nonsense"), "failed: its answer is not the JSON of a credential"),
+        ("spilling", Some("cat >&2; exit 1"), "docker-credential-spilling failed"),
+    ];
+    for (helper, script, says) in helpers {
+        let mut home = Home::at(&sandbox)
+            .with("BASETEN_CREDENTIAL_STORE", format!("helper:{helper}"))
+            .with("BASETEN_KEYRING_TIMEOUT", "1");
+        if let Some(script) = script {
+            install(&mut home, helper, script);
+        }
+        let mut profile = elsewhere(&sandbox.remote_url(), "api_key");
+        profile["credential_helper"] = json!(helper);
+        let before = store([(helper, profile)]);
+        home.write_store(&before);
+
+        let started = Instant::now();
+        for command in ["login", "login over the old", "token", "logout"] {
+            let outcome = match command {
+                "login" => log_in(&home, &key, "new", &[]),
+                "login over the old" => log_in(&home, &key, helper, &[]),
+                // To this one's answer to a request to erase, there is no objection.
+                "logout" if helper == "talking" => continue,
+                command => home.run(&["auth", command]),
+            };
+            let what = format!("{helper}, {command}: {outcome}");
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{what}");
+            let error = outcome.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
+            assert!(error.contains(says) && error.contains(helper), "{what}");
+            let hint = outcome.stderr.lines().last().unwrap();
+            assert!(hint.starts_with("hint: check ") && hint.contains("the helper"), "{what}");
+            assert!(!outcome.stderr.contains(&key), "{what}");
+            assert_eq!(home.store(), before, "{what}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{helper}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn a_login_without_a_keyring_falls_back_to_the_file_and_says_so() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(profile(&home, "bot")["api_key"], sandbox.api_key("ada").unwrap());
+}
+
+#[test]
+fn a_login_that_insists_on_the_keyring_fails_without_one() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
+    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
+    crate::assert_outcome!(home, outcome);
+    assert_eq!(outcome.status, 1);
+    assert_eq!(home.store(), "");
+    // The option is nearer than the variable.
+    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &["--insecure-storage"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+}
+
+#[test]
+fn a_login_with_a_frozen_or_locked_keyring_falls_back_or_fails_as_it_was_told() {
+    let sandbox = sandbox();
+    let key = sandbox.api_key("ada").unwrap();
+    for (frozen, reason) in [(true, "did not answer within 1 s"), (false, "keyring is locked")] {
+        let keyring = KeyringSession::start();
+        let mut home =
+            with_keyring(Home::at(&sandbox), &keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
+        if frozen {
+            keyring.freeze();
+        } else {
+            keyring.lock();
+        }
+        home.set("BASETEN_CREDENTIAL_STORE", "keyring");
+        let outcome = log_in(&home, &key, "bot", &[]);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+        assert!(outcome.stderr.contains(reason), "{outcome}");
+        assert_eq!(home.store(), "");
+        home.set("BASETEN_CREDENTIAL_STORE", "auto");
+        let outcome = log_in(&home, &key, "bot", &[]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert!(outcome.stderr.contains(reason), "{outcome}");
+        assert!(outcome.stderr.contains(home.auth_json().to_str().unwrap()), "{outcome}");
+        assert_eq!(profile(&home, "bot")["api_key"], json!(key));
+    }
+}
+
+#[test]
+fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
+    let sandbox = sandbox();
+    let keyring = KeyringSession::start();
+    let home = home_in(&keyring, &sandbox);
+    let (fresh, replaced) = (name("fresh"), name("replaced"));
+    let (old, new) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
+    assert_eq!(log_in(&home, &old, &replaced, &[]).status, 0);
+    let before = home.store();
+    for (name, was) in [(&fresh, None), (&replaced, Some(old))] {
+        // The first rename is of the rehearsal.
+        let arguments = ["auth", "login", "--with-api-key", "--profile", name];
+        let outcome = straced(&home, "renameat:error=EIO:when=2", &arguments, &new);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+        assert!(outcome.stderr.contains("auth.json: Input/output error"), "{outcome}");
+        assert_eq!(keyring.lookup(name), was);
+        assert_eq!(home.store(), before);
+    }
+    // So does a helper.
+    let mut home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    install(&mut home, "keeper", KEEPER);
+    let arguments = ["auth", "login", "--with-api-key", "--profile", "bot"];
+    let outcome = straced(&home, "renameat:error=EIO:when=2", &arguments, &new);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert_eq!(fs::read_dir(home.path().join("vault")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_helper_that_fails_half_way_is_told_to_undo_it() {
+    let sandbox = sandbox();
+    let mut home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    install(&mut home, "keeper", KEEPER);
+    let (old, new) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
+    assert_eq!(log_in(&home, &old, "bot", &[]).status, 0);
+    // It stores what it is given, and fails the first time.
+    let fail = "[ $1 != store ] || [ -e failed ] || { touch failed; echo half way; exit 1; }";
+    install(&mut home, "keeper", &format!("{KEEPER}\n{fail}"));
+    let outcome = log_in(&home, &new, "bot", &[]);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(outcome.stderr.contains("half way"), "{outcome}");
+    assert_eq!(home.run(&["auth", "token"]).stdout.trim(), old);
+}
+
+#[test]
+fn a_login_over_an_old_one_ends_the_old_session() {
+    let sandbox = sandbox_with(|config| config.auto_approve = Some("ada".into()));
+    let keyring = KeyringSession::start();
+    let home = home_in(&keyring, &sandbox);
+    // From one storage to the other and back, with the old session fresh.
+    for storage in ["keyring", "keyring", "file", "file", "keyring"] {
+        let home_ = home_in(&keyring, &sandbox)
+            .with("BASETEN_CREDENTIAL_STORE", storage)
+            .with("BASETEN_CONFIG_DIR", home.path().to_str().unwrap());
+        let outcome =
+            home_.run(&["auth", "login", "--web", "--no-browser", "--profile", "ended-session"]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert!(!outcome.stderr.contains("warning"), "{outcome}");
+        assert_eq!(sandbox.session_count("ada"), 1, "{storage}");
+        let token = home_.run(&["auth", "token"]);
+        assert!(sandbox.is_live(token.stdout.trim()), "{token}");
+    }
+}
+
+#[test]
+fn a_logout_with_an_unreachable_keyring_does_not_claim_to_be_one() {
+    let sandbox = sandbox();
+    let keyring = KeyringSession::start();
+    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "1");
+    let bot = name("kept");
+    home.write_store(&store([(bot.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    let tokens = session(&sandbox, "ada", 3600);
+    keyring.store(&bot, &tokens.to_string(), &[]);
+    let before = home.store();
+    keyring.freeze();
+    let mut outcome = home.run(&["auth", "logout"]);
+    outcome.stderr = outcome.stderr.replace(&bot, "kept");
+    crate::assert_outcome!(home, outcome);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+    assert_eq!(home.store(), before);
+    keyring.thaw();
+    let outcome = home.run(&["auth", "logout"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!((keyring.lookup(&bot), sandbox.session_count("ada")), (None, 0));
+}
+
+/// A home with a key for `gpg` and a `pass` store. Its agent ends when this is dropped.
+struct Pass {
+    home: Home,
+}
+
+impl Pass {
+    fn start(sandbox: &Sandbox) -> Self {
+        find("docker-credential-pass", "golang-docker-credential-helpers");
+        let home = Home::at(sandbox)
+            .with("BASETEN_CREDENTIAL_STORE", "helper:pass")
+            .with("BASETEN_KEYRING_TIMEOUT", "30");
+        let pass = Self { home };
+        fs::create_dir(pass.home.path().join(".gnupg")).unwrap();
+        let mode = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(pass.home.path().join(".gnupg"), mode).unwrap();
+        let key = ["--batch", "--passphrase", "", "--quick-gen-key", "test", "future-default"];
+        pass.run("gpg", "gnupg", &[&key[..], &["default", "never"]].concat());
+        pass.run("pass", "pass", &["init", "test"]);
+        pass
+    }
+
+    fn run(&self, program: &str, package: &str, arguments: &[&str]) {
+        let output = self.command(program, package).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn command(&self, program: &str, package: &str) -> Command {
+        let mut command = Command::new(find(program, package));
+        command.env_clear().env("HOME", self.home.path()).env("PATH", "/usr/bin:/bin");
+        command
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let _ = self.command("gpgconf", "gpgconf").args(["--kill", "gpg-agent"]).status();
+    }
+}
+
+#[test]
+fn a_session_in_pass_is_refreshed_there_again_and_again() {
+    let sandbox = sandbox_with(|config| {
+        config.auto_approve = Some("ada".into());
+        // So short that every use refreshes.
+        config.access_token_lifetime = Duration::from_secs(30);
+    });
+    let pass = Pass::start(&sandbox);
+    let home = &pass.home;
+    let name = name("refreshed in pass");
+    let outcome = home.run(&["auth", "login", "--web", "--no-browser", "--profile", &name]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    let mut seen = Vec::new();
+    for round in 1..=3 {
+        let outcome = home.run(&["auth", "token"]);
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+        assert!(sandbox.is_live(outcome.stdout.trim()));
+        assert_eq!(sandbox.refresh_count(), round);
+        assert!(!seen.contains(&outcome.stdout));
+        seen.push(outcome.stdout);
+    }
+    assert_eq!(read(home)["profiles"][&name]["oauth_credential"], Value::Null);
+    let outcome = home.run(&["auth", "logout"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(sandbox.session_count("ada"), 0);
+}
+
+#[test]
+fn profiles_of_any_name_in_pass_give_their_own_secret_or_a_clear_error() {
+    let sandbox = sandbox();
+    let pass = Pass::start(&sandbox);
+    let home = &pass.home;
+    // The helper makes a file name of the user's name, and takes the first that it finds.
+    let names = ["bot", "a b", "ünïcode-é", "a@b.c:host", "a/b", "a", "a/b/c", "..", "../x", "%2e"];
+    let mut stored = Vec::new();
+    for name in names {
+        let key = sandbox.new_api_key("ada").unwrap();
+        let outcome = log_in(home, &key, name, &[]);
+        match outcome.status {
+            0 => stored.push((name, key)),
+            1 => assert!(outcome.stderr.starts_with("error: docker-credential-pass"), "{outcome}"),
+            _ => panic!("{name}: {outcome}"),
+        }
+    }
+    let mut given = 0;
+    for (name, key) in &stored {
+        let outcome = home.run(&["auth", "token", "--profile", name]);
+        match outcome.status {
+            0 => {
+                assert_eq!(outcome.stdout.trim(), key, "{name}: {outcome}");
+                given += 1;
+            }
+            1 | 3 => {
+                assert_eq!(outcome.stdout, "", "{name}");
+                assert!(outcome.stderr.contains("docker-credential-pass"), "{name}: {outcome}");
+            }
+            _ => panic!("{name}: {outcome}"),
+        }
+    }
+    assert!(given >= 4, "{given} of {}", stored.len());
+}

@@ -1,0 +1,151 @@
+//! Every error that can be provoked without much ado, in one place, so that all can be read
+//! together.
+
+use crate::server::{Act, Server, answer};
+use crate::support::{Home, regex_quote};
+
+/// A home with an OAuth profile that has expired, one API key that is missing, and one that is
+/// broken; nobody listens at its remote.
+fn home() -> Home {
+    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "http://localhost:1");
+    home.write_store(
+        r#"{"version": 1, "current": "work", "profiles": {
+            "work": {"remote_url": "https://app.baseten.co", "auth_type": "oauth",
+                "oauth_credential": {"access_token": "access", "refresh_token": "refresh",
+                    "expiry": "2020-01-01T00:00:00Z"}},
+            "bot": {"remote_url": "https://app.baseten.co", "auth_type": "api_key"},
+            "path": {"remote_url": "https://app.baseten.co/path", "auth_type": "api_key",
+                "api_key": "key"},
+            "broken": {"remote_url": "https://app.baseten.co", "auth_type": "magic"}}}"#,
+    );
+    home
+}
+
+/// The same, with a server that plays this.
+fn at(script: impl IntoIterator<Item = Act>) -> Home {
+    let server = Server::start(script);
+    home().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
+}
+
+fn error(code: &str) -> Act {
+    answer(400, "", &format!(r#"{{"error": "{code}", "error_description": "Some words."}}"#))
+}
+
+fn empty() -> Home {
+    Home::new()
+}
+
+fn storing(store: &str) -> Home {
+    let home = Home::new();
+    home.write_store(store);
+    home
+}
+
+const WEB: &[&str] = &["auth", "login", "--web"];
+const KEY: &[&str] = &["auth", "login", "--with-api-key", "--profile", "bot"];
+const TOKEN: &[&str] = &["auth", "token"];
+const STATUS: &[&str] = &["auth", "status"];
+const WHOAMI: &[&str] = &["whoami"];
+
+/// Runs a command and writes down how it ended.
+fn note(notes: &mut String, home: &Home, arguments: &[&str]) {
+    let outcome = home.run(arguments);
+    assert_ne!(outcome.status, 0, "{outcome}");
+    assert_eq!(outcome.stdout, "");
+    let path = home.path().to_str().unwrap();
+    let errors = outcome.stderr.replace(path, "[HOME]");
+    *notes += &format!("$ baseten {}\n[{}] {}\n", arguments.join(" "), outcome.status, errors);
+}
+
+#[test]
+fn every_error_can_be_read_here() {
+    let mut notes = String::new();
+    let mut show = |home: Home, arguments: &[&str]| note(&mut notes, &home, arguments);
+
+    // The command line.
+    show(home(), &["auth", "frobnicate"]);
+    show(home(), &["auth", "status", "--frobnicate"]);
+    show(home(), &["auth", "status", "word"]);
+    show(home(), &["auth", "status", "--output", "yaml"]);
+    show(home(), &["auth", "status", "--profile", ""]);
+    show(home(), &["auth", "status", "--jq", ".", "--output", "none"]);
+    show(home(), &["auth", "status", "--raw-output"]);
+    show(home(), &["auth", "token", "--header", "--output", "json"]);
+    show(home(), &["auth", "login"]);
+    show(home(), &["auth", "login", "--with-api-key"]);
+    show(home(), &["auth", "login", "--web", "--with-api-key"]);
+    show(home(), &["auth", "login", "--with-api-key=key", "--profile", "bot"]);
+    show(home(), KEY);
+    for url in ["", "app.baseten.co", "http://app.baseten.co", "https://app.baseten.co/a"] {
+        show(home(), &[WEB, &["--remote-url", url]].concat());
+    }
+    show(home(), &["auth", "switch"]);
+
+    // Variables.
+    let remote = empty().with("BASETEN_REMOTE_URL", "app.baseten.co");
+    show(remote, WEB);
+    show(empty().with("BASETEN_REMOTE_URL", "https://127.0.0.1"), WEB);
+    show(empty().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "nowhere"), WEB);
+    show(empty().with("BASETEN_CREDENTIAL_STORE", "paper"), WEB);
+    show(empty().with("BASETEN_CREDENTIAL_STORE", "helper:../a"), WEB);
+    show(home().with("BASETEN_KEYRING_TIMEOUT", "soon"), &["auth", "token", "--profile", "bot"]);
+    show(home().with("BASETEN_PROFILE", "tab\t"), STATUS);
+    show(home().with("BASETEN_API_KEY", "two words"), STATUS);
+    let mut homeless = empty();
+    homeless.unset("HOME");
+    show(homeless, STATUS);
+    show(empty().with("XDG_CONFIG_HOME", "relative"), STATUS);
+
+    // Profiles.
+    show(empty(), STATUS);
+    show(empty(), &["auth", "switch"]);
+    show(storing(r#"{"profiles": {"a": {}}}"#), STATUS);
+    show(storing(r#"{"current": "gone"}"#), STATUS);
+    show(home(), &["auth", "status", "--profile", "gone"]);
+    show(home().with("BASETEN_PROFILE", "gone"), STATUS);
+    show(home(), &["auth", "status", "--profile", "broken"]);
+    show(home(), &["auth", "token", "--profile", "path"]);
+    show(empty(), &["auth", "login", "--resume"]);
+
+    // The store.
+    show(storing("not JSON"), STATUS);
+    show(storing("{"), STATUS);
+    show(storing(r#"{"version": 2}"#), STATUS);
+    let directory = empty();
+    std::fs::create_dir_all(directory.auth_json()).unwrap();
+    show(directory, STATUS);
+    let blocked = empty();
+    std::fs::write(blocked.path().join(".config"), "").unwrap();
+    show(blocked, WEB);
+
+    // The keyring, and what stands in for it.
+    show(home(), &["auth", "token", "--profile", "bot"]);
+    let helper = home().with("BASETEN_CREDENTIAL_STORE", "helper:none");
+    show(helper, &["auth", "token", "--profile", "bot"]);
+
+    // The server.
+    show(home(), TOKEN);
+    show(at([error("invalid_grant")]), TOKEN);
+    show(at([error("invalid_client")]), TOKEN);
+    show(at([answer(503, "", "")]), TOKEN);
+    show(at([error("access_denied")]), WEB);
+    show(at([error("invalid_request")]), WEB);
+    show(at([answer(403, "", "")]), WEB);
+    show(at([answer(200, "", "<html>")]), WEB);
+    let page =
+        r#"{"device_code": "d", "user_code": "U", "verification_uri": "http://example.com"}"#;
+    show(at([answer(200, "", page)]), WEB);
+    let message = r#"{"code": "CODE", "message": "Some words."}"#;
+    for status in [401, 404, 422, 500, 302, 407] {
+        let script = [answer(status, "", message)];
+        show(at(script).with("BASETEN_API_KEY", "key"), WHOAMI);
+    }
+    show(at([Act::Close]).with("BASETEN_API_KEY", "key"), WHOAMI);
+    show(at([Act::Answer(b"SSH-2.0\r\n".to_vec())]).with("BASETEN_API_KEY", "key"), WHOAMI);
+
+    let version = regex_quote(env!("CARGO_PKG_VERSION"));
+    insta::with_settings!({filters => vec![
+        (r"(answer of|connection to) localhost:\d+", "$1 localhost:[PORT]"),
+        (version.as_str(), "[VERSION]"),
+    ]}, { insta::assert_snapshot!(notes) });
+}

@@ -1,0 +1,324 @@
+//! Text from servers, files, helpers and arguments that tries to move the cursor, set the title,
+//! hide itself or turn other text around. None of it may reach stdout or stderr.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::server::{Act, Server, answer};
+use crate::support::{Home, Outcome};
+
+/// Clears the screen, hides, sets the title, in 7 and 8 bits; backspace, delete, carriage return;
+/// no width, right to left, isolate, tag, filler, variation.
+const EVIL: &str = "no\u{1b}[2J\u{1b}[8m\u{1b}]0;title\u{7}\u{9b}2J\u{9d}0;t\u{9c}\u{8}\u{7f}\r\u{200b}\
+                    \u{202e}\u{2066}\u{feff}\u{e0041}\u{3164}\u{fe0f}pe";
+
+/// Every way to print. What a filter finds bare, and what it says when it fails, are text as well.
+const MODES: &[&[&str]] = &[
+    &[],
+    &["-v"],
+    &["-o", "json"],
+    &["-o", "jsonl"],
+    &["-q", ".. | strings", "-r"],
+    &["-q", "(.[]?, .) | tonumber"],
+];
+
+/// Nothing that a terminal obeys or hides, but for our own bold, colours and underlines.
+#[track_caller]
+fn assert_harmless(outcome: &Outcome) {
+    for text in [&outcome.stdout, &outcome.stderr] {
+        let mut plain = text.clone();
+        for style in ["0", "1", "4", "31", "32", "33", "36"] {
+            plain = plain.replace(&format!("\u{1b}[{style}m"), "");
+        }
+        let bad = plain.chars().find(|c| {
+            (c.is_control() && *c != '\n')
+                || matches!(*c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{3164}' | '\u{feff}')
+                || ('\u{200b}'..='\u{200f}').contains(c)
+                || ('\u{2028}'..='\u{202e}').contains(c)
+                || ('\u{2060}'..='\u{206f}').contains(c)
+                || ('\u{fe00}'..='\u{fe0f}').contains(c)
+                || ('\u{e0000}'..='\u{e0fff}').contains(c)
+        });
+        assert_eq!(bad, None, "{outcome}\n{text:?}");
+    }
+}
+
+/// Runs a command in every mode, to a pipe and as if to a terminal with colours; each time in a
+/// home that is made anew. A pipe alone would not do: escape sequences are stripped there anyway.
+fn in_every_mode(command: &[&str], home: impl Fn() -> Home) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for mode in MODES {
+        for colour in [false, true] {
+            let mut home = home();
+            if colour {
+                home.set("CLICOLOR_FORCE", "1");
+            }
+            let outcome = home.run_with_input(&[command, mode].concat(), "key\n");
+            assert_harmless(&outcome);
+            outcomes.push(outcome);
+        }
+    }
+    outcomes
+}
+
+fn ok(body: &Value) -> Act {
+    answer(200, "", &body.to_string())
+}
+
+/// A home whose requests go to a server that plays this.
+fn at(script: impl IntoIterator<Item = Act>) -> Home {
+    let server = Server::start(script);
+    Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
+}
+
+fn profile(name: &str, members: &Value) -> String {
+    json!({"version": 1, "current": name, "profiles": {name: members}}).to_string()
+}
+
+fn oauth(expiry: &str) -> Value {
+    json!({
+        "remote_url": "https://app.baseten.co", "auth_type": "oauth",
+        "oauth_credential": {"access_token": "a", "refresh_token": "r", "expiry": expiry},
+    })
+}
+
+const LIVES: &str = "2100-01-01T00:00:00Z";
+const EXPIRED: &str = "2020-01-01T00:00:00Z";
+
+#[test]
+fn errors_of_the_server() {
+    for status in [200, 400, 401, 404, 500] {
+        for body in [
+            json!({"code": EVIL, "message": EVIL}).to_string(),
+            json!({"error": EVIL, "error_description": EVIL}).to_string(),
+            json!({"error": "invalid_grant", "error_description": EVIL}).to_string(),
+            EVIL.to_owned(),
+        ] {
+            let act = || answer(status, &format!("Location: {}\r\n", "\u{9b}2J"), &body);
+            for (command, expiry) in [
+                (["whoami", "-v"], LIVES),
+                (["auth", "token"], EXPIRED),
+                (["auth", "logout"], LIVES),
+            ] {
+                let home = at([act(), act(), act()]).with("CLICOLOR_FORCE", "1");
+                home.write_store(&profile("work", &oauth(expiry)));
+                assert_harmless(&home.run(&command));
+            }
+            let login = ["auth", "login", "--web", "--insecure-storage"];
+            let home = at([act(), act(), act(), act()]).with("CLICOLOR_FORCE", "1");
+            // Those that are tried again take their time.
+            if status < 500 {
+                assert_harmless(&home.run(&login));
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_the_server_says_of_a_user() {
+    let me = || ok(&json!({"user_id": EVIL, "email": EVIL, "name": EVIL, "workspace_name": EVIL}));
+    let home = || {
+        let home = at([me(), me()]);
+        home.write_store(&profile("work", &oauth(LIVES)));
+        home
+    };
+    for command in [&["whoami"][..], &["auth", "status", "--check"]] {
+        let outcomes = in_every_mode(command, home);
+        // It is shown, and in JSON to the letter.
+        assert!(outcomes[0].stdout.contains("no"), "{}", outcomes[0]);
+        assert_eq!(outcomes[4].json()["email"], EVIL);
+    }
+    let key = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "bot"];
+    let outcomes = in_every_mode(&key, || at([me()]));
+    assert_eq!(outcomes[0].status, 0, "{}", outcomes[0]);
+}
+
+#[test]
+fn a_user_whose_name_becomes_the_profiles() {
+    let started = || {
+        ok(&json!({"device_code": "d", "user_code": EVIL, "expires_in": 60, "interval": 1,
+            "verification_uri": "https://app.baseten.co/device"}))
+    };
+    let tokens = || ok(&json!({"access_token": "a", "refresh_token": "r", "expires_in": 3600}));
+    let hidden = "no\u{202e}\u{200b}pe";
+    for email in [EVIL, hidden] {
+        let me = ok(&json!({"user_id": EVIL, "email": email, "workspace_name": EVIL}));
+        let home = at([started(), tokens(), me]).with("CLICOLOR_FORCE", "1");
+        let outcome = home.run(&["auth", "login", "--web", "--insecure-storage", "-v"]);
+        assert_harmless(&outcome);
+        // A name with control characters is refused; one that deceives is at least not shown so.
+        assert_eq!(outcome.status == 0, email == hidden, "{outcome}");
+        for command in [&["auth", "list"][..], &["auth", "status"], &["auth", "switch"]] {
+            assert_harmless(&home.run(command));
+        }
+    }
+}
+
+#[test]
+fn everything_in_the_file() {
+    let helped = json!({
+        "remote_url": EVIL, "auth_type": "api_key", "credential_helper": EVIL, "user_id": EVIL,
+        "email": EVIL, "workspace_name": EVIL,
+    });
+    let tokens = json!({
+        "remote_url": "https://app.baseten.co", "auth_type": "oauth", "email": EVIL,
+        "oauth_credential": {"access_token": EVIL, "refresh_token": EVIL, "expiry": LIVES},
+    });
+    let broken = json!({"remote_url": "https://app.baseten.co", "auth_type": EVIL});
+    for members in [&helped, &tokens, &broken, &oauth(EXPIRED)] {
+        for command in [
+            &["auth", "list"][..],
+            &["auth", "status"],
+            &["auth", "token"],
+            &["auth", "token", "--header"],
+            &["auth", "logout"],
+            &["auth", "switch"],
+            &["whoami"],
+        ] {
+            in_every_mode(command, || {
+                let home = at([answer(400, "", "")]);
+                home.write_store(&profile(EVIL, members));
+                home
+            });
+        }
+    }
+    let home = Home::new();
+    home.write_store(&json!({"version": EVIL, EVIL: EVIL}).to_string());
+    assert_harmless(&home.run(&["auth", "list"]));
+    home.write_store(&json!({"current": EVIL, "profiles": {}}).to_string());
+    assert_harmless(&home.run(&["auth", "status"]));
+}
+
+/// A program below the home, which the home's `PATH` has.
+fn program(home: &Home, name: &str, script: &str) -> PathBuf {
+    let directory = home.path().join("bin");
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn what_a_credential_helper_says() {
+    let answer = json!({"ServerURL": EVIL, "Username": EVIL, "Secret": EVIL}).to_string();
+    for script in [
+        "cat >/dev/null; cat \"$HOME/said\"; exit 1",
+        "cat >/dev/null; cat \"$HOME/said\" >&2; exit 1",
+        "cat >/dev/null; cat \"$HOME/said\"",
+        "cat >/dev/null; cat \"$HOME/answer\"",
+    ] {
+        for command in [&["auth", "token"][..], &["auth", "logout"], &["whoami"]] {
+            in_every_mode(command, || {
+                let home = at([ok(&json!({"user_id": "u"}))]);
+                std::fs::write(home.path().join("said"), EVIL).unwrap();
+                std::fs::write(home.path().join("answer"), &answer).unwrap();
+                program(&home, "docker-credential-evil", script);
+                let path = format!("{}/bin:/usr/bin:/bin", home.path().display());
+                home.write_store(&profile(
+                    "work",
+                    &json!({"remote_url": "https://app.baseten.co", "auth_type": "api_key",
+                        "credential_helper": "evil"}),
+                ));
+                home.with("PATH", path)
+            });
+        }
+    }
+}
+
+#[test]
+fn arguments_and_variables() {
+    let dashed = format!("--{EVIL}");
+    for arguments in [
+        &["auth", "status", "--profile", EVIL][..],
+        &["auth", "status", "--output", EVIL],
+        &["auth", "status", &dashed],
+        &["auth", "status", EVIL],
+        &["auth", EVIL],
+        &["auth", "list", "--jq", EVIL],
+        &["auth", "login", "--web", "--remote-url", EVIL],
+        &["auth", "switch", "--profile", "no\u{202e}pe"],
+    ] {
+        for colour in ["0", "1"] {
+            assert_harmless(&Home::new().with("CLICOLOR_FORCE", colour).run(arguments));
+        }
+    }
+    for variable in [
+        "BASETEN_PROFILE",
+        "BASETEN_API_KEY",
+        "BASETEN_REMOTE_URL",
+        "BASETEN_MANAGEMENT_API_URL_OVERRIDE",
+        "BASETEN_CREDENTIAL_STORE",
+        "BASETEN_KEYRING_TIMEOUT",
+        "BASETEN_CONFIG_DIR",
+        "HTTPS_PROXY",
+        "SSL_CERT_FILE",
+    ] {
+        let home = Home::new().with("CLICOLOR_FORCE", "1");
+        home.write_store(&profile("work", &oauth(EXPIRED)));
+        let home = home.with(variable, EVIL);
+        for command in
+            [&["auth", "status"][..], &["auth", "list"], &["auth", "token"], &["auth", "switch"]]
+        {
+            assert_harmless(&home.run(command));
+        }
+    }
+}
+
+#[test]
+fn only_pages_that_may_be_opened_are_shown_and_opened() {
+    let refused = [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "http://evil.example/device",
+        "https://app.baseten.co@evil.example/",
+        "data:text/html,evil",
+        "evil.example/device",
+        "--help",
+    ];
+    for page in refused {
+        // As the only page, and beside one that is good.
+        let (outcome, opened) = login_with_pages(page, None);
+        assert_eq!(outcome.status, 6, "{outcome}");
+        assert!(!outcome.stderr.contains("evil") && !outcome.stderr.contains("alert"), "{outcome}");
+        assert_eq!(opened, None, "{page}");
+        let (outcome, opened) = login_with_pages("https://good.example/device", Some(page));
+        assert!(!outcome.stderr.contains(page), "{outcome}");
+        assert_eq!(opened.as_deref(), Some("https://good.example/device"), "{page}");
+    }
+    let (outcome, opened) = login_with_pages("https://good.example/\u{1b}[2J\u{202e}x", None);
+    assert_harmless(&outcome);
+    assert!(opened.unwrap().bytes().all(|byte| byte.is_ascii_graphic()));
+    for page in ["https://good.example/device?code=1", "http://localhost:8000/device"] {
+        let (outcome, opened) = login_with_pages("https://other.example/", Some(page));
+        assert!(outcome.stderr.contains(page), "{outcome}");
+        assert_eq!(opened.as_deref(), Some(page));
+    }
+}
+
+/// Starts a login that is denied at once, and gives what a browser was started with.
+fn login_with_pages(page: &str, complete: Option<&str>) -> (Outcome, Option<String>) {
+    let started = ok(&json!({
+        "device_code": "d", "user_code": "ABCD", "expires_in": 60, "interval": 1,
+        "verification_uri": page, "verification_uri_complete": complete,
+    }));
+    let denied = answer(400, "", r#"{"error": "access_denied"}"#);
+    let home = at([started, denied]);
+    let opened = home.path().join("opened");
+    let script = "printf %s \"$*\" > \"$HOME/opening\"; mv \"$HOME/opening\" \"$HOME/opened\"";
+    let browser = program(&home, "browser", script);
+    let home = home.with("BROWSER", browser.to_str().unwrap());
+    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    // Nobody waits for a browser but this test.
+    let patience = Instant::now();
+    while outcome.stderr.contains("Open this page")
+        && !opened.exists()
+        && patience.elapsed() < Duration::from_secs(10)
+    {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (outcome, std::fs::read_to_string(&opened).ok())
+}

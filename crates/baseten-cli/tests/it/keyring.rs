@@ -1,0 +1,548 @@
+//! Secrets in real keyrings: what we and other programs find of each other's, and keyrings that
+//! are away, locked, frozen or broken. No command waits longer than it said.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use baseten_sandbox::Sandbox;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::keyring_session::{KeyringSession, find};
+use crate::pty::{CONTROL_C, OnTerminal, Terminal, with_program};
+use crate::support::{BASETEN, Home, Outcome, approve, sandbox};
+
+/// What a command may take on top of the time that its keyring work has, on a busy machine.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// The time for keyring work where nobody can be asked.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+
+const NAME: &str = "bot";
+
+fn home_in(session: &KeyringSession, sandbox: &Sandbox) -> Home {
+    let mut home = Home::at(sandbox);
+    for (variable, value) in session.environment() {
+        if variable == "DBUS_SESSION_BUS_ADDRESS" {
+            home.set(variable, value.into_string().unwrap());
+        }
+    }
+    home
+}
+
+/// A home with a profile whose secret is elsewhere.
+fn with_profile(home: Home, sandbox: &Sandbox, auth_type: &str) -> Home {
+    let profile = json!({"remote_url": sandbox.remote_url(), "auth_type": auth_type});
+    let store = json!({"version": 1, "current": NAME, "profiles": {NAME: profile}});
+    home.write_store(&store.to_string());
+    home
+}
+
+fn log_in_with_key(home: &Home, key: &str) -> Outcome {
+    home.run_with_input(&["auth", "login", "--with-api-key", "--profile", NAME], key)
+}
+
+/// What the keyring's own tool finds of this profile, in all collections.
+fn count(session: &KeyringSession, profile: &str) -> usize {
+    let attributes = ["search", "--all", "service", "baseten-profile", "username", profile];
+    let output = session.secret_tool(&attributes, "");
+    String::from_utf8(output.stdout).unwrap().matches("secret = ").count()
+}
+
+fn timed(home: &Home, arguments: &[&str]) -> (Outcome, Duration) {
+    let start = Instant::now();
+    let outcome = home.run(arguments);
+    (outcome, start.elapsed())
+}
+
+// What others find of ours, and we of theirs.
+
+#[test]
+fn an_api_key_is_stored_as_it_is_and_updated_in_place() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = home_in(&session, &sandbox);
+    for key in [sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap()] {
+        let outcome = log_in_with_key(&home, &key);
+        assert_eq!((outcome.status, &*outcome.stderr), (0, ""), "{outcome}");
+        assert_eq!(session.lookup(NAME).as_deref(), Some(&*key));
+        assert_eq!(count(&session, NAME), 1);
+        assert!(!home.store().contains(&key), "{}", home.store());
+        assert_eq!(home.run(&["auth", "token"]).stdout, format!("{key}\n"));
+    }
+    crate::assert_outcome!(home, home.run(&["auth", "status"]));
+}
+
+#[test]
+fn tokens_are_stored_as_compact_json_and_updated_in_place() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = home_in(&session, &sandbox);
+    let mut earlier = String::new();
+    for _ in 0..2 {
+        let login = home.start(&["auth", "login", "--web", "--profile", NAME]);
+        approve(&sandbox, "ada");
+        let outcome = login.end();
+        assert_eq!(outcome.status, 0, "{outcome}");
+        let secret = session.lookup(NAME).unwrap();
+        let json: Value = serde_json::from_str(&secret).unwrap();
+        assert_eq!(json.to_string(), secret, "not compact");
+        let members: Vec<_> = json.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["access_token", "refresh_token", "expiry"]);
+        let token = json["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(home.run(&["auth", "token"]).stdout, format!("{token}\n"));
+        assert!(!home.store().contains(&token), "{}", home.store());
+        assert_eq!(count(&session, NAME), 1);
+        assert!(!sandbox.is_live(&earlier), "the session that was replaced goes on");
+        earlier = token;
+    }
+}
+
+#[test]
+fn what_another_program_stored_is_used_refreshed_in_place_and_removed() {
+    for attributes in [&[][..], &["application", "another", "xdg:schema", "org.example.Any"]] {
+        let (sandbox, session) = (sandbox(), KeyringSession::start());
+        let home = with_profile(home_in(&session, &sandbox), &sandbox, "oauth");
+        let tokens = sandbox.new_session("ada").unwrap();
+        let refresh_token = tokens.refresh_token.unwrap();
+        let secret = |expiry: &str| {
+            let token = &tokens.access_token;
+            json!({"access_token": token, "refresh_token": refresh_token, "expiry": expiry})
+        };
+        session.store(NAME, &secret("2999-01-01T00:00:00Z").to_string(), attributes);
+        let outcome = home.run(&["auth", "token"]);
+        assert_eq!(outcome.stdout, format!("{}\n", tokens.access_token), "{outcome}");
+
+        session.store(NAME, &secret("2020-01-01T00:00:00Z").to_string(), attributes);
+        let outcome = home.run(&["auth", "token"]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        let kept: Value = serde_json::from_str(&session.lookup(NAME).unwrap()).unwrap();
+        assert_eq!(outcome.stdout.trim_end(), kept["access_token"].as_str().unwrap());
+        assert_ne!(kept["refresh_token"], json!(refresh_token));
+        assert_eq!(count(&session, NAME), 1);
+
+        session.store("another", "other's", attributes);
+        let outcome = home.run(&["auth", "logout"]);
+        assert_eq!((outcome.status, &*outcome.stdout), (0, "Logged out bot\n"), "{outcome}");
+        assert_eq!(count(&session, NAME), 0);
+        assert_eq!(session.lookup("another").as_deref(), Some("other's"));
+    }
+}
+
+#[test]
+fn an_api_key_that_another_program_stored_is_used() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let key = sandbox.api_key("ada").unwrap();
+    for secret in [key.clone(), json!({"api_key": key}).to_string()] {
+        session.store(NAME, &secret, &["application", "another"]);
+        let outcome = home.run(&["auth", "token", "--header"]);
+        assert_eq!(outcome.stdout, format!("Authorization: Api-Key {key}\n"), "{outcome}");
+        assert_eq!(home.run(&["whoami"]).status, 0);
+    }
+}
+
+#[test]
+fn a_profile_whose_secret_somebody_removed_can_be_logged_out() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let outcome = home.run(&["auth", "logout"]);
+    assert_eq!((outcome.status, &*outcome.stdout), (0, "Logged out bot\n"), "{outcome}");
+    assert!(!home.store().contains(NAME), "{}", home.store());
+}
+
+/// Python's `keyring` and the Python SDK, in the environment that `cargo xtask test` makes.
+fn python(session: &KeyringSession, arguments: &[&str]) -> Outcome {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let python = format!("{root}/target/python/bin/python");
+    let is_there = std::path::Path::new(&python).exists();
+    assert!(is_there, "Python's packages are missing: `cargo xtask test` installs them");
+    let mut command = with_program(&session.command("env", "coreutils"), &python, arguments);
+    let output = command.current_dir(format!("{root}/counterparts/python")).output().unwrap();
+    Outcome {
+        status: crate::support::code(output.status),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn pythons_keyring_and_sdk_use_what_we_stored() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = home_in(&session, &sandbox);
+    assert_eq!(log_in_with_key(&home, &sandbox.api_key("ada").unwrap()).status, 0);
+    let login = home.start(&["auth", "login", "--web", "--profile", "grace"]);
+    approve(&sandbox, "grace");
+    assert_eq!(login.end().status, 0);
+    let url = format!("http://127.0.0.1:{}", sandbox.port());
+    for (profile, email) in [(NAME, "ada@example.com"), ("grace", "grace@example.com")] {
+        let outcome = python(&session, &["sdk.py", profile, &url]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert_eq!(outcome.json()["email"], json!(email), "{outcome}");
+        assert!(outcome.stderr.contains("SecretService"), "{outcome}");
+    }
+    assert_eq!(home.run(&["auth", "logout", "--profile", NAME]).status, 0);
+    assert_eq!(python(&session, &["sdk.py", NAME, &url]).status, 3);
+}
+
+#[test]
+fn we_use_and_update_what_pythons_keyring_stored() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let key = sandbox.api_key("ada").unwrap();
+    let script = "import keyring, sys; keyring.set_password('baseten-profile', *sys.argv[1:])";
+    let outcome = python(&session, &["-c", script, NAME, &key]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(home.run(&["auth", "token"]).stdout, format!("{key}\n"));
+    let newer = sandbox.new_api_key("ada").unwrap();
+    assert_eq!(log_in_with_key(&home, &newer).status, 0);
+    assert_eq!(count(&session, NAME), 1);
+    let script = "import keyring; print(keyring.get_password('baseten-profile', 'bot'))";
+    assert_eq!(python(&session, &["-c", script]).stdout, format!("{newer}\n"));
+}
+
+// Keyrings that are away, locked or frozen.
+
+#[test]
+fn missing_locked_away_and_too_slow_are_told_apart() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let mut shown = home.run(&["auth", "token"]).to_string();
+    session.store(NAME, "key", &[]);
+    session.lock();
+    shown += &home.run(&["auth", "token"]).to_string();
+    session.freeze();
+    let home = home.with("BASETEN_KEYRING_TIMEOUT", "0.5");
+    shown += &home.run(&["auth", "token"]).to_string();
+    let away = KeyringSession::without_keyring();
+    let bus = home_in(&away, &sandbox);
+    let bus = with_profile(bus, &sandbox, "api_key");
+    shown += &bus.run(&["auth", "token"]).to_string();
+    let nowhere = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    shown += &nowhere.run(&["auth", "token"]).to_string();
+    crate::assert_outcome!(home, shown);
+}
+
+#[test]
+fn a_login_without_a_keyring_goes_to_the_file_and_says_why() {
+    let sandbox = sandbox();
+    let key = sandbox.api_key("ada").unwrap();
+    let home = Home::at(&sandbox);
+    let outcome = log_in_with_key(&home, &key);
+    assert!(home.store().contains(&key), "{}", home.store());
+    assert!(home.run(&["auth", "status"]).stdout.contains("Storage: file"));
+    crate::assert_outcome!(home, outcome);
+
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
+    let outcome = log_in_with_key(&home, &key);
+    assert_eq!(home.store(), "");
+    crate::assert_outcome!(home, outcome);
+}
+
+#[test]
+fn a_login_with_a_locked_keyring_goes_to_the_file_unless_that_is_forbidden() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    session.lock();
+    let key = sandbox.api_key("ada").unwrap();
+    let home = home_in(&session, &sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
+    let outcome = log_in_with_key(&home, &key);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(outcome.stderr.contains("is locked"), "{outcome}");
+    assert_eq!(home.store(), "");
+    let home = home.with("BASETEN_CREDENTIAL_STORE", "auto");
+    let outcome = log_in_with_key(&home, &key);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert!(outcome.stderr.contains("is locked, so"), "{outcome}");
+    assert!(home.store().contains(&key));
+}
+
+#[test]
+fn a_frozen_keyring_holds_nobody_up_for_longer_than_it_may() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = home_in(&session, &sandbox);
+    let key = sandbox.api_key("ada").unwrap();
+    assert_eq!(log_in_with_key(&home, &key).status, 0);
+    let before = home.store();
+    session.freeze();
+
+    // These never ask it.
+    for arguments in [
+        &["auth", "status"][..],
+        &["auth", "status", "-o", "json"],
+        &["auth", "list"],
+        &["auth", "switch", "--profile", NAME],
+        &["auth", "status", "--profile", "nobody"],
+    ] {
+        let (outcome, elapsed) = timed(&home, arguments);
+        assert!([0, 4].contains(&outcome.status), "{outcome}");
+        assert!(elapsed < Duration::from_secs(2), "{arguments:?}: {elapsed:?}");
+    }
+
+    // These do, and give up in time.
+    gives_up_in(&home, DEFAULT_TIMEOUT, &before);
+    let home = home.with("BASETEN_KEYRING_TIMEOUT", "0.5");
+    gives_up_in(&home, Duration::from_millis(500), &before);
+    session.thaw();
+    assert_eq!(session.lookup(NAME).as_deref(), Some(&*key));
+}
+
+fn gives_up_in(home: &Home, expected: Duration, before: &str) {
+    for arguments in [&["auth", "token"][..], &["whoami"], &["auth", "logout"]] {
+        let (outcome, elapsed) = timed(home, arguments);
+        assert_eq!(outcome.status, 1, "{arguments:?} {outcome}");
+        assert!(outcome.stderr.contains("did not answer within"), "{outcome}");
+        assert_eq!(outcome.stdout, "", "{outcome}");
+        assert!(elapsed >= expected, "{arguments:?}: {elapsed:?}");
+        assert!(elapsed < expected + SLACK, "{arguments:?}: {elapsed:?}");
+    }
+    assert_eq!(home.store(), before, "a logout that failed removes nothing");
+}
+
+#[test]
+fn a_login_with_a_frozen_keyring_goes_to_the_file_in_time() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    session.freeze();
+    let home = home_in(&session, &sandbox);
+    let key = sandbox.api_key("ada").unwrap();
+    let start = Instant::now();
+    let outcome = log_in_with_key(&home, &key);
+    assert!(start.elapsed() < DEFAULT_TIMEOUT + SLACK, "{:?}", start.elapsed());
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert!(outcome.stderr.contains("did not answer within 3 s, so"), "{outcome}");
+    assert!(home.store().contains(&key));
+    session.thaw();
+    assert_eq!(session.lookup(NAME), None);
+}
+
+#[test]
+fn a_keyring_that_dies_in_the_middle_of_a_call_is_not_waited_for() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key")
+        .with("BASETEN_KEYRING_TIMEOUT", "30");
+    let destination = "org.freedesktop.DBus";
+    let call = ["org.freedesktop.DBus.GetConnectionUnixProcessID"];
+    let name = ["string:org.freedesktop.secrets"];
+    let answer = session.call(destination, "/", &[call, name].concat());
+    let process = answer.split_whitespace().last().unwrap().parse().unwrap();
+    session.freeze();
+    let start = Instant::now();
+    let running = home.start(&["auth", "token"]);
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+    let outcome = running.end();
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(outcome.stderr.contains("system keyring"), "{outcome}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+// Sessions of the counterparts' scripts: prompts, other keyrings, broken ones.
+
+/// A script that makes a session, and what to call it with.
+struct Session {
+    script: &'static str,
+    options: Vec<String>,
+}
+
+impl Session {
+    fn gnome(options: &str) -> Self {
+        find("gnome-keyring-daemon", "gnome-keyring");
+        find("Xvfb", "xvfb");
+        find("xdotool", "xdotool");
+        let store = "printf the-key | secret-tool store --label=theirs \
+                     service baseten-profile username bot";
+        let options = options.split_whitespace().chain(["--prepare", store]);
+        Self { script: "gnome.sh", options: options.map(str::to_owned).collect() }
+    }
+
+    fn keepassxc(options: &str) -> Self {
+        find("keepassxc", "keepassxc");
+        Self::new("keepassxc.sh", options)
+    }
+
+    fn mock(options: &str) -> Self {
+        let template = std::path::Path::new("/usr/lib/python3/dist-packages/dbusmock");
+        assert!(template.exists(), "this test needs `apt-get install python3-dbusmock`");
+        Self::new("mock.sh", options)
+    }
+
+    fn new(script: &'static str, options: &str) -> Self {
+        Self { script, options: options.split_whitespace().map(str::to_owned).collect() }
+    }
+
+    /// A shell script in the session, in which `baseten` is ours and tells its milliseconds.
+    fn command(&self, home: &Home, script: &str) -> Command {
+        let program =
+            format!("{}/../../counterparts/keyrings/{}", env!("CARGO_MANIFEST_DIR"), self.script);
+        let function = "baseten() { local start=$(date +%s%N) status=0; \"$BASETEN\" \"$@\" || \
+                        status=$?; echo $((($(date +%s%N) - start) / 1000000)) >>\"$ELAPSED\"; \
+                        return $status; }";
+        let mut command = with_program(&home.command(&[]), &program, &[]);
+        command
+            .args(&self.options)
+            .args(["--", "bash", "-c", &format!("{function}\n{script}")])
+            .env("BASETEN", BASETEN)
+            .env("ELAPSED", home.path().join("elapsed"))
+            .env("TMPDIR", home.path())
+            // The session has a home of its own.
+            .env("BASETEN_CONFIG_DIR", home.auth_json().parent().unwrap());
+        command
+    }
+
+    /// Runs the script where nobody can be asked.
+    fn run(&self, home: &Home, script: &str) -> Outcome {
+        let output = self.command(home, script).output().unwrap();
+        Outcome {
+            status: crate::support::code(output.status),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Starts the script where somebody can.
+    fn start<'a>(&self, terminal: &'a Terminal, home: &Home, script: &str) -> OnTerminal<'a> {
+        let command = self.command(home, script);
+        let arguments: Vec<_> = command.get_args().map(|text| text.to_str().unwrap()).collect();
+        let program = command.get_program().to_str().unwrap();
+        let setsid = [&["--ctty", program][..], &arguments].concat();
+        terminal.spawn(with_program(&command, "setsid", &setsid))
+    }
+}
+
+/// How long each run of ours took in a session.
+fn elapsed(home: &Home) -> Vec<Duration> {
+    let text = std::fs::read_to_string(home.path().join("elapsed")).unwrap();
+    text.lines().map(|line| Duration::from_millis(line.parse().unwrap())).collect()
+}
+
+const UNLOCKING: &str = "waiting for the system keyring to be unlocked";
+
+#[test]
+fn a_prompt_that_somebody_answers_unlocks_the_keyring() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    let session = Session::gnome("--locked --prompt answer");
+    let ended = session.start(&terminal, &home, "baseten auth token >token").end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert_eq!(ended.screen, format!("{UNLOCKING}\n"));
+    assert_eq!(std::fs::read_to_string(home.path().join("token")).unwrap(), "the-key\n");
+}
+
+#[test]
+fn a_prompt_that_somebody_closes_is_no_missing_secret() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    let session = Session::gnome("--locked --prompt cancel");
+    let ended = session.start(&terminal, &home, "baseten auth token").end();
+    assert_eq!(ended.status, 1, "{ended}");
+    assert!(ended.screen.contains("hint: unlock the keyring"), "{ended}");
+}
+
+#[test]
+fn a_prompt_that_nobody_answers_is_given_up() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home =
+        with_profile(Home::at(&sandbox), &sandbox, "api_key").with("BASETEN_KEYRING_TIMEOUT", "3");
+    let session = Session::gnome("--locked --prompt ignore");
+    let ended = session.start(&terminal, &home, "baseten auth token").end();
+    assert_eq!(ended.status, 1, "{ended}");
+    assert!(ended.screen.contains(UNLOCKING), "{ended}");
+    assert!(ended.screen.contains("did not answer within 3 s"), "{ended}");
+    assert!(elapsed(&home)[0] < DEFAULT_TIMEOUT + SLACK);
+}
+
+#[test]
+fn control_c_ends_the_wait_for_a_prompt() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    let before = home.store();
+    let session = Session::gnome("--locked --prompt ignore");
+    let script = "trap : INT; baseten auth token; first=$?; baseten auth logout; echo $first $?";
+    let mut running = session.start(&terminal, &home, script);
+    running.shows(UNLOCKING);
+    terminal.press(CONTROL_C);
+    running
+        .until("the next one waits", |terminal| terminal.screen().matches(UNLOCKING).count() == 2);
+    terminal.press(CONTROL_C);
+    running.shows("130 130");
+    assert_eq!(terminal.screen().matches("Canceled.").count(), 2, "{}", terminal.screen());
+    assert_eq!(home.store(), before);
+}
+
+#[test]
+fn a_locked_keyring_that_can_ask_nobody_is_locked_at_once() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    // A display, and no terminal: an agent must not make windows appear.
+    let outcome = Session::gnome("--locked --prompt ignore").run(&home, "baseten auth token");
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(outcome.stderr.contains("the system keyring is locked"), "{outcome}");
+    // A terminal, and no display.
+    let session = Session::gnome("--locked");
+    let ended = session.start(&terminal, &home, "baseten auth token").end();
+    assert_eq!(ended.status, 1, "{ended}");
+    assert!(ended.screen.contains("the system keyring is locked"), "{ended}");
+    for elapsed in elapsed(&home) {
+        assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+    }
+}
+
+#[test]
+fn keepassxc_keeps_secrets_too() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox).with("KEY", sandbox.api_key("ada").unwrap());
+    let script = "
+        set -e
+        LOOKUP='secret-tool lookup service baseten-profile username bot'
+        echo $KEY | baseten auth login --with-api-key --profile bot
+        [ \"$($LOOKUP)\" = $KEY ]
+        [ \"$(baseten auth token)\" = $KEY ]
+        echo $KEY | baseten auth login --with-api-key --profile bot
+        [ $(secret-tool search --all username bot 2>&1 | grep -c '^secret = ') = 1 ]
+        baseten auth logout
+        ! $LOOKUP";
+    let outcome = Session::keepassxc("").run(&home, script);
+    crate::assert_outcome!(home, outcome);
+}
+
+#[test]
+fn a_locked_keepassxc_holds_nobody_up() {
+    let sandbox = sandbox();
+    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    // It opens its own window and answers no search before that is done with.
+    let outcome = Session::keepassxc("--locked").run(&home, "baseten auth token");
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(outcome.stderr.contains("the system keyring "), "{outcome}");
+    assert!(elapsed(&home)[0] < DEFAULT_TIMEOUT + SLACK);
+}
+
+#[test]
+fn a_service_that_is_slow_is_waited_for_within_limits() {
+    let sandbox = sandbox();
+    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    let outcome = Session::mock("slow:0.3").run(&home, "baseten auth token");
+    assert_eq!((outcome.status, &*outcome.stdout), (0, "s3cret\n"), "{outcome}");
+    let script = "BASETEN_KEYRING_TIMEOUT=1 baseten auth token";
+    for options in ["slow:0.6", "slow:5 --at GetSecret", "hang", "hang --at OpenSession"] {
+        let outcome = Session::mock(options).run(&home, script);
+        assert_eq!(outcome.status, 1, "{options} {outcome}");
+        assert!(outcome.stderr.contains("did not answer within 1 s"), "{options} {outcome}");
+    }
+    for elapsed in elapsed(&home).iter().skip(1) {
+        assert!(*elapsed < Duration::from_secs(1) + SLACK, "{elapsed:?}");
+    }
+}
+
+#[test]
+fn a_service_that_denies_is_not_an_empty_one() {
+    let sandbox = sandbox();
+    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+    for options in ["deny", "deny --at GetSecret"] {
+        let outcome = Session::mock(options).run(&home, "baseten auth token");
+        assert_eq!(outcome.status, 1, "{options} {outcome}");
+        let denied = "the system keyring is not available: denied";
+        assert!(outcome.stderr.contains(denied), "{options} {outcome}");
+    }
+    let home = Home::at(&sandbox).with("KEY", sandbox.api_key("ada").unwrap());
+    let script = "echo $KEY | baseten auth login --with-api-key --profile bot";
+    let outcome = Session::mock("deny --at SetSecret").run(&home, script);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert!(outcome.stderr.contains("so the credential is stored in plain text"), "{outcome}");
+}

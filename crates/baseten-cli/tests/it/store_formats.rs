@@ -1,0 +1,351 @@
+//! Stores that other programs wrote, or that something damaged: read, kept, never damaged more.
+
+use crate::support::{Home, Outcome, sandbox};
+
+#[track_caller]
+fn run(home: &Home, arguments: &[&str]) -> Outcome {
+    let outcome = home.run(arguments);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    outcome
+}
+
+/// A home with this store.
+fn with(store: &str) -> Home {
+    let home = Home::new();
+    home.write_store(store);
+    home
+}
+
+/// A store as the Go program writes it: escapes, offsets, nanoseconds, no final newline.
+const FROM_GO: &str = r#"{
+  "version": 1,
+  "current": "a\u003cb\u003e\u0026c",
+  "profiles": {
+    "a\u003cb\u003e\u0026c": {
+      "remote_url": "https://app.baseten.co",
+      "auth_type": "oauth",
+      "oauth_credential": {
+        "access_token": "acc\u003cess",
+        "refresh_token": "ref\u0026resh",
+        "expiry": "2126-08-07T09:35:48.123456789-05:00"
+      }
+    },
+    "bot": {
+      "remote_url": "https://app.staging.baseten.co",
+      "auth_type": "api_key",
+      "api_key": "k\u0026y"
+    }
+  }
+}"#;
+
+#[test]
+fn what_the_go_program_writes_is_read() {
+    let home = with(FROM_GO);
+    let token = run(&home, &["auth", "token", "-o", "json"]).json();
+    assert_eq!(token["profile"], "a<b>&c");
+    assert_eq!(token["token"], "acc<ess");
+    assert_eq!(token["expires_at"], "2126-08-07T14:35:48.123456789Z");
+    assert_eq!(run(&home, &["auth", "token", "--profile", "bot"]).stdout, "k&y\n");
+    assert_eq!(run(&home, &["auth", "list", "-o", "jsonl"]).stdout.lines().count(), 2);
+    assert_eq!(home.store(), FROM_GO, "reading changes nothing");
+}
+
+#[test]
+fn a_switch_changes_one_line_of_it() {
+    let home = with(FROM_GO);
+    run(&home, &["auth", "switch", "--profile", "bot"]);
+    let line = r#""current": "a\u003cb\u003e\u0026c""#;
+    let expected = FROM_GO.replace(line, r#""current": "bot""#) + "\n";
+    let names = r#""a\u003cb\u003e\u0026c": {"#;
+    assert_eq!(home.store(), expected.replace(names, r#""a<b>&c": {"#));
+}
+
+/// Keys that nobody knows at all three levels, in our layout.
+const UNKNOWN_KEYS: &str = r#"{
+  "version": 1,
+  "current": "work",
+  "profiles": {
+    "bot": {
+      "remote_url": "https://app.baseten.co",
+      "auth_type": "api_key",
+      "api_key": "key"
+    },
+    "work": {
+      "remote_url": "https://app.baseten.co",
+      "auth_type": "oauth",
+      "oauth_credential": {
+        "access_token": "access",
+        "refresh_token": "refresh",
+        "expiry": "2100-01-01T00:00:00Z",
+        "scope": [
+          "a",
+          1.50,
+          1e400
+        ]
+      },
+      "color": {
+        "of": "\u0007 the profile",
+        "empty": {},
+        "none": []
+      }
+    }
+  },
+  "hosts": {
+    "app.baseten.co": {
+      "token": "of a former release"
+    }
+  },
+  "future": null
+}
+"#;
+
+#[test]
+fn unknown_keys_are_kept_to_the_letter_at_every_level() {
+    let home = with(UNKNOWN_KEYS);
+    run(&home, &["auth", "switch", "--profile", "work"]);
+    assert_eq!(home.store(), UNKNOWN_KEYS);
+    run(&home, &["auth", "switch", "--profile", "bot"]);
+    run(&home, &["auth", "switch", "--profile", "work"]);
+    assert_eq!(home.store(), UNKNOWN_KEYS);
+}
+
+#[test]
+fn a_logout_removes_its_profile_and_nothing_else() {
+    let home = with(UNKNOWN_KEYS);
+    run(&home, &["auth", "logout", "--profile", "bot"]);
+    let bot = &UNKNOWN_KEYS
+        [UNKNOWN_KEYS.find("    \"bot\"").unwrap()..UNKNOWN_KEYS.find("    \"work\"").unwrap()];
+    assert_eq!(home.store(), UNKNOWN_KEYS.replace(bot, ""));
+}
+
+#[test]
+fn a_refresh_changes_the_three_values_and_nothing_else() {
+    let sandbox = sandbox();
+    let tokens = sandbox.new_session("ada").unwrap();
+    let old = UNKNOWN_KEYS
+        .replace("\"refresh\"", &format!("\"{}\"", tokens.refresh_token.unwrap()))
+        .replace("2100-01-01", "2020-01-01");
+    let home = with(&old).with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    run(&home, &["auth", "token"]);
+    let new = home.store();
+    let changed: Vec<_> = old
+        .lines()
+        .zip(new.lines())
+        .filter(|(before, after)| before != after)
+        .map(|(before, _)| before.trim().split(':').next().unwrap())
+        .collect();
+    assert_eq!(changed, ["\"access_token\"", "\"refresh_token\"", "\"expiry\""]);
+    assert_eq!(old.lines().count(), new.lines().count());
+}
+
+#[test]
+fn a_new_login_keeps_the_unknown_keys_of_what_it_replaces() {
+    let sandbox = sandbox();
+    let home = with(UNKNOWN_KEYS).with("BASETEN_REMOTE_URL", sandbox.remote_url());
+    home.log_in_with_key(&sandbox, "ada", "work");
+    let store: serde_json::Value =
+        serde_json::from_str(&home.store().replace("1e400", "1")).unwrap();
+    assert_eq!(store["profiles"]["work"]["color"]["of"], "\u{7} the profile");
+    assert_eq!(store["profiles"]["work"]["auth_type"], "api_key");
+    assert_eq!(store["profiles"]["work"].get("oauth_credential"), None);
+    assert_eq!(store["hosts"]["app.baseten.co"]["token"], "of a former release");
+}
+
+#[test]
+fn the_hosts_of_a_former_release_are_not_read() {
+    let store = r#"{"version": 1, "hosts": {"app.baseten.co": {"token": "old"}}}"#;
+    let home = with(store);
+    assert_eq!(home.run(&["auth", "status"]).status, 3);
+    assert_eq!(run(&home, &["auth", "list", "-o", "json"]).stdout, "[]\n");
+    assert_eq!(home.store(), store);
+}
+
+#[test]
+fn an_expiry_of_the_year_1_means_that_none_is_known() {
+    for expiry in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00-05:00", "0000-12-31T19:00:00Z", ""]
+    {
+        let home = with(&UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", expiry));
+        let token = run(&home, &["auth", "token", "-o", "json"]).json();
+        assert_eq!((&token["token"], token.get("expires_at")), (&"access".into(), None));
+        run(&home, &["auth", "switch", "--profile", "bot"]);
+        assert!(home.store().contains(&format!("\"expiry\": \"{expiry}\"")));
+    }
+}
+
+#[test]
+fn expiries_with_offsets_are_compared_as_times() {
+    // An hour ago in UTC, although the text looks like an hour from now.
+    let home = with(&UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", "2020-01-01T23:00:00+14:00"))
+        .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "http://localhost:1");
+    assert_eq!(home.run(&["auth", "token"]).status, 6);
+    let far = with(&UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"));
+    assert_eq!(run(&far, &["auth", "token"]).stdout, "access\n");
+}
+
+#[test]
+fn a_secret_of_the_wrong_type_is_never_used_and_hides_no_other() {
+    let both = r#"{"current": "p", "profiles": {"p": {"remote_url": "https://app.baseten.co",
+        "auth_type": "TYPE", "api_key": "the-key",
+        "oauth_credential": {"access_token": "the-token", "expiry": "2100-01-01T00:00:00Z"}}}}"#;
+    for (kind, secret) in [("api_key", "the-key\n"), ("oauth", "the-token\n")] {
+        assert_eq!(run(&with(&both.replace("TYPE", kind)), &["auth", "token"]).stdout, secret);
+    }
+    let oauth_with_key = r#"{"current": "p", "profiles": {"p":
+        {"remote_url": "https://app.baseten.co", "auth_type": "oauth", "api_key": "canary"}}}"#;
+    let key_with_oauth = r#"{"current": "p", "profiles": {"p":
+        {"remote_url": "https://app.baseten.co", "auth_type": "api_key",
+        "oauth_credential": {"access_token": "canary"}}}}"#;
+    for store in [oauth_with_key, key_with_oauth] {
+        let home = with(store);
+        let outcome = home.run(&["auth", "token"]);
+        assert_ne!(outcome.status, 0);
+        assert!(!outcome.to_string().contains("canary"), "{outcome}");
+        assert_eq!(home.store(), store);
+    }
+}
+
+#[test]
+fn an_empty_store_counts_as_new() {
+    for store in ["", " \n", "{}", "{\"profiles\": null}", r#"{"version": 1, "current": ""}"#] {
+        let sandbox = sandbox();
+        let home = with(store).with("BASETEN_REMOTE_URL", sandbox.remote_url());
+        assert_eq!(run(&home, &["auth", "list", "-o", "json"]).stdout, "[]\n");
+        assert_eq!(home.run(&["auth", "status"]).status, 3);
+        assert_eq!(home.store(), store, "reading changes nothing");
+        home.log_in_with_key(&sandbox, "ada", "bot");
+        assert_eq!(run(&home, &["auth", "status", "-o", "json"]).json()["profile"], "bot");
+    }
+}
+
+#[test]
+fn a_half_written_store_is_read_when_the_writer_is_done() {
+    let home = with(&FROM_GO[..FROM_GO.len() / 2]);
+    let running = home.start(&["auth", "token"]);
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    home.write_store(FROM_GO);
+    let outcome = running.end();
+    assert_eq!(outcome, Outcome::done("acc<ess\n"));
+}
+
+#[test]
+fn a_store_that_is_none_is_named_and_never_written_to() {
+    for store in [
+        &FROM_GO.as_bytes()[..FROM_GO.len() / 2],
+        b"not JSON",
+        b"[]",
+        b"null",
+        b"\"canary\"",
+        b"{\"version\": 2, \"profiles\": {}}",
+        b"{\"version\": \"1\"}",
+        b"{\"version\": -1}",
+        b"{\"profiles\": []}",
+        b"{\"profiles\": \"canary\"}",
+        b"{\"current\": 1}",
+        b"{\"profiles\": {}} canary",
+        b"{\"profiles\": {}, \"canary\": \xff}",
+        b"\xff\xfe{\x00}\x00",
+        b"{\"profiles\": {\"a\": canary}}",
+    ] {
+        let sandbox = sandbox();
+        let home = Home::at(&sandbox);
+        home.write_store("");
+        std::fs::write(home.auth_json(), store).unwrap();
+        for arguments in [
+            &["auth", "status"][..],
+            &["auth", "list"],
+            &["auth", "token"],
+            &["auth", "switch", "--profile", "a"],
+            &["auth", "logout", "--profile", "a"],
+            &["auth", "login", "--web"],
+        ] {
+            let outcome = home.run(arguments);
+            assert_eq!(outcome.status, 1, "{arguments:?} {outcome}");
+            assert!(outcome.stderr.contains(home.auth_json().to_str().unwrap()), "{outcome}");
+            assert!(!outcome.to_string().contains("canary"), "{outcome}");
+        }
+        assert_eq!(std::fs::read(home.auth_json()).unwrap(), store);
+        assert!(sandbox.requests().is_empty());
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_reason_to_fail() {
+    let home = with(&format!("\u{feff}{UNKNOWN_KEYS}"));
+    assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
+    run(&home, &["auth", "switch", "--profile", "work"]);
+    assert_eq!(home.store(), UNKNOWN_KEYS);
+}
+
+#[test]
+fn a_broken_profile_does_not_break_the_others() {
+    let broken = r#""broken": {"remote_url": 7, "auth_type": "canary"}, "bot": {"#;
+    let home = with(&UNKNOWN_KEYS.replace(r#""bot": {"#, broken));
+    assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
+    run(&home, &["auth", "switch", "--profile", "bot"]);
+    assert!(home.store().contains("canary"));
+    let outcome = home.run(&["auth", "token", "--profile", "broken"]);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(outcome.stderr.contains("broken"), "{outcome}");
+    assert!(!outcome.stderr.contains("canary"), "{outcome}");
+}
+
+#[test]
+fn windows_line_ends_are_no_reason_to_fail() {
+    let home = with(&UNKNOWN_KEYS.replace('\n', "\r\n"));
+    assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
+    run(&home, &["auth", "switch", "--profile", "work"]);
+    assert_eq!(home.store(), UNKNOWN_KEYS);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_stays_a_link_and_its_target_is_replaced() {
+    let home = Home::new();
+    let target = home.path().join("dotfiles/auth.json");
+    std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(home.auth_json().parent().unwrap()).unwrap();
+    std::fs::write(&target, UNKNOWN_KEYS).unwrap();
+    std::os::unix::fs::symlink("../../dotfiles/auth.json", home.auth_json()).unwrap();
+    run(&home, &["auth", "switch", "--profile", "bot"]);
+    assert!(std::fs::symlink_metadata(home.auth_json()).unwrap().is_symlink());
+    let expected = UNKNOWN_KEYS.replace("\"current\": \"work\"", "\"current\": \"bot\"");
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), expected);
+    let left: Vec<_> = std::fs::read_dir(target.parent().unwrap()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+#[cfg(unix)]
+fn wide_modes_are_tightened_by_the_next_write() {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let home = with(UNKNOWN_KEYS);
+    let directory = home.auth_json().parent().unwrap().to_owned();
+    std::fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(home.auth_json(), Permissions::from_mode(0o644)).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    run(&home, &["auth", "status"]);
+    assert_eq!((mode(&directory), mode(&home.auth_json())), (0o755, 0o644));
+    run(&home, &["auth", "switch", "--profile", "bot"]);
+    assert_eq!((mode(&directory), mode(&home.auth_json())), (0o700, 0o600));
+}
+
+#[test]
+fn the_directory_is_the_one_that_others_use() {
+    let home = with(UNKNOWN_KEYS);
+    let elsewhere = home.path().join("elsewhere");
+    std::fs::create_dir_all(elsewhere.join("baseten")).unwrap();
+    let only_bot = UNKNOWN_KEYS.replace("\"current\": \"work\"", "\"current\": \"bot\"");
+    std::fs::write(elsewhere.join("baseten/auth.json"), &only_bot).unwrap();
+    std::fs::write(elsewhere.join("auth.json"), &only_bot).unwrap();
+    let elsewhere = elsewhere.to_str().unwrap();
+    let profile =
+        |home: &Home| run(home, &["auth", "status", "-o", "json"]).json()["profile"].clone();
+    assert_eq!(profile(&home), "work");
+    let home = home.with("XDG_CONFIG_HOME", elsewhere);
+    assert_eq!(profile(&home), "bot");
+    let mut home = home.with("BASETEN_CONFIG_DIR", elsewhere);
+    home.unset("XDG_CONFIG_HOME");
+    home.unset("HOME");
+    assert_eq!(profile(&home), "bot");
+}

@@ -1,0 +1,165 @@
+//! What a person at a terminal sees while a browser login waits.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use baseten_sandbox::Sandbox;
+use expectrl::process::unix::WaitStatus;
+use expectrl::session::OsSession;
+use expectrl::{Expect, Session};
+
+use crate::support::{BASETEN, Home, approve, sandbox};
+
+/// Starts a browser login in a window of this size and gives what it shows until it waits.
+fn log_in(home: &Home, columns: u16, rows: u16) -> (OsSession, String) {
+    let mut command = Command::new(BASETEN);
+    command.args(["auth", "login", "--web", "--insecure-storage"]).env_clear();
+    command.envs(home.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "read go && exec \"$0\" \"$@\""]);
+    shell.arg(command.get_program()).args(command.get_args()).env_clear();
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut session = Session::spawn(shell).unwrap();
+    // The window has its size before the program asks for it.
+    session.get_process_mut().set_window_size(columns, rows).unwrap();
+    session.send_line("").unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(20)));
+    let shown = session.expect("Waiting").unwrap();
+    let shown = String::from_utf8(shown.before().to_vec()).unwrap();
+    (session, shown)
+}
+
+/// Allows the login and gives what is shown from then on.
+fn finish(mut session: OsSession, sandbox: &Sandbox) -> String {
+    approve(sandbox, "ada");
+    let rest = session.expect(expectrl::Eof).unwrap();
+    let rest = String::from_utf8_lossy(rest.as_bytes()).into_owned();
+    assert!(matches!(session.get_process().wait(), Ok(WaitStatus::Exited(_, 0))), "{rest}");
+    rest
+}
+
+fn home(sandbox: &Sandbox) -> Home {
+    Home::at(sandbox).with("TERM", "xterm-256color").with("LANG", "C.UTF-8")
+}
+
+/// The text of escape sequences that are left out.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character != '\u{1b}' {
+            plain.push(character);
+        } else if characters.next() == Some('[') {
+            let _ = characters.by_ref().find(char::is_ascii_alphabetic);
+        }
+    }
+    plain.replace('\r', "")
+}
+
+fn url(shown: &str) -> String {
+    let plain = without_escapes(shown);
+    let line = plain.lines().find(|line| line.trim().starts_with("http")).unwrap();
+    line.trim().to_owned()
+}
+
+/// The lines of the QR code, without their escape sequences.
+fn picture(shown: &str) -> Vec<String> {
+    let is_picture = |line: &&str| line.contains(['█', '▀', '▄']) || line.contains("48;5;231");
+    let lines = shown.lines().filter(is_picture);
+    lines.map(|line| without_escapes(line).to_owned()).collect()
+}
+
+/// What a scanner that knows negatives makes of lines of half blocks in this colour on that one, with nothing around
+/// them but the window's background.
+fn scan(home: &Home, lines: &[String], (ink, paper): (u8, u8), background: u8) -> String {
+    const SCALE: usize = 4;
+    const MARGIN: usize = 12;
+    let rows = lines.iter().flat_map(|line| {
+        let half = |drawn: &'static [char]| {
+            let ink = move |character| if drawn.contains(&character) { ink } else { paper };
+            line.chars().map(ink).collect::<Vec<u8>>()
+        };
+        [half(&['█', '▀']), half(&['█', '▄'])]
+    });
+    let rows: Vec<Vec<u8>> = rows.collect();
+    let side = (rows[0].len() + 2 * MARGIN) * SCALE;
+    let height = (rows.len() + 2 * MARGIN) * SCALE;
+    let mut image = format!("P2 {side} {height} 255\n");
+    for y in 0..height {
+        for x in 0..side {
+            let at = |position: usize| (position / SCALE).checked_sub(MARGIN);
+            let row = at(y).and_then(|row| rows.get(row));
+            let shade = row.zip(at(x)).and_then(|(row, column)| row.get(column));
+            write!(image, "{} ", shade.unwrap_or(&background)).unwrap();
+        }
+    }
+    let file = home.path().join("picture.pgm");
+    std::fs::write(&file, image).unwrap();
+    let scanner =
+        Command::new("zbarimg").args(["-q", "--raw", "-Stest-inverted"]).arg(file).output();
+    let output = scanner.expect("install the Debian package zbar-tools");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+const BLACK: u8 = 0;
+const WHITE: u8 = 255;
+
+#[test]
+fn a_scanner_reads_the_picture_on_dark_and_light_backgrounds() {
+    let sandbox = sandbox();
+    let home = home(&sandbox);
+    let (session, shown) = log_in(&home, 100, 40);
+    let (picture, url) = (picture(&shown), url(&shown));
+    assert!(url.contains("user_code="), "{url}");
+    for background in [BLACK, WHITE] {
+        assert_eq!(scan(&home, &picture, (BLACK, WHITE), background), url);
+    }
+    finish(session, &sandbox);
+}
+
+#[test]
+fn a_scanner_reads_the_picture_without_colours() {
+    let sandbox = sandbox();
+    let home = home(&sandbox).with("NO_COLOR", "1");
+    let (session, shown) = log_in(&home, 100, 40);
+    assert!(!shown.contains("\u{1b}[38"), "{shown:?}");
+    let (picture, url) = (picture(&shown), url(&shown));
+    assert_eq!(scan(&home, &picture, (WHITE, BLACK), BLACK), url, "on a dark background");
+    assert_eq!(scan(&home, &picture, (BLACK, WHITE), WHITE), url, "on a light background");
+    finish(session, &sandbox);
+}
+
+#[test]
+fn the_end_of_the_wait_takes_the_picture_away() {
+    let sandbox = sandbox();
+    let home = home(&sandbox);
+    let (session, shown) = log_in(&home, 80, 40);
+    let lines = picture(&shown).len();
+    let rest = finish(session, &sandbox);
+    let (before, result) = rest.split_once("Logged in as").expect("it ends with the result");
+    assert!(before.contains(&format!("\u{1b}[{lines}A\u{1b}[J")), "{before:?}");
+    assert!(result.contains("as profile ada@"), "{result:?}");
+}
+
+#[test]
+fn a_window_without_room_shows_the_url_and_no_picture() {
+    let sandbox = sandbox();
+    let home = home(&sandbox);
+    for (columns, rows, has_picture) in [(80, 24, true), (36, 60, false), (80, 20, false)] {
+        let (session, shown) = log_in(&home, columns, rows);
+        assert_eq!(!picture(&shown).is_empty(), has_picture, "{columns} {rows}");
+        let lines = shown.lines().count();
+        assert!(lines < usize::from(rows), "{lines} lines in {columns} {rows}");
+        finish(session, &sandbox);
+    }
+}
+
+#[test]
+fn where_a_browser_is_started_there_is_no_picture() {
+    let sandbox = sandbox();
+    let home = home(&sandbox).with("BROWSER", "true");
+    let (session, shown) = log_in(&home, 100, 40);
+    assert!(picture(&shown).is_empty(), "{shown:?}");
+    finish(session, &sandbox);
+}
