@@ -60,8 +60,7 @@ pub(crate) fn build() -> Outcome<PathBuf> {
     build
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
         .env(format!("CFLAGS_{target}"), c_flags.join(" "))
-        .env(format!("CC_{target}"), "musl-gcc")
-        .env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase()), "musl-gcc");
+        .env(format!("CC_{target}"), "musl-gcc");
     run_command(&mut build)?;
     let program = target_directory.join(TARGET).join("release/baseten");
     names_no_path(&program, &hidden.map(|(path, _)| path))?;
