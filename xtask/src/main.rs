@@ -7,11 +7,15 @@
 )]
 
 mod demo;
+mod dist;
 mod docs;
 mod needs;
+mod package;
 mod picture;
+mod platforms;
 mod process;
 mod test;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -25,6 +29,7 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
     Demo(demo::Args),
+    Dist(dist::Args),
     Docs(docs::Args),
     Test(test::Args),
 }
@@ -32,6 +37,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Demo(args) => demo::run(&args),
+        Chore::Dist(args) => dist::run(&args),
         Chore::Docs(args) => docs::run(&args),
         Chore::Test(args) => test::run(&args),
     };

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use crate::Outcome;
 use crate::needs::{self, Need};
+use crate::package;
+use crate::platforms;
 use crate::process::{cargo, command, run as run_command};
 
 /// Install what the tests need, then run them
@@ -36,6 +38,10 @@ const GROUPS: &[Group] = &[
     Group { name: "counterparts", slow: false, needs: COUNTERPARTS, run: counterparts },
     Group { name: "rust", slow: false, needs: COUNTERPARTS, run: rust },
     Group { name: "doctests", slow: false, needs: &[], run: doctests },
+    Group { name: "macos", slow: true, needs: &[], run: platforms::macos },
+    Group { name: "windows", slow: true, needs: platforms::WINDOWS_NEEDS, run: platforms::windows },
+    Group { name: "static", slow: true, needs: COUNTERPARTS, run: package::static_build },
+    Group { name: "package", slow: true, needs: package::NEEDS, run: package::package },
 ];
 
 /// What the Rust tests start as counterparts.
