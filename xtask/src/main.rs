@@ -7,6 +7,7 @@
 )]
 
 mod demo;
+mod fuzz;
 mod needs;
 mod process;
 mod test;

@@ -36,7 +36,11 @@ const GROUPS: &[Group] = &[
     Group { name: "counterparts", slow: false, needs: COUNTERPARTS, run: counterparts },
     Group { name: "rust", slow: false, needs: COUNTERPARTS, run: rust },
     Group { name: "doctests", slow: false, needs: &[], run: doctests },
+    Group { name: "fuzz", slow: true, needs: FUZZ, run: crate::fuzz::run },
 ];
+
+/// The fuzzer is compiled from C++.
+const FUZZ: &[Need] = &[Need::Program("c++", "g++")];
 
 /// What the Rust tests start as counterparts.
 const COUNTERPARTS: &[Need] = &[

@@ -51,6 +51,7 @@ mod reference;
 mod refresh;
 #[cfg(target_os = "linux")]
 mod secrets;
+mod security_page;
 mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
