@@ -38,15 +38,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// The running sandbox; it ends with the demo.
-struct Sandbox {
+/// The running sandbox; it ends with this value.
+pub(crate) struct Sandbox {
     child: Child,
-    remote: String,
+    pub(crate) remote: String,
     api_key: String,
 }
 
 impl Sandbox {
-    fn start() -> Outcome<Self> {
+    pub(crate) fn start() -> Outcome<Self> {
         let program = root().join("target/debug/baseten-sandbox");
         let mut child = Command::new(program)
             .args(["--port", "0", "--json", "--device-interval", "1"])
@@ -154,7 +154,7 @@ fn screen() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
 }
 
 /// Allows a login as a person does: opens the page, leaves the first user chosen, presses Allow.
-fn approve(url: &str) -> Outcome {
+pub(crate) fn approve(url: &str) -> Outcome {
     let page = ureq::get(url).call()?.into_body().read_to_string()?;
     let field = |name: &str| {
         let (_, after) = page.split_once(&format!("name=\"{name}\" value=\""))?;

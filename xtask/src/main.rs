@@ -7,8 +7,10 @@
 )]
 
 mod demo;
+mod docs;
 mod fuzz;
 mod needs;
+mod picture;
 mod process;
 mod test;
 
@@ -24,12 +26,14 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
     Demo(demo::Args),
+    Docs(docs::Args),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Demo(args) => demo::run(&args),
+        Chore::Docs(args) => docs::run(&args),
         Chore::Test(args) => test::run(&args),
     };
     match outcome {

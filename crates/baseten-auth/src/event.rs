@@ -41,6 +41,8 @@ pub enum Event<'a> {
     TokenNotStored {
         /// Whose token it is.
         profile: &'a ProfileName,
+        /// The remote that gave it.
+        remote_url: &'a str,
         /// Why it could not be stored.
         reason: &'a dyn std::error::Error,
     },

@@ -110,8 +110,11 @@ fn keep(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> Result<(
     match stored {
         Err(error @ (Error::LoggedOutMeanwhile { .. } | Error::Canceled)) => Err(error),
         Err(error) => {
-            let profile = &profile.name;
-            context.observer().notify(&Event::TokenNotStored { profile, reason: error.reason() });
+            context.observer().notify(&Event::TokenNotStored {
+                profile: &profile.name,
+                remote_url: &profile.remote_url,
+                reason: error.reason(),
+            });
             Ok(())
         }
         Ok(()) => Ok(()),

@@ -1,6 +1,8 @@
 //! What a panic or a careless log line would show of a value is its `Debug`. No public type that
 //! holds a secret shows it there.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -26,6 +26,15 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     Ok(cli.map_err(|error| error.format(&mut command()))?.command)
 }
 
+/// `baseten help auth login`, as other command lines have it, is `baseten auth login --help`.
+pub(crate) fn help_as_option(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
+}
+
 /// The whole command tree, for documentation and completion too.
 pub fn command() -> clap::Command {
     Cli::command().mut_subcommands(finished)

@@ -5,8 +5,8 @@ use std::io;
 
 use baseten_auth::{
     ApiError, ApiKeyError, CertificateProblem, DeviceError, Error, HttpError, LockError,
-    PendingError, ProfileName, ProxyProblem, SessionSource, Storage, StoreError, VaultError,
-    display_text,
+    PendingError, ProfileName, ProxyProblem, Remote, Session, SessionSource, Storage, StoreError,
+    VaultError, display_text,
 };
 
 use crate::exit::Exit;
@@ -25,6 +25,8 @@ pub(crate) enum CliError {
     Filter(FilterError),
     /// The library failed.
     Library(Error),
+    /// The library failed with a credential that was selected for this remote.
+    Session { error: Box<Error>, remote_url: String },
     /// The browser login failed.
     Device(DeviceError),
     /// A two-step login can't be kept, or there is none to resume.
@@ -54,6 +56,17 @@ impl CliError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
+    /// An error of what a session does, which knows its remote.
+    pub(crate) fn of_session(error: Error, session: &Session) -> Self {
+        match error {
+            Error::Canceled => error.into(),
+            error => Self::Session {
+                error: Box::new(error),
+                remote_url: session.remote_url().to_owned(),
+            },
+        }
+    }
+
     /// The one place that turns what went wrong into words and a status.
     pub(crate) fn explain(&self) -> Told {
         match self {
@@ -72,7 +85,8 @@ impl CliError {
             Self::Filter(error) => {
                 told(Exit::Usage, error.to_string(), "try the filter '.' to see the whole output")
             }
-            Self::Library(error) => library(error),
+            Self::Library(error) => library(error, None),
+            Self::Session { error, remote_url } => library(error, Some(remote_url)),
             Self::Device(error) => device(error),
             Self::Pending(error) => pending(error),
             Self::User(error) => api(error, Whose::Given),
@@ -157,12 +171,19 @@ fn argument(name: &ProfileName) -> String {
     if name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-/// The command that mends a profile.
-pub(crate) fn log_in_again(name: &ProfileName) -> String {
-    format!("log in again with: baseten auth login --profile {}", argument(name))
+/// The command that mends a profile of this remote.
+pub(crate) fn log_in_again(name: &ProfileName, remote_url: Option<&str>) -> String {
+    let command = format!("log in again with: baseten auth login --profile {}", argument(name));
+    match remote_url {
+        // Without it, the login would be at the default remote and replace the profile.
+        Some(url) if url != Remote::DEFAULT => {
+            format!("{command} --remote-url {}", display_text(url))
+        }
+        _ => command,
+    }
 }
 
-fn library(error: &Error) -> Told {
+fn library(error: &Error, remote_url: Option<&str>) -> Told {
     let sentence = with_causes(error);
     match error {
         Error::Store(error) => store(error),
@@ -220,17 +241,17 @@ fn library(error: &Error) -> Told {
         Error::LoggedOutMeanwhile { profile } => told(
             Exit::NotFound,
             format!("profile {} was logged out by another process meanwhile", shown(profile)),
-            log_in_again(profile),
+            log_in_again(profile, remote_url),
         ),
         Error::CredentialMissing { profile, storage } => told(
             Exit::NotLoggedIn,
             format!("the credential of profile {} is not in {}", shown(profile), place(storage)),
-            log_in_again(profile),
+            log_in_again(profile, remote_url),
         ),
         Error::SessionEnded { profile } => told(
             Exit::NotLoggedIn,
             format!("the session of profile {} has expired or was revoked", shown(profile)),
-            log_in_again(profile),
+            log_in_again(profile, remote_url),
         ),
         Error::Vault { profile, storage: _, source } => vault(profile, source),
         Error::ProfileLock { profile, source } => told(
@@ -248,10 +269,12 @@ fn library(error: &Error) -> Told {
                 _ => "try again; end other baseten processes if they hang",
             },
         ),
-        Error::Api { profile: Some(profile), source } => api(source, Whose::Profile(profile)),
+        Error::Api { profile: Some(profile), source } => {
+            api(source, Whose::Profile(profile, remote_url))
+        }
         Error::Api { profile: None, source } => api(source, Whose::Environment),
         Error::Token { profile, source } => {
-            let mut told = api(source, Whose::Profile(profile));
+            let mut told = api(source, Whose::Profile(profile, remote_url));
             let profile = shown(profile);
             told.message =
                 format!("cannot refresh the session of profile {profile}: {}", told.message);
@@ -380,7 +403,7 @@ fn device(error: &DeviceError) -> Told {
 #[derive(Clone, Copy)]
 enum Whose<'a> {
     /// A stored profile's.
-    Profile(&'a ProfileName),
+    Profile(&'a ProfileName, Option<&'a str>),
     /// The API key of the environment.
     Environment,
     /// The one that is to be stored.
@@ -392,7 +415,7 @@ enum Whose<'a> {
 impl Whose<'_> {
     fn name(self) -> String {
         match self {
-            Self::Profile(profile) => format!("the credential of profile {}", shown(profile)),
+            Self::Profile(profile, _) => format!("the credential of profile {}", shown(profile)),
             Self::Environment => "the API key in BASETEN_API_KEY".to_owned(),
             Self::Given => "the credential".to_owned(),
             Self::Nobody => "the login".to_owned(),
@@ -401,7 +424,7 @@ impl Whose<'_> {
 
     fn hint(self) -> String {
         match self {
-            Self::Profile(profile) => log_in_again(profile),
+            Self::Profile(profile, remote_url) => log_in_again(profile, remote_url),
             Self::Environment => "set BASETEN_API_KEY to a key that is valid at this remote, \
                                   or unset it to use a stored profile"
                 .to_owned(),

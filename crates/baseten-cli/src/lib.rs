@@ -34,7 +34,7 @@ pub use host::Host;
 
 /// Runs one command to its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = args::help_as_option(arguments.into_iter().collect());
     if let Some(exit) = commands::completion::answer(&arguments, host.env()) {
         return exit;
     }

@@ -62,12 +62,12 @@ fn notice(event: &Event<'_>) -> Notice {
         Event::KeyringPrompt => {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
         }
-        Event::TokenNotStored { profile, reason } => Notice::Warning(format!(
+        Event::TokenNotStored { profile, remote_url, reason } => Notice::Warning(format!(
             "the refreshed token of profile '{}' could not be stored and is good for this run only: \
              {}; {}",
             shown(profile),
             with_causes(*reason),
-            log_in_again(profile)
+            log_in_again(profile, Some(remote_url))
         )),
         Event::SessionNotEnded { profile, reason } => Notice::Warning(format!(
             "the session of profile '{}' could not be ended at the server: {}",

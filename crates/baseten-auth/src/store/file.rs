@@ -283,7 +283,7 @@ impl Store {
         let target = self.target()?;
         remove_leftovers(&target);
         let temporary = self.write_temporary(&target, bytes)?;
-        temporary.persist(&target).map_err(|error| self.unwritable(error.error))?;
+        persist(temporary, &target).map_err(|error| self.unwritable(error))?;
         sync_directory(&target);
         self.tighten_directory();
         Ok(())
@@ -320,6 +320,26 @@ fn write_beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// Puts the file in the place of `target`. Windows refuses that while another program has the
+/// target open, as every reader has it for a moment: there it is tried for two seconds.
+fn persist(mut temporary: NamedTempFile, target: &Path) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Deadline::after(Duration::from_secs(2));
+    loop {
+        let error = match temporary.persist(target) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
+        let in_use = cfg!(windows) && matches!(error.error.raw_os_error(), Some(5 | 32 | 33));
+        if !in_use || deadline.remaining().is_none() {
+            return Err(error.error);
+        }
+        temporary = error.file;
+        SystemClock.sleep(PAUSE);
+    }
 }
 
 /// What a process that was killed in mid-write left behind. The caller holds the lock, so nobody

@@ -75,7 +75,7 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
             None
         }
         Err(error) => {
-            let error = CliError::from(error);
+            let error = CliError::of_session(error, &session);
             if error.explain().exit != Exit::NotLoggedIn {
                 return Err(error);
             }

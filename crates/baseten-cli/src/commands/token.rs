@@ -34,7 +34,8 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
     }
     host.interrupt().listen();
     let session = host.context().session(args.select.profile.as_ref())?;
-    let authorization = session.authorization()?;
+    let authorization =
+        session.authorization().map_err(|error| CliError::of_session(error, &session))?;
     let text = if args.header {
         format!("Authorization: {}\n", authorization.header_value().expose())
     } else {

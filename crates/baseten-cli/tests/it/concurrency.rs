@@ -28,6 +28,15 @@ fn end_all(running: Vec<Running>) {
     }
 }
 
+/// Ends the reader, also where the test fails meanwhile.
+struct StopReading<'a>(&'a AtomicBool);
+
+impl Drop for StopReading<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Reads the store over and over while something happens, and never finds it broken.
 fn watched<T>(home: &Home, happens: impl FnOnce() -> T) -> (T, usize) {
     let done = AtomicBool::new(false);
@@ -46,8 +55,9 @@ fn watched<T>(home: &Home, happens: impl FnOnce() -> T) -> (T, usize) {
             }
             reads
         });
+        let stop = StopReading(&done);
         let outcome = happens();
-        done.store(true, Ordering::Relaxed);
+        drop(stop);
         (outcome, reader.join().unwrap())
     })
 }

@@ -357,4 +357,16 @@ fn profiles_of_any_name_in_pass_give_their_own_secret_or_a_clear_error() {
         }
     }
     assert!(given >= 4, "{given} of {}", stored.len());
+
+    // What another program stored under such a name is not mistaken either.
+    let mut profile = elsewhere(&sandbox.remote_url(), "api_key");
+    profile["credential_helper"] = json!("pass");
+    home.write_store(&store([("x/y", profile)]));
+    let url = format!("{}/cli/x%2Fy", sandbox.remote_url());
+    let item = json!({ "ServerURL": url, "Username": "x/y", "Secret": "its-key" });
+    let script = format!("printf %s '{item}' | docker-credential-pass store");
+    pass.run("sh", "dash", &["-c", &script]);
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+    assert!(outcome.stderr.contains("it answered for another user name"), "{outcome}");
 }

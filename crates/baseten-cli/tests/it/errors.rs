@@ -1,6 +1,8 @@
 //! Every error that can be provoked without much ado, in one place, so that all can be read
 //! together.
 
+use std::fmt::Write as _;
+
 use crate::server::{Act, Server, answer};
 use crate::support::{Home, regex_quote};
 
@@ -54,7 +56,8 @@ fn note(notes: &mut String, home: &Home, arguments: &[&str]) {
     assert_eq!(outcome.stdout, "");
     let path = home.path().to_str().unwrap();
     let errors = outcome.stderr.replace(path, "[HOME]");
-    *notes += &format!("$ baseten {}\n[{}] {}\n", arguments.join(" "), outcome.status, errors);
+    let status = outcome.status;
+    writeln!(notes, "$ baseten {}\n[{status}] {errors}", arguments.join(" ")).unwrap();
 }
 
 #[test]

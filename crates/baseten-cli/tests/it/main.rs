@@ -29,6 +29,7 @@ mod exit_status;
 mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
+mod help;
 #[cfg(unix)]
 mod hostile_text;
 #[cfg(unix)]
@@ -47,6 +48,7 @@ mod no_side_effects;
 #[cfg(unix)]
 mod pty;
 mod reference;
+mod reference_facts;
 #[cfg(target_os = "linux")]
 mod refresh;
 #[cfg(target_os = "linux")]
@@ -63,4 +65,6 @@ mod support;
 mod terminal;
 #[cfg(unix)]
 mod waiting;
+#[cfg(windows)]
+mod windows;
 mod wire;

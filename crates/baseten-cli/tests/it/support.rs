@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use baseten_sandbox::{Config, Sandbox};
 
 /// No command of a test runs longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The built program; where `BASETEN_TEST_BINARY` was set at the build of these tests, that one.
 pub(crate) const BASETEN: &str = match option_env!("BASETEN_TEST_BINARY") {

@@ -67,11 +67,11 @@ fn url(shown: &str) -> String {
 fn picture(shown: &str) -> Vec<String> {
     let is_picture = |line: &&str| line.contains(['█', '▀', '▄']) || line.contains("48;5;231");
     let lines = shown.lines().filter(is_picture);
-    lines.map(|line| without_escapes(line).to_owned()).collect()
+    lines.map(without_escapes).collect()
 }
 
-/// What a scanner that knows negatives makes of lines of half blocks in this colour on that one, with nothing around
-/// them but the window's background.
+/// What a scanner that knows negatives makes of lines of half blocks in this colour on that one,
+/// with nothing around them but the window's background.
 fn scan(home: &Home, lines: &[String], (ink, paper): (u8, u8), background: u8) -> String {
     const SCALE: usize = 4;
     const MARGIN: usize = 12;

@@ -1,0 +1,88 @@
+//! Help: on every command, with the form of its output, and with an idea of what was meant.
+
+use crate::support::Home;
+
+const LEAVES: &[&[&str]] = &[
+    &["auth", "login"],
+    &["auth", "logout"],
+    &["auth", "switch"],
+    &["auth", "status"],
+    &["auth", "list"],
+    &["auth", "token"],
+    &["whoami"],
+    &["version"],
+    &["completion"],
+];
+
+#[test]
+fn every_command_describes_its_output_and_how_it_ends() {
+    let home = Home::new();
+    for words in LEAVES {
+        let outcome = home.run(&[words, &["--help-output"][..]].concat());
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{words:?}");
+        let usage = format!("Usage: baseten {}", words.join(" "));
+        for part in [&usage, "Common options:", "\nOutput:\n", "\nExit statuses:\n    0  done\n"] {
+            assert!(outcome.stdout.contains(part), "{words:?}: {part}: {outcome}");
+        }
+        assert!(!outcome.stdout.contains('\u{1b}'), "{words:?}");
+    }
+}
+
+#[test]
+fn contradicting_options_do_not_keep_help_away() {
+    let outcome = Home::new().run(&["auth", "login", "--no-wait", "--resume", "--help-output"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+}
+
+#[test]
+fn the_schema_is_that_of_what_is_printed() {
+    let home = Home::new();
+    let help = home.run(&["version", "--help-output"]).stdout;
+    let schema = &help[help.find("    {").unwrap()..help.find("\nExit statuses").unwrap()];
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let record = home.run(&["version", "--output", "json"]).json();
+    let described: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(described, record.as_object().unwrap().keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn help_of_a_command() {
+    let home = Home::new().with("COLUMNS", "80");
+    insta::assert_snapshot!(home.run(&["auth", "login", "--help"]));
+}
+
+#[test]
+fn help_is_a_word_too() {
+    let home = Home::new();
+    let help = home.run(&["help", "auth", "login"]);
+    assert_eq!(help, home.run(&["auth", "login", "--help"]));
+    assert_eq!(home.run(&["help"]), home.run(&["--help"]));
+}
+
+#[test]
+fn help_in_a_narrow_window() {
+    let home = Home::new().with("COLUMNS", "40");
+    let outcome = home.run(&["auth", "status", "-h"]);
+    for line in outcome.stdout.lines() {
+        assert!(line.chars().count() <= 40, "{line}");
+    }
+}
+
+#[test]
+fn a_mistyped_option_is_answered_with_the_one_that_was_meant() {
+    let home = Home::new();
+    for (typed, meant) in [
+        ("--wbe", "--web"),
+        ("--no-swich", "--no-switch"),
+        ("--with-api", "--with-api-key"),
+        ("--profil", "--profile"),
+        ("--outptu", "--output"),
+    ] {
+        let outcome = home.run(&["auth", "login", typed]);
+        assert_eq!(outcome.status, 2, "{outcome}");
+        let tip = format!("a similar argument exists: '{meant}'");
+        assert!(outcome.stderr.contains(&tip), "{outcome}");
+    }
+    let outcome = home.run(&["auth", "login", "--quite-another"]);
+    assert!(!outcome.stderr.contains("similar"), "{outcome}");
+}

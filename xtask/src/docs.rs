@@ -1,0 +1,209 @@
+//! `cargo xtask docs`: what is written about the command line, made from the command line itself.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use baseten_cli::outputs::{self, Output, Record};
+use clap::{Arg, ArgAction, Command};
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::picture;
+use crate::process::root;
+
+/// Write the reference page and the man pages
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to write the man pages
+    #[arg(long, value_name = "DIRECTORY", default_value = "target/man")]
+    man: PathBuf,
+    /// Draw the picture of a login as well, from a real one in tmux
+    #[arg(long)]
+    picture: bool,
+}
+
+const REFERENCE: &str = "docs/reference/auth.md";
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let page = root().join(REFERENCE);
+    fs::write(&page, reference())?;
+    println!("{}", page.display());
+    let directory = root().join(&args.man);
+    fs::create_dir_all(&directory)?;
+    clap_mangen::generate_to(baseten_cli::command(), &directory)?;
+    println!("{}", directory.display());
+    if args.picture { picture::draw() } else { Ok(()) }
+}
+
+const INTRODUCTION: &str = "\
+<!-- Written by `cargo xtask docs`; changes belong in crates/baseten-cli/src/args.rs and outputs.rs. -->
+# baseten auth
+
+> Manage authentication
+
+";
+
+/// The reference page.
+fn reference() -> String {
+    let mut command = baseten_cli::command();
+    command.build();
+    let mut page = INTRODUCTION.to_owned();
+    for subcommand in visible(&command) {
+        if subcommand.has_subcommands() {
+            page += &paragraphs(subcommand);
+            for leaf in visible(subcommand) {
+                page += &section(leaf, &format!("{} {}", subcommand.get_name(), leaf.get_name()));
+            }
+            page += "\n# Other commands\n";
+        } else {
+            page += &section(subcommand, subcommand.get_name());
+        }
+    }
+    page += "\n# Exit statuses\n\n| status | meaning |\n|---|---|\n";
+    for (status, meaning) in outputs::exit_statuses() {
+        let _ = writeln!(page, "| {status} | {meaning} |");
+    }
+    page
+}
+
+fn visible(command: &Command) -> impl Iterator<Item = &Command> {
+    command.get_subcommands().filter(|command| !command.is_hide_set())
+}
+
+/// A command's description, without the line that says it once more and shorter.
+fn paragraphs(command: &Command) -> String {
+    let text = command.get_long_about().or(command.get_about());
+    let text = text.map(ToString::to_string).unwrap_or_default();
+    let paragraphs: Vec<&str> = text.split("\n\n").collect();
+    let body = if let [_, body @ ..] = paragraphs.as_slice()
+        && !body.is_empty()
+    {
+        body
+    } else {
+        &paragraphs
+    };
+    body.iter().map(|paragraph| paragraph.replace('\n', " ") + "\n").collect::<Vec<_>>().join("\n")
+}
+
+fn section(command: &Command, words: &str) -> String {
+    let mut text = format!("\n## {}\n\n", command.get_name());
+    let arguments =
+        command.get_positionals().map(|argument| format!(" <{}>", argument_name(argument)));
+    let arguments: String = arguments.collect();
+    let _ = writeln!(text, "```sh\nbaseten {words}{arguments} [OPTIONS]\n```\n");
+    text += &paragraphs(command);
+    text += "\n### Options\n\n| option | type | default | description |\n|---|---|---|---|\n";
+    let mut options: Vec<&Arg> = command.get_arguments().collect();
+    options.sort_by_key(|option| option.get_long());
+    for option in options {
+        text += &row(option);
+    }
+    let (filters, plain): (Vec<_>, Vec<_>) =
+        examples(command).into_iter().partition(|(_, line)| line.contains("--jq"));
+    for (title, examples) in [("Examples", plain), ("Filter output with `--jq`", filters)] {
+        if !examples.is_empty() {
+            let _ = writeln!(text, "\n### {title}");
+        }
+        for (what, line) in examples {
+            let _ = writeln!(text, "\n{what}\n\n```sh\n{line}\n```");
+        }
+    }
+    if let Some(output) = outputs::of(words) {
+        text += &output_notes(output);
+    }
+    text
+}
+
+fn argument_name(argument: &Arg) -> String {
+    let names = argument.get_value_names().unwrap_or_default();
+    names.first().map(ToString::to_string).unwrap_or_default()
+}
+
+fn row(option: &Arg) -> String {
+    let name = match (option.get_short(), option.get_long()) {
+        (Some(short), Some(long)) => format!("`-{short}`, `--{long}`"),
+        (None, Some(long)) => format!("`--{long}`"),
+        (_, None) => format!("`<{}>`", argument_name(option)),
+    };
+    let help =
+        option.get_help().map(|help| help.to_string().replace('\n', " ")).unwrap_or_default();
+    let (mut help, default) = match help.split_once(" [default: ") {
+        Some((help, default)) => (help.to_owned(), format!("`{}`", default.trim_end_matches(']'))),
+        None => (help, String::new()),
+    };
+    let values = option.get_possible_values();
+    if takes_value(option) && !values.is_empty() {
+        let values: Vec<String> =
+            values.iter().map(|value| format!("`{}`", value.get_name())).collect();
+        let _ = write!(help, ". One of: {}", values.join(", "));
+    }
+    let kind = if takes_value(option) { "TEXT" } else { "BOOL" };
+    format!("| {name} | {kind} | {default} | {} |\n", help.replace('|', "\\|").replace('<', "&lt;"))
+}
+
+fn takes_value(option: &Arg) -> bool {
+    matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
+}
+
+/// The examples of a command's help: a sentence, and a command line below it.
+fn examples(command: &Command) -> Vec<(String, String)> {
+    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
+    lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
+}
+
+fn output_notes(output: &Output) -> String {
+    let escaped = output.text.replace('<', "&lt;");
+    let mut text = format!("\n### Output\n\n**Text (`--output text`):** {escaped}\n");
+    for record in output.records {
+        text += &fields(record);
+    }
+    text
+}
+
+fn fields(record: &Record) -> String {
+    let schema = (record.schema)();
+    let schema = schema.as_value();
+    let (name, object) = match schema.get("items") {
+        Some(items) => (format!("an array of `{}`", title(schema).replace("Array_of_", "")), items),
+        None => (format!("`{}`", title(schema)), schema),
+    };
+    let mut text = format!(
+        "\n**JSON (`--output json`):** {name}. {}\n\n| field | type | meaning |\n|---|---|---|\n",
+        record.what
+    );
+    let required = |name: &str| {
+        let required = object.get("required").and_then(Value::as_array);
+        required.is_some_and(|names| names.iter().any(|required| required == name))
+    };
+    for (name, field) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let what = field.get("description").and_then(Value::as_str).unwrap_or_default();
+        let kind = field.get("type").and_then(Value::as_str).unwrap_or_default();
+        let optional = if required(name) { "" } else { ", optional" };
+        let what = what.replace('\n', " ");
+        let _ = writeln!(text, "| `{name}` | {kind}{optional} | {what}{} |", values(field));
+    }
+    text
+}
+
+fn values(field: &Value) -> String {
+    let Some(values) = field.get("enum").and_then(Value::as_array) else { return String::new() };
+    let values = values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`"));
+    format!(" One of: {}.", values.collect::<Vec<_>>().join(", "))
+}
+
+fn title(schema: &Value) -> &str {
+    schema.get("title").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_page_is_up_to_date() {
+        let page = fs::read_to_string(root().join(REFERENCE)).unwrap_or_default();
+        assert!(page == reference(), "{REFERENCE} is out of date: run `cargo xtask docs`");
+    }
+}
