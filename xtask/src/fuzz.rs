@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::process::{cargo, command, root, run as run_command};
 
 /// How long each target runs, in seconds.
-const SECONDS: u32 = 15;
+const SECONDS: u32 = 10;
 
 const TARGETS: &[&str] =
     &["api_key", "auth_json", "device_answer", "keyring_secret", "remote_url", "token_answer"];
