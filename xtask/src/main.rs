@@ -9,6 +9,7 @@
 mod demo;
 mod dist;
 mod docs;
+mod fuzz;
 mod needs;
 mod package;
 mod picture;

@@ -42,7 +42,11 @@ const GROUPS: &[Group] = &[
     Group { name: "windows", slow: true, needs: platforms::WINDOWS_NEEDS, run: platforms::windows },
     Group { name: "static", slow: true, needs: COUNTERPARTS, run: package::static_build },
     Group { name: "package", slow: true, needs: package::NEEDS, run: package::package },
+    Group { name: "fuzz", slow: true, needs: FUZZ, run: crate::fuzz::run },
 ];
+
+/// The fuzzer is compiled from C++.
+const FUZZ: &[Need] = &[Need::Program("c++", "g++")];
 
 /// What the Rust tests start as counterparts.
 const COUNTERPARTS: &[Need] = &[
