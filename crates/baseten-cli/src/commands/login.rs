@@ -161,14 +161,10 @@ fn wait(
     mut waiting: Waiting,
     host: &Host,
 ) -> Result<Credential, CliError> {
-    let context = host.context();
-    let sent = context.clock().now();
-    let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
-        waiting.tell(left);
-    });
+    let (http, clock) = (host.context().http(), host.context().clock());
+    let tokens = device::wait(http, clock, management, pending, &mut |left| waiting.tell(left));
     waiting.end(host);
-    let tokens = tokens.map_err(CliError::Device)?;
-    Ok(Credential::OAuth(tokens.into_credential(sent, None)))
+    Ok(Credential::OAuth(tokens.map_err(CliError::Device)?))
 }
 
 /// The login is granted: asks who it is, stores it, reports it.
