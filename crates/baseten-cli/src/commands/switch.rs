@@ -41,7 +41,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
 }
 
 fn choose(host: &Host, store: &Store) -> Result<ProfileName, CliError> {
-    let (names, current) = store.read(host.context().clock(), |profiles| {
+    let (names, current) = host.context().read(store, |profiles| {
         Ok::<_, StoreError>((profiles.names().collect::<Vec<_>>(), profiles.current()))
     })?;
     if names.is_empty() {
