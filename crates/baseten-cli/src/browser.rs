@@ -39,8 +39,14 @@ pub(crate) fn open(url: &str) {
 }
 
 /// What the process that [`open`] starts does.
-pub(crate) fn open_here(url: &str) -> Exit {
-    match webbrowser::open(url) {
+pub(crate) fn open_here(url: &str, env: &Env) -> Exit {
+    // On the other systems, `webbrowser` itself looks at `$BROWSER`.
+    let chosen = env.os("BROWSER").filter(|_| cfg!(any(windows, target_os = "macos")));
+    let opened = match chosen {
+        Some(program) => Command::new(program).arg(url).status().map(drop),
+        None => webbrowser::open(url),
+    };
+    match opened {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failure,
     }
