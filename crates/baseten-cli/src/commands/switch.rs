@@ -19,7 +19,6 @@ pub(crate) struct SwitchRecord {
 
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
-    host.interrupt().listen();
     let store = context.store()?;
     let name = match &args.select.profile {
         Some(name) => name.clone(),
