@@ -389,6 +389,25 @@ fn a_store_that_cannot_be_used_is_1() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_pipe_in_place_of_the_store_is_not_waited_for() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.auth_json().parent().unwrap()).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(home.auth_json()).status().unwrap();
+    assert!(made.success());
+    let outcome = home.run(&["auth", "status"]);
+    ends_with(1, &outcome);
+    assert!(outcome.stderr.contains("it is not a file"), "{outcome}");
+}
+
+#[test]
+fn a_filter_that_does_not_fit_the_record_is_1() {
+    let outcome = Home::new().run(&["version", "--jq", ".version | tonumber"]);
+    ends_with(1, &outcome);
+    assert!(outcome.stderr.contains("the --jq filter failed"), "{outcome}");
+}
+
+#[test]
 fn a_machine_without_a_home_is_1() {
     let variable = if cfg!(windows) { "AppData" } else { "HOME" };
     let mut home = Home::new();

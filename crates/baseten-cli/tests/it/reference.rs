@@ -539,7 +539,7 @@ fn jq_that_does_not_compile_fails_before_anything_else() {
     ] {
         let outcome = home.run(&[arguments, &["--jq", ".["]].concat());
         assert_eq!(outcome.status, 2, "{outcome}");
-        assert!(outcome.stderr.contains("the jq filter is not valid"), "{outcome}");
+        assert!(outcome.stderr.contains("the --jq filter is not valid"), "{outcome}");
     }
     assert_eq!(home.store(), before);
     assert_eq!(sandbox.requests().len(), requests);
