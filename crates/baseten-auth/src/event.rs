@@ -37,6 +37,11 @@ pub enum Event<'a> {
     },
     /// The system keyring is locked and its owner is being asked to unlock it.
     KeyringPrompt,
+    /// A refresh was answered. Until [`Event::TokenKept`], the new tokens are in this process alone,
+    /// and the old ones are used up: it had better not be ended.
+    TokenReceived,
+    /// The new tokens are stored, or could not be.
+    TokenKept,
     /// A refreshed token could not be stored. It is good for this run only.
     TokenNotStored {
         /// Whose token it is.

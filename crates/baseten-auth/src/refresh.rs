@@ -50,8 +50,11 @@ pub(crate) fn refresh(
     match refresh_request(context.http(), context.clock(), &management, &refresh_token, deadline) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, old.refresh_token.clone());
-            keep(context, store, &Refreshed { profile, old, stray_copy, tokens: &tokens })?;
-            Ok(tokens)
+            context.observer().notify(&Event::TokenReceived);
+            let kept =
+                keep(context, store, &Refreshed { profile, old, stray_copy, tokens: &tokens });
+            context.observer().notify(&Event::TokenKept);
+            kept.map(|()| tokens)
         }
         Err(error) if error.is_invalid_grant() => {
             // A program that does not know our lock may have been faster.

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use baseten_auth::{Context, Env};
+use baseten_auth::{Context, Env, Event, Observer};
 
 use crate::core_dump;
 use crate::error::CliError;
@@ -38,7 +38,13 @@ impl Host {
 
     /// The same, telling what happens on stderr; all of it where `verbose`.
     pub(crate) fn listening(self, verbose: bool) -> Self {
-        Self { context: self.context.with_observer(notices::observer(verbose)), ..self }
+        let interrupt = self.interrupt.clone();
+        let observer = Observer::new(move |event| match event {
+            Event::TokenReceived => interrupt.hold(),
+            Event::TokenKept => interrupt.release(),
+            event => notices::tell(event, verbose),
+        });
+        Self { context: self.context.with_observer(observer), ..self }
     }
 
     /// What the library works with.

@@ -29,6 +29,8 @@ enum Phase {
     Open,
     /// Something is being stored: a signal asks for it to be given up.
     Storing,
+    /// What is being stored can't be had again: a signal waits until it is.
+    Held,
     /// It is stored, and the command as good as done: a signal comes too late.
     Stored,
 }
@@ -60,6 +62,20 @@ impl Interrupt {
         outcome
     }
 
+    /// Makes signals wait for [`Interrupt::release`].
+    pub(crate) fn hold(&self) {
+        self.state().phase = Phase::Held;
+    }
+
+    /// Does what a signal asked for meanwhile.
+    pub(crate) fn release(&self) {
+        let mut state = self.state();
+        state.phase = Phase::Open;
+        if let Some(exit) = state.signal {
+            end(exit, self.redraws);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,6 +89,7 @@ impl Interrupt {
                 state.signal = Some(exit);
                 self.cancel.cancel();
             }
+            Phase::Held => state.signal = Some(exit),
             Phase::Stored => {}
         }
     }

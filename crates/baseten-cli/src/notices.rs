@@ -1,23 +1,18 @@
 //! What the library tells while it works, as lines on stderr.
 
-use baseten_auth::{Env, Event, Observer, ProfileName, display_text};
+use baseten_auth::{Env, Event, ProfileName, display_text};
 
 use crate::error::{log_in_again, with_causes};
 use crate::render::{talk, visible, warning};
 
 /// Prints warnings, and everything else too where `verbose`.
-pub(crate) fn observer(verbose: bool) -> Observer {
-    Observer::new(move |event| match event {
-        Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
-            if verbose {
-                talk(&visible(&format!("debug: {}", detail(event))));
-            }
-        }
-        event => match notice(event) {
-            Notice::Warning(message) => warning(&message),
-            Notice::Talk(message) => talk(&message),
-        },
-    })
+pub(crate) fn tell(event: &Event<'_>, verbose: bool) {
+    match notice(event) {
+        Some(Notice::Warning(message)) => warning(&message),
+        Some(Notice::Talk(message)) => talk(&message),
+        Some(Notice::Detail(message)) if verbose => talk(&visible(&format!("debug: {message}"))),
+        Some(Notice::Detail(_)) | None => {}
+    }
 }
 
 /// Says which variables will still win over the profile that a command has just chosen, or
@@ -35,30 +30,15 @@ pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
 }
 
 enum Notice {
+    /// For those who asked with `-v`.
+    Detail(String),
     Warning(String),
     Talk(String),
 }
 
-fn detail(event: &Event<'_>) -> String {
-    match event {
-        Event::Request { method, url, status, elapsed } => {
-            let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-            format!("{method} {} {status} ({} ms)", display_text(url), elapsed.as_millis())
-        }
-        Event::StorageRead { storage, outcome } => {
-            format!("{}: {outcome}", display_text(storage))
-        }
-        Event::Selected { source, profile: Some(profile) } => {
-            format!("profile {} ({})", display_text(profile.as_str()), source.as_str())
-        }
-        Event::Selected { source, profile: None } => format!("using {}", source.as_str()),
-        _ => String::new(),
-    }
-}
-
-fn notice(event: &Event<'_>) -> Notice {
+fn notice(event: &Event<'_>) -> Option<Notice> {
     let shown = |name: &ProfileName| display_text(name.as_str());
-    match event {
+    Some(match event {
         Event::KeyringPrompt => {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
         }
@@ -84,8 +64,21 @@ fn notice(event: &Event<'_>) -> Notice {
             shown(profile),
             with_causes(*reason)
         )),
-        Event::Request { .. } | Event::StorageRead { .. } | Event::Selected { .. } => {
-            Notice::Talk(format!("debug: {}", detail(event)))
+        Event::Request { method, url, status, elapsed } => {
+            let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+            let (url, time) = (display_text(url), elapsed.as_millis());
+            Notice::Detail(format!("{method} {url} {status} ({time} ms)"))
         }
-    }
+        Event::StorageRead { storage, outcome } => {
+            Notice::Detail(format!("{}: {outcome}", display_text(storage)))
+        }
+        Event::Selected { source, profile: Some(profile) } => {
+            Notice::Detail(format!("profile {} ({})", shown(profile), source.as_str()))
+        }
+        Event::Selected { source, profile: None } => {
+            Notice::Detail(format!("using {}", source.as_str()))
+        }
+        // For whoever might end the process.
+        Event::TokenReceived | Event::TokenKept => return None,
+    })
 }

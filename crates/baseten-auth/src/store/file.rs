@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::document::{BadProfile, DocumentError, Profiles};
 use super::lock::{Lock, LockError};
-use crate::{Cancel, Clock, Env, NotText};
+use crate::{Cancel, Clock, Deadline, Env, NotText, SystemClock};
 
 /// How long a change waits for another process's change.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -328,10 +328,7 @@ fn persist(mut temporary: NamedTempFile, target: &Path) -> io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(20);
     let deadline = Deadline::after(Duration::from_secs(2));
     loop {
-        let error = match temporary.persist(target) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
+        let Err(error) = temporary.persist(target) else { return Ok(()) };
         // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
         let in_use = cfg!(windows) && matches!(error.error.raw_os_error(), Some(5 | 32 | 33));
         if !in_use || deadline.remaining().is_none() {

@@ -539,7 +539,7 @@ fn jq_that_does_not_compile_fails_before_anything_else() {
     ] {
         let outcome = home.run(&[arguments, &["--jq", ".["]].concat());
         assert_eq!(outcome.status, 2, "{outcome}");
-        assert!(outcome.stderr.contains("--jq"), "{outcome}");
+        assert!(outcome.stderr.contains("the jq filter is not valid"), "{outcome}");
     }
     assert_eq!(home.store(), before);
     assert_eq!(sandbox.requests().len(), requests);
@@ -556,4 +556,28 @@ fn verbose_tells_which_source_and_which_storage_and_says_nothing_on_stdout() {
         assert!(loud.stderr.contains(home.auth_json().to_str().unwrap()), "{loud}");
     }
     assert_eq!(run(&home, &["auth", "status", "-v=false"]), quiet);
+}
+
+#[test]
+fn jq_prints_json_for_each_of_its_forms() {
+    let home = stored();
+    for arguments in
+        [["-q", ".auth_type"].as_slice(), &["--jq", ".auth_type"], &["--jq=.auth_type"]]
+    {
+        let outcome = run(&home, &[&["auth", "status"], arguments].concat());
+        assert_eq!(outcome, Outcome::done("\"oauth\"\n"));
+    }
+}
+
+#[test]
+fn the_examples_of_jq_work_as_they_stand() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let login = shell(&home, "baseten auth login --web --jq '.profile'");
+    assert_eq!(login.stdout, "\"ada@example.com:localhost\"\n");
+    assert_eq!(shell(&home, "baseten auth status --jq '.auth_type'").stdout, "\"oauth\"\n");
+    let logout = shell(&home, "baseten auth logout --jq '.profile'");
+    assert_eq!(logout.stdout, "\"ada@example.com:localhost\"\n");
+    let switch = shell(&stored(), "baseten auth switch --profile bot --jq '.profile'");
+    assert_eq!(switch.stdout, "\"bot\"\n");
 }

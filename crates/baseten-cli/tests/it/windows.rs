@@ -51,8 +51,7 @@ fn a_secret_is_kept_in_the_credential_manager() {
 fn a_secret_that_the_credential_manager_is_too_small_for_goes_to_the_file() {
     let me = answer(200, "", r#"{"user_id": "u", "email": "ada@example.com"}"#);
     let server = Server::start([me]);
-    let home = Home::new()
-        .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""));
+    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""));
     let key = "k".repeat(2561);
     let outcome =
         home.run_with_input(&["auth", "login", "--with-api-key", "--profile", "large"], &key);
