@@ -6,8 +6,11 @@
     reason = "chores talk to the person who runs them"
 )]
 
+mod bench;
 mod demo;
 mod docs;
+mod guard;
+mod measure;
 mod needs;
 mod picture;
 mod process;
@@ -24,15 +27,19 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
+    Bench(bench::Args),
     Demo(demo::Args),
     Docs(docs::Args),
+    Guard(guard::Args),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
+        Chore::Bench(args) => bench::run(&args),
         Chore::Demo(args) => demo::run(&args),
         Chore::Docs(args) => docs::run(&args),
+        Chore::Guard(args) => guard::run(&args),
         Chore::Test(args) => test::run(&args),
     };
     match outcome {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::Outcome;
+use crate::guard;
 use crate::needs::{self, Need};
 use crate::process::{cargo, command, run as run_command};
 
@@ -36,6 +37,7 @@ const GROUPS: &[Group] = &[
     Group { name: "counterparts", slow: false, needs: COUNTERPARTS, run: counterparts },
     Group { name: "rust", slow: false, needs: COUNTERPARTS, run: rust },
     Group { name: "doctests", slow: false, needs: &[], run: doctests },
+    Group { name: "guard", slow: true, needs: guard::NEEDS, run: guard::check },
 ];
 
 /// What the Rust tests start as counterparts.
