@@ -8,13 +8,18 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod docs;
+mod fuzz;
 mod guard;
 mod measure;
 mod needs;
+mod package;
 mod picture;
+mod platforms;
 mod process;
 mod test;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -29,6 +34,7 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 enum Chore {
     Bench(bench::Args),
     Demo(demo::Args),
+    Dist(dist::Args),
     Docs(docs::Args),
     Guard(guard::Args),
     Test(test::Args),
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Bench(args) => bench::run(&args),
         Chore::Demo(args) => demo::run(&args),
+        Chore::Dist(args) => dist::run(&args),
         Chore::Docs(args) => docs::run(&args),
         Chore::Guard(args) => guard::run(&args),
         Chore::Test(args) => test::run(&args),

@@ -51,7 +51,7 @@ pub(crate) struct Filter(Arc<Program>);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilterError {
     /// It does not compile.
-    #[error("the jq filter is not valid at character {position}: {problem}")]
+    #[error("the --jq filter is not valid at character {position}: {problem}")]
     Invalid {
         /// Counted in characters, from 1.
         position: usize,
@@ -59,16 +59,16 @@ pub(crate) enum FilterError {
         problem: String,
     },
     /// It is longer than any filter needs to be.
-    #[error("the jq filter is longer than {MAX_BYTES} bytes")]
+    #[error("the --jq filter is longer than {MAX_BYTES} bytes")]
     TooLong,
     /// It compiled, but failed on a record. The text may quote the record.
-    #[error("the jq filter failed: {0}")]
+    #[error("the --jq filter failed: {0}")]
     Failed(String),
     /// It used up its time, its steps or its stack.
-    #[error("the jq filter was stopped: {0}")]
+    #[error("the --jq filter was stopped: {0}")]
     Stopped(&'static str),
     /// There is no thread to run it on.
-    #[error("the jq filter could not be started")]
+    #[error("the --jq filter could not be started")]
     Thread(#[source] std::io::Error),
 }
 

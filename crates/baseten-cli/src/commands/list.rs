@@ -54,7 +54,8 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
         let records: Result<Vec<_>, _> = summaries.map(|profile| profile.map(record)).collect();
         records.map_err(|error| store.bad_profile(error))
     })?;
-    if records.is_empty() && matches!(args.common.output, None | Some(Format::Text)) {
+    let for_people = matches!(args.common.output, None | Some(Format::Text));
+    if records.is_empty() && for_people && stdout_columns().is_some() {
         talk("No profile is stored. Log in with: baseten auth login");
     }
     Ok(Report::list(records, |records| text(records, stdout_columns())))

@@ -197,7 +197,7 @@ fn compile_errors_say_where_and_what() {
         ("break $x", "at character 7: there is no label `$x`"),
         ("a::b", "at character 1: there is no module `a`"),
     ] {
-        let expected = format!("the jq filter is not valid {expected}");
+        let expected = format!("the --jq filter is not valid {expected}");
         assert_eq!(invalid(expression), expected, "{expression}");
     }
 }
@@ -215,7 +215,7 @@ fn runtime_errors_say_what() {
         ("{(1): 2}", "the key 1 of a result is not a string"),
         ("1, error(\"late\")", "late"),
     ] {
-        let expected = format!("the jq filter failed: {expected}");
+        let expected = format!("the --jq filter failed: {expected}");
         assert_eq!(failure(expression, r#"{"name":"x"}"#), expected, "{expression}");
     }
 }
@@ -223,7 +223,7 @@ fn runtime_errors_say_what() {
 #[test]
 fn messages_are_short_and_safe_to_print() {
     let message = failure("error(\"\\(.)\")", r#""a\u001b[31m\n\u202eb\u009b""#);
-    assert_eq!(message, "the jq filter failed: a[31m b");
+    assert_eq!(message, "the --jq filter failed: a[31m b");
     let message = failure(".x", &json!("é".repeat(5000)).to_string());
     assert!(message.chars().count() < 340, "{message}");
     assert!(invalid("\u{1b}").ends_with("found ``"));
@@ -305,7 +305,7 @@ fn recursion_overflows_no_stack() {
         "[.[]?, 0] | until(false; [.] | tojson | [0])",
     ] {
         let message = failure(expression, "null");
-        assert!(message.starts_with("the jq filter was stopped: it "), "{expression}: {message}");
+        assert!(message.starts_with("the --jq filter was stopped: it "), "{expression}: {message}");
     }
 }
 
@@ -335,7 +335,7 @@ fn values_as_deep_as_the_steps_allow_overflow_no_stack() {
 fn a_panic_in_jaq_is_an_error() {
     for expression in [r#""ab" | [match("(?:(b)|(a))*")]"#, "\"ab\" * 9223372036854775807"] {
         let message = failure(expression, "null");
-        assert!(message.starts_with("the jq filter was stopped: jaq"), "{message}");
+        assert!(message.starts_with("the --jq filter was stopped: jaq"), "{message}");
     }
 }
 
@@ -346,7 +346,7 @@ fn a_filter_that_takes_too_long_is_left_behind() {
     let error = endless.apply_within(Duration::from_millis(50), &Value::Null);
     assert_eq!(
         error.expect_err("endless").to_string(),
-        "the jq filter was stopped: it takes too long"
+        "the --jq filter was stopped: it takes too long"
     );
 }
 

@@ -53,6 +53,7 @@ mod reference_facts;
 mod refresh;
 #[cfg(target_os = "linux")]
 mod secrets;
+mod security_page;
 mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;

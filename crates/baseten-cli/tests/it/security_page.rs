@@ -1,0 +1,37 @@
+//! Every test that `SECURITY.md` names as proof is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_test_that_it_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let sources: Vec<PathBuf> = ["baseten-auth/src", "baseten-auth/tests", "baseten-cli/tests"]
+        .iter()
+        .flat_map(|directory| rust_files(&root.join("crates").join(directory)))
+        .collect();
+    let named: Vec<(&str, &str)> =
+        page.split('`').filter_map(|text| text.split_once("::")).collect();
+    assert!(named.len() > 30, "the page's form has changed");
+    for (file, test) in named.into_iter().filter(|name| *name != ("file", "test")) {
+        let function = format!("fn {test}(");
+        let is_there = sources.iter().any(|path| {
+            path.ends_with(file) && fs::read_to_string(path).unwrap().contains(&function)
+        });
+        assert!(is_there, "{file}::{test}");
+    }
+    for line in page.lines().filter(|line| line.contains("fuzz target")) {
+        let (_, targets) = line.split_once("fuzz target").unwrap();
+        for target in targets.split('`').skip(1).step_by(2) {
+            let source = root.join(format!("fuzz/fuzz_targets/{target}.rs"));
+            assert!(source.exists(), "{target}");
+        }
+    }
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}

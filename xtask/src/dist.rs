@@ -1,0 +1,221 @@
+//! `cargo xtask dist`: what is shipped for Linux, into `dist/`: a static program as a tar archive
+//! and as a Debian package, with their checksums. The same commit gives the same bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Outcome;
+use crate::process::{command, has_program, root, run as run_command};
+use crate::toolchain::Toolchain;
+
+/// Build the static program, its archive and its Debian package
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args) -> Outcome {
+    let program = build()?;
+    let directory = root().join("dist");
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => fs::create_dir_all(&directory)?,
+    }
+    let shipment = Shipment { directory, program, epoch: epoch()? };
+    shipment.documents()?;
+    let files = [shipment.archive()?, shipment.debian_package()?];
+    shipment.checksums(&files)
+}
+
+#[cfg(target_arch = "aarch64")]
+const TARGET: &str = "aarch64-unknown-linux-musl";
+#[cfg(not(target_arch = "aarch64"))]
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+#[cfg(target_arch = "aarch64")]
+const DEBIAN_ARCHITECTURE: &str = "arm64";
+#[cfg(not(target_arch = "aarch64"))]
+const DEBIAN_ARCHITECTURE: &str = "amd64";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The static program.
+pub(crate) fn build() -> Outcome<PathBuf> {
+    if !has_program("musl-gcc") {
+        return Err("musl-gcc is missing (Debian package musl-tools)".into());
+    }
+    let rust = Toolchain::for_target(TARGET)?;
+    let mut build = rust.cargo("build");
+    build.args(["--release", "--package", "baseten-cli"]).arg("--target-dir");
+    let target_directory = root().join("target");
+    build.arg(&target_directory);
+    // No path of this machine gets into the program, from Rust or from C.
+    let hidden = [(root(), "/baseten"), (cargo_home(), "/cargo")];
+    let rust_flags = hidden
+        .each_ref()
+        .map(|(path, shown)| format!("--remap-path-prefix={}={shown}", path.display()));
+    let c_flags = hidden
+        .each_ref()
+        .map(|(path, shown)| format!("-ffile-prefix-map={}={shown}", path.display()));
+    let target = TARGET.replace('-', "_");
+    build
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
+        .env(format!("CFLAGS_{target}"), c_flags.join(" "))
+        .env(format!("CC_{target}"), "musl-gcc");
+    run_command(&mut build)?;
+    let program = target_directory.join(TARGET).join("release/baseten");
+    names_no_path(&program, &hidden.map(|(path, _)| path))?;
+    Ok(program)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the rule is for the program, not for its chores")]
+fn cargo_home() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo");
+    std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
+}
+
+fn names_no_path(program: &Path, paths: &[PathBuf]) -> Outcome {
+    let bytes = fs::read(program)?;
+    for path in paths {
+        let needle = path.as_os_str().as_encoded_bytes();
+        if bytes.windows(needle.len()).any(|window| window == needle) {
+            return Err(format!("{} contains {}", program.display(), path.display()).into());
+        }
+    }
+    Ok(())
+}
+
+/// When the commit was made: the time of everything that is shipped.
+fn epoch() -> Outcome<String> {
+    #[expect(clippy::disallowed_methods, reason = "as other tools read it")]
+    if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
+        return Ok(epoch);
+    }
+    output(&mut command("git", ["log", "-1", "--format=%ct"]))
+}
+
+fn output(command: &mut Command) -> Outcome<String> {
+    let output = command.output()?;
+    if !output.status.success() {
+        let problem = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("{}: {problem}", command.get_program().display()).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+/// What is shipped, and where it is put together.
+struct Shipment {
+    directory: PathBuf,
+    program: PathBuf,
+    /// Seconds since 1970.
+    epoch: String,
+}
+
+/// Where a package has the completion script of a shell, and how the shell is called.
+const COMPLETIONS: [(&str, &str, &str); 3] = [
+    ("bash", "baseten", "usr/share/bash-completion/completions"),
+    ("zsh", "_baseten", "usr/share/zsh/vendor-completions"),
+    ("fish", "baseten.fish", "usr/share/fish/vendor_completions.d"),
+];
+
+impl Shipment {
+    fn work(&self, name: &str) -> PathBuf {
+        self.directory.join("work").join(name)
+    }
+
+    /// Man pages and completion scripts, from the program itself.
+    fn documents(&self) -> Outcome {
+        let pages = self.work("man");
+        fs::create_dir_all(&pages)?;
+        clap_mangen::generate_to(baseten_cli::command(), &pages)?;
+        let scripts = self.work("completions");
+        fs::create_dir_all(&scripts)?;
+        for (shell, file, _) in COMPLETIONS {
+            let script = output(Command::new(&self.program).args(["completion", shell]))?;
+            fs::write(scripts.join(file), script + "\n")?;
+        }
+        Ok(())
+    }
+
+    fn archive(&self) -> Outcome<String> {
+        let name = format!("baseten-{VERSION}-{TARGET}");
+        let stage = self.work(&name);
+        install(&self.program, &stage.join("baseten"), "755")?;
+        for document in ["LICENSE", "README.md", "CHANGELOG.md"] {
+            install(&root().join(document), &stage.join(document), "644")?;
+        }
+        for directory in ["man", "completions"] {
+            for file in files(&self.work(directory))? {
+                install(&file, &stage.join(directory).join(name_of(&file)), "644")?;
+            }
+        }
+        let file = format!("{name}.tar.gz");
+        let time = format!("--mtime=@{}", self.epoch);
+        let mut tar = command("tar", ["--create", "--gzip", "--sort=name", "--format=gnu"]);
+        tar.args(["--owner=0", "--group=0", "--numeric-owner", &time]).env("GZIP", "-n");
+        tar.arg("--file").arg(self.directory.join(&file));
+        run_command(tar.arg("--directory").arg(self.work("")).arg(&name))?;
+        Ok(file)
+    }
+
+    fn debian_package(&self) -> Outcome<String> {
+        let stage = self.work("debian");
+        install(&self.program, &stage.join("usr/bin/baseten"), "755")?;
+        let documents = stage.join("usr/share/doc/baseten");
+        install(&root().join("packaging/debian/copyright"), &documents.join("copyright"), "644")?;
+        install(&root().join("CHANGELOG.md"), &documents.join("changelog"), "644")?;
+        run_command(command("gzip", ["-9n"]).arg(documents.join("changelog")))?;
+        for page in files(&self.work("man"))? {
+            let installed = stage.join("usr/share/man/man1").join(name_of(&page));
+            install(&page, &installed, "644")?;
+            run_command(command("gzip", ["-9n"]).arg(&installed))?;
+        }
+        for (_, file, directory) in COMPLETIONS {
+            let script = self.work("completions").join(file);
+            install(&script, &stage.join(directory).join(file), "644")?;
+        }
+        self.control(&stage)?;
+        let file = format!("baseten_{VERSION}_{DEBIAN_ARCHITECTURE}.deb");
+        let mut build = command("dpkg-deb", ["--build", "--root-owner-group", "-Zxz"]);
+        build.arg(&stage).arg(self.directory.join(&file)).env("SOURCE_DATE_EPOCH", &self.epoch);
+        run_command(&mut build)?;
+        Ok(file)
+    }
+
+    fn control(&self, stage: &Path) -> Outcome {
+        let size = fs::metadata(&self.program)?.len().div_ceil(1024) + 64;
+        let template = fs::read_to_string(root().join("packaging/debian/control"))?;
+        let control = template
+            .replace("@VERSION@", VERSION)
+            .replace("@ARCHITECTURE@", DEBIAN_ARCHITECTURE)
+            .replace("@SIZE@", &size.to_string());
+        fs::create_dir_all(stage.join("DEBIAN"))?;
+        fs::write(stage.join("DEBIAN/control"), control)?;
+        let sums = "cd \"$1\" && find usr -type f -print0 | sort -z | xargs -0 md5sum";
+        let sums = output(command("sh", ["-c", sums, "sh"]).arg(stage))?;
+        fs::write(stage.join("DEBIAN/md5sums"), sums + "\n")?;
+        run_command(command("chmod", ["-R", "u=rwX,go=rX"]).arg(stage))
+    }
+
+    fn checksums(&self, files: &[String]) -> Outcome {
+        fs::remove_dir_all(self.work(""))?;
+        let sums = output(command("sha256sum", files).current_dir(&self.directory))?;
+        println!("{sums}");
+        fs::write(self.directory.join("SHA256SUMS"), sums + "\n")?;
+        Ok(())
+    }
+}
+
+fn install(from: &Path, to: &Path, mode: &str) -> Outcome {
+    run_command(command("install", ["-D", "-m", mode]).arg(from).arg(to))
+}
+
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn files(directory: &Path) -> Outcome<Vec<PathBuf>> {
+    let entries: Result<Vec<_>, _> = fs::read_dir(directory)?.collect();
+    let mut files: Vec<PathBuf> = entries?.iter().map(fs::DirEntry::path).collect();
+    files.sort();
+    Ok(files)
+}

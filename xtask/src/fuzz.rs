@@ -1,0 +1,57 @@
+//! A short run of every fuzz target. It builds them as `cargo fuzz` does, so that nothing has to be
+//! installed; a long run is `cargo fuzz run <target> --sanitizer none fuzz/corpus/<target>
+//! fuzz/seeds/<target>`.
+
+use std::fs;
+
+use crate::Outcome;
+use crate::process::{cargo, command, root, run as run_command};
+
+/// How long each target runs, in seconds.
+const SECONDS: u32 = 10;
+
+const TARGETS: &[&str] =
+    &["api_key", "auth_json", "device_answer", "keyring_secret", "remote_url", "token_answer"];
+
+/// What makes the compiler count the branches that an input takes.
+const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
+    --cfg fuzzing -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
+    -Cllvm-args=-sanitizer-coverage-stack-depth -Ccodegen-units=1";
+
+/// The target is named, for only then are build scripts left alone by the flags.
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+/// Fuzzes each target from its seeds. A finding stays in `fuzz/artifacts`.
+pub(crate) fn run(_: &[&str]) -> Outcome {
+    let mut build =
+        cargo(["build", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", PLATFORM]);
+    build.args(["--release", "--config", "profile.release.debug=\"line-tables-only\"", "--bins"]);
+    run_command(build.env("RUSTFLAGS", FLAGS))?;
+    for target in TARGETS {
+        fuzz(target)?;
+    }
+    Ok(())
+}
+
+fn fuzz(target: &str) -> Outcome {
+    let directory = |kind: &str| root().join("fuzz").join(kind).join(target);
+    // What is found to be new goes into the first directory of inputs.
+    let (corpus, artifacts) = (directory("corpus"), directory("artifacts"));
+    fs::create_dir_all(&corpus)?;
+    fs::create_dir_all(&artifacts)?;
+    let program = root().join("fuzz/target").join(PLATFORM).join("release").join(target);
+    let output = command(&program.to_string_lossy(), ["-max_len=4096", "-print_final_stats=1"])
+        .arg(format!("-max_total_time={SECONDS}"))
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .args([corpus, directory("seeds")])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{said}\n{target}: {}", output.status).into());
+    }
+    let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    println!("  {target}: {} inputs", runs.unwrap_or_default().trim());
+    Ok(())
+}
