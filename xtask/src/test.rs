@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::Outcome;
+use crate::guard;
 use crate::needs::{self, Need};
 use crate::package;
 use crate::platforms;
@@ -38,6 +39,7 @@ const GROUPS: &[Group] = &[
     Group { name: "counterparts", slow: false, needs: COUNTERPARTS, run: counterparts },
     Group { name: "rust", slow: false, needs: COUNTERPARTS, run: rust },
     Group { name: "doctests", slow: false, needs: &[], run: doctests },
+    Group { name: "guard", slow: true, needs: guard::NEEDS, run: guard::check },
     Group { name: "macos", slow: true, needs: &[], run: platforms::macos },
     Group { name: "windows", slow: true, needs: platforms::WINDOWS_NEEDS, run: platforms::windows },
     Group { name: "static", slow: true, needs: COUNTERPARTS, run: package::static_build },
