@@ -42,14 +42,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
 pub(crate) struct Sandbox {
     child: Child,
     pub(crate) remote: String,
-    api_key: String,
+    pub(crate) api_key: String,
 }
 
 impl Sandbox {
     pub(crate) fn start() -> Outcome<Self> {
-        let program = root().join("target/debug/baseten-sandbox");
+        Self::of_build("debug", &[])
+    }
+
+    /// A sandbox as built with a profile, with further options.
+    pub(crate) fn of_build(profile: &str, options: &[&str]) -> Outcome<Self> {
+        let program = root().join("target").join(profile).join("baseten-sandbox");
         let mut child = Command::new(program)
             .args(["--port", "0", "--json", "--device-interval", "1"])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;

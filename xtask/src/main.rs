@@ -6,10 +6,13 @@
     reason = "chores talk to the person who runs them"
 )]
 
+mod bench;
 mod demo;
 mod dist;
 mod docs;
 mod fuzz;
+mod guard;
+mod measure;
 mod needs;
 mod package;
 mod picture;
@@ -29,17 +32,21 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
+    Bench(bench::Args),
     Demo(demo::Args),
     Dist(dist::Args),
     Docs(docs::Args),
+    Guard(guard::Args),
     Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
+        Chore::Bench(args) => bench::run(&args),
         Chore::Demo(args) => demo::run(&args),
         Chore::Dist(args) => dist::run(&args),
         Chore::Docs(args) => docs::run(&args),
+        Chore::Guard(args) => guard::run(&args),
         Chore::Test(args) => test::run(&args),
     };
     match outcome {

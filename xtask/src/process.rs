@@ -64,7 +64,8 @@ fn shown(command: &Command) -> String {
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-fn variable(name: &str) -> Option<OsString> {
+/// A variable of the environment.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
     environment().find(|(variable, _)| variable == name).map(|(_, value)| value)
 }
 

@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every test there is, against real counterparts.
 //!
-//! A Rust test that needs more than Rust is `#[ignore = "needs …"]`, so that plain `cargo test`
-//! works on any machine; here the needs are met first and those run too.
+//! A Rust test whose counterpart is missing fails and names the package; here they are installed
+//! first.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::Outcome;
+use crate::guard;
 use crate::needs::{self, Need};
 use crate::package;
 use crate::platforms;
@@ -38,6 +39,7 @@ const GROUPS: &[Group] = &[
     Group { name: "counterparts", slow: false, needs: COUNTERPARTS, run: counterparts },
     Group { name: "rust", slow: false, needs: COUNTERPARTS, run: rust },
     Group { name: "doctests", slow: false, needs: &[], run: doctests },
+    Group { name: "guard", slow: true, needs: guard::NEEDS, run: guard::check },
     Group { name: "macos", slow: true, needs: &[], run: platforms::macos },
     Group { name: "windows", slow: true, needs: platforms::WINDOWS_NEEDS, run: platforms::windows },
     Group { name: "static", slow: true, needs: COUNTERPARTS, run: package::static_build },
@@ -130,10 +132,10 @@ fn counterparts(_: &[&str]) -> Outcome {
 fn rust(words: &[&str]) -> Outcome {
     // Examples too: a test runs one, and `cargo test --examples` builds them as tests only.
     run_command(&mut cargo(["build", "--workspace", "--locked", "--bins", "--examples"]))?;
-    // Not the doc tests: there, "ignored" means that an example can't be compiled.
+    // Not the doc tests, which are a group of their own.
     let targets = ["--lib", "--bins", "--tests", "--examples"];
     let mut test = cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
-    run_command(test.args(targets).args(["--", "--include-ignored"]).args(words))
+    run_command(test.args(targets).arg("--").args(words))
 }
 
 fn doctests(_: &[&str]) -> Outcome {

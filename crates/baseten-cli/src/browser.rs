@@ -52,12 +52,11 @@ pub(crate) fn open_here(url: &str, env: &Env) -> Exit {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_browser_is_started_only_where_it_can_be_seen() {
         let sees =
             |variables: &[(&str, &str)]| is_within_sight(&variables.iter().copied().collect());

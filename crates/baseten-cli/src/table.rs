@@ -10,10 +10,10 @@ pub(crate) fn table<const N: usize>(
     rows: &[[String; N]],
     window: Option<usize>,
 ) -> Option<Vec<String>> {
-    let mut widths = heading.map(UnicodeWidthStr::width);
+    let mut widths = heading.map(width);
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(width(cell));
         }
     }
     let total = widths.iter().sum::<usize>() + GAP * N.saturating_sub(1);
@@ -23,13 +23,19 @@ pub(crate) fn table<const N: usize>(
 }
 
 fn line<const N: usize>(cells: [&str; N], widths: &[usize; N]) -> String {
-    let mut line = String::new();
-    for (cell, width) in cells.into_iter().zip(widths) {
+    let mut line = String::with_capacity(widths.iter().sum::<usize>() + GAP * N);
+    for (cell, widest) in cells.into_iter().zip(widths) {
         line.push_str(cell);
-        line.extend(std::iter::repeat_n(' ', width - cell.width() + GAP));
+        line.extend(std::iter::repeat_n(' ', widest - width(cell) + GAP));
     }
     line.truncate(line.trim_end().len());
     line
+}
+
+/// How many columns a text without control characters takes. Most are plain ASCII, and lists can
+/// be long.
+fn width(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
 }
 
 #[cfg(test)]

@@ -196,11 +196,12 @@ impl<'de> Visitor<'de> for EntriesSeed {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let mut entries = Entries::new();
+        let mut entries = Vec::new();
         deserializer.deserialize_map(EntryVisitor(|name, value: &'de RawValue| {
-            entries.insert(name, value.get().into());
+            entries.push((name, value.get().into()));
         }))?;
-        Ok(entries)
+        // They come sorted, as a rule: that is one comparison each, where inserting takes thirteen.
+        Ok(entries.into_iter().collect())
     }
 }
 

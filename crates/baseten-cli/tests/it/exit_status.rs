@@ -1,10 +1,12 @@
 //! The exit statuses: every row of their table, and every case that has one of its own.
 
+#[cfg(unix)]
 use std::fs::File;
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
+#[cfg(unix)]
 use baseten_sandbox::Request;
 
 use crate::server::{Act, Server, answer};

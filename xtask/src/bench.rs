@@ -1,0 +1,145 @@
+//! `cargo xtask bench`: what every command costs, as a ratio to a hello-world.
+//!
+//! Everything is measured in one go, in rounds that run each command once, so that a machine that
+//! gets slower or faster meanwhile does so for all of them. It happens in a keyring session of its
+//! own, against a sandbox: nothing of the person's is touched.
+
+mod cases;
+mod page;
+mod targets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::measure::Invocation;
+use crate::needs::{self, Need};
+use crate::process::{cargo, command, run as run_command};
+
+use cases::{Case, Cases};
+
+/// Measure every command beside a hello-world, and write docs/performance.md
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only a few rounds, and only to the screen
+    #[arg(long)]
+    quick: bool,
+
+    /// The statically linked program that `cargo xtask dist` makes, to be measured as well
+    #[arg(long = "static", value_name = "PATH")]
+    shipped: Option<PathBuf>,
+
+    /// Set in the private keyring session that this command starts
+    #[arg(long, hide = true)]
+    in_session: bool,
+}
+
+const NEEDS: &[Need] = &[
+    Need::Program("valgrind", "valgrind"),
+    Need::Program("time", "time"),
+    Need::Program("dbus-daemon", "dbus-daemon"),
+    Need::Program("dbus-send", "dbus-bin"),
+    Need::Program("gnome-keyring-daemon", "gnome-keyring"),
+    Need::Program(SECRET_TOOL, "libsecret-tools"),
+];
+
+const SECRET_TOOL: &str = "/usr/bin/secret-tool";
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    if args.in_session {
+        return measure(args);
+    }
+    needs::meet(&NEEDS.iter().copied().collect::<BTreeSet<_>>())?;
+    build(&["hello", "baseten-cli", "baseten-sandbox"])?;
+    let program = std::env::current_exe()?;
+    let mut session = command("counterparts/keyrings/gnome.sh", ["--"]);
+    session.arg(program).args(["bench", "--in-session"]).env("COMMAND_SECONDS", "3600");
+    if args.quick {
+        session.arg("--quick");
+    }
+    if let Some(shipped) = &args.shipped {
+        let shipped = shipped.canonicalize();
+        session.arg("--static").arg(shipped.map_err(|error| format!("--static: {error}"))?);
+    }
+    run_command(&mut session)
+}
+
+/// Makes release builds, each package on its own: together, one would get what another asks of a
+/// library that both use.
+pub(crate) fn build(packages: &[&str]) -> Outcome {
+    for package in packages {
+        run_command(&mut cargo(["build", "--release", "--locked", "--package", package]))?;
+    }
+    Ok(())
+}
+
+/// What was measured of one command.
+struct Figures {
+    wall: Duration,
+    instructions: Option<u64>,
+    /// In bytes.
+    memory: Option<u64>,
+}
+
+struct Results {
+    figures: BTreeMap<String, Figures>,
+    /// Instructions by the file that they come from.
+    objects: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    /// Sizes of programs, in bytes.
+    sizes: Vec<(&'static str, u64)>,
+    rounds: usize,
+    slow_rounds: usize,
+}
+
+fn measure(args: &Args) -> Outcome {
+    let cases = Cases::prepare(args.shipped.as_deref())?;
+    let (rounds, slow_rounds) = if args.quick { (15, 3) } else { (200, 20) };
+    let mut walls = walls(&cases.list, rounds, slow_rounds)?;
+    let mut figures = BTreeMap::new();
+    for case in &cases.list {
+        let (instructions, memory) = counts(case)?;
+        let wall = median(walls.remove(&case.name).unwrap_or_default());
+        figures.insert(case.name.clone(), Figures { wall, instructions, memory });
+    }
+    let objects = [("hello-world", cases.hello()), ("auth status", cases.status())];
+    let objects = objects.map(|(name, run)| Ok((name, run.instructions_by_object()?)));
+    let objects = objects.into_iter().collect::<Outcome<_>>()?;
+    let sizes = cases.sizes()?;
+    let results = Results { figures, objects, sizes, rounds, slow_rounds };
+    let page = page::page(&cases.list, &results)?;
+    println!("{page}");
+    if args.quick { Ok(()) } else { page::write(&page) }
+}
+
+/// The times of every command, from rounds that run each once; the slow ones join in a few.
+fn walls(
+    cases: &[Case],
+    rounds: usize,
+    slow_rounds: usize,
+) -> Outcome<BTreeMap<String, Vec<Duration>>> {
+    let mut walls: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    // The first round fills caches, and does not count.
+    for round in 0..=rounds {
+        for case in cases {
+            if !case.slow || round % (rounds / slow_rounds) == 0 {
+                let wall = case.wall()?;
+                if round > 0 {
+                    walls.entry(case.name.clone()).or_default().push(wall);
+                }
+            }
+        }
+    }
+    Ok(walls)
+}
+
+/// Instructions and memory, of what is one process.
+fn counts(case: &Case) -> Outcome<(Option<u64>, Option<u64>)> {
+    let instructions = if case.is_peer { None } else { case.count(Invocation::instructions)? };
+    Ok((instructions, case.count(Invocation::peak_memory)?))
+}
+
+fn median(mut walls: Vec<Duration>) -> Duration {
+    walls.sort();
+    walls.get(walls.len() / 2).copied().unwrap_or_default()
+}

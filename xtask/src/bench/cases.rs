@@ -1,0 +1,332 @@
+//! The commands to measure, and the stores that they find.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::SECRET_TOOL;
+use crate::Outcome;
+use crate::demo::Sandbox;
+use crate::guard::release;
+use crate::measure::Invocation;
+use crate::process::{has_program, run as run_command, variable};
+
+/// One command to measure.
+pub(super) struct Case {
+    /// Names it in the table; unique.
+    pub(super) name: String,
+    work: Work,
+    before: Before,
+    /// Runs in a few rounds only.
+    pub(super) slow: bool,
+    /// Another project's program, in a language that callgrind takes too long for.
+    pub(super) is_peer: bool,
+}
+
+enum Work {
+    Command(Invocation),
+    Parallel(Invocation, usize),
+    /// A command, and what of its time is a wait that the protocol asks for.
+    Waiting(Invocation, Duration),
+    /// A file of this content, written as safely as the store is.
+    Write(PathBuf, Vec<u8>),
+}
+
+/// What has to be so before each run.
+enum Before {
+    Nothing,
+    /// Nobody is logged in.
+    Forget(PathBuf),
+    /// Every token has expired.
+    Expire(PathBuf),
+}
+
+impl Case {
+    fn new(name: impl Into<String>, invocation: Invocation) -> Self {
+        let work = Work::Command(invocation);
+        Self { name: name.into(), work, before: Before::Nothing, slow: false, is_peer: false }
+    }
+
+    fn peer(name: &str, invocation: Invocation) -> Self {
+        Self { is_peer: true, ..Self::new(name, invocation) }
+    }
+
+    /// One run.
+    pub(super) fn wall(&self) -> Outcome<Duration> {
+        self.before.prepare()?;
+        match &self.work {
+            Work::Command(invocation) => invocation.wall(),
+            Work::Parallel(invocation, processes) => invocation.parallel(*processes),
+            Work::Waiting(invocation, wait) => Ok(invocation.wall()?.saturating_sub(*wait)),
+            Work::Write(path, content) => durable_write(path, content),
+        }
+    }
+
+    /// Something counted of one run; `None` where it is not one process.
+    pub(super) fn count(&self, count: fn(&Invocation) -> Outcome<u64>) -> Outcome<Option<u64>> {
+        self.before.prepare()?;
+        match &self.work {
+            Work::Command(invocation) | Work::Waiting(invocation, _) => count(invocation).map(Some),
+            Work::Parallel(..) | Work::Write(..) => Ok(None),
+        }
+    }
+}
+
+impl Before {
+    fn prepare(&self) -> Outcome {
+        match self {
+            Self::Nothing => {}
+            Self::Forget(home) => match fs::remove_file(home.join("auth.json")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)?,
+                _ => {}
+            },
+            Self::Expire(home) => expire(&home.join("auth.json"))?,
+        }
+        Ok(())
+    }
+}
+
+fn expire(path: &Path) -> Outcome {
+    let mut store: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
+    let profiles = store.pointer_mut("/profiles").and_then(Value::as_object_mut);
+    for profile in profiles.ok_or("nobody is logged in")?.values_mut() {
+        profile["oauth_credential"]["expiry"] = "2020-01-01T00:00:00Z".into();
+    }
+    Ok(fs::write(path, store.to_string())?)
+}
+
+/// What a change of the store comes down to: a temporary file, fsync, rename, fsync.
+fn durable_write(path: &Path, content: &[u8]) -> Outcome<Duration> {
+    let started = Instant::now();
+    let directory = path.parent().ok_or("a file has a directory")?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    std::io::Write::write_all(&mut file, content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    fs::File::open(directory)?.sync_all()?;
+    Ok(started.elapsed())
+}
+
+/// The commands, and what has to stay alive for them.
+pub(super) struct Cases {
+    pub(super) list: Vec<Case>,
+    shipped: Option<PathBuf>,
+    homes: Homes,
+    _sandbox: Sandbox,
+}
+
+impl Cases {
+    /// Logs in where that is needed, and lists the commands.
+    pub(super) fn prepare(shipped: Option<&Path>) -> Outcome<Self> {
+        let sandbox = Sandbox::of_build("release", &["--auto-approve", "ada"])?;
+        let homes = Homes::new(&sandbox)?;
+        let mut cases = Self { list: Vec::new(), shipped: None, homes, _sandbox: sandbox };
+        cases.list.push(Case::new("hello-world", cases.hello()));
+        cases.of_program(&release("baseten"), "");
+        if let Some(shipped) = shipped {
+            cases.shipped = Some(shipped.to_owned());
+            cases.list.push(Case::new(format!("hello-world{STATIC}"), static_hello(&cases.homes)?));
+            cases.of_program(shipped, STATIC);
+        }
+        cases.counterparts()?;
+        Ok(cases)
+    }
+
+    pub(super) fn hello(&self) -> Invocation {
+        self.homes.invocation(&release("hello"), "", "one")
+    }
+
+    pub(super) fn status(&self) -> Invocation {
+        self.homes.invocation(&release("baseten"), "auth status", "one")
+    }
+
+    /// Names and sizes of the programs.
+    pub(super) fn sizes(&self) -> Outcome<Vec<(&'static str, u64)>> {
+        let mut sizes = vec![
+            ("hello-world", fs::metadata(release("hello"))?.len()),
+            ("baseten", fs::metadata(release("baseten"))?.len()),
+        ];
+        if let Some(shipped) = &self.shipped {
+            sizes.push(("baseten, static", fs::metadata(shipped)?.len()));
+        }
+        Ok(sizes)
+    }
+
+    fn of_program(&mut self, program: &Path, suffix: &str) {
+        let command = |arguments, home| self.homes.invocation(program, arguments, home);
+        let case = |name: &str, invocation| Case::new(format!("{name}{suffix}"), invocation);
+        let status = "auth status";
+        let completion = command("-- baseten auth status --profile user0000", "1000")
+            .with("BASETEN_COMPLETE", "bash")
+            .with("_CLAP_COMPLETE_INDEX", "4");
+        let login =
+            |arguments| command(arguments, "login").with("BASETEN_REMOTE_URL", &self.homes.remote);
+        let mut api_key = login("auth login --with-api-key --profile bot --insecure-storage");
+        api_key.input.clone_from(&self.homes.api_key);
+        let browser = login("auth login --web --no-browser --insecure-storage");
+        let nobody = || Before::Forget(self.homes.path("login"));
+        let expired = Before::Expire(self.homes.path("expired"));
+        let parallel = Work::Parallel(command("auth token", "expired"), 64);
+        let mut cases = vec![
+            case(STATUS, command(status, "one")),
+            case("`auth status`, keyring profile", command(status, "keyring")),
+            case(STATUS_JQ, command("auth status --jq .auth_type", "one")),
+            case(STATUS_10_000, command(status, "10000")),
+            case(LIST, command("auth list", "one")),
+            case("`auth list`, 1,000 profiles", command("auth list", "1000")),
+            case(LIST_10_000, command("auth list", "10000")),
+            case(TOKEN, command("auth token", "one")),
+            case(TOKEN_KEYRING, command("auth token", "keyring")),
+            case(
+                "`auth switch`, 1 profile",
+                command("auth switch --profile user00000@example.com", "one"),
+            ),
+            case(SWITCH_10_000, command("auth switch --profile user00004@example.com", "10000")),
+            case("completion of a profile, 1,000 profiles", completion),
+            Case { before: nobody(), ..case("`auth login`, API key", api_key) },
+        ];
+        let waiting = Work::Waiting(browser.clone(), Duration::from_secs(1));
+        let browser = case("`auth login`, browser, without its wait of 1 s", browser);
+        cases.push(Case { before: nobody(), work: waiting, slow: true, ..browser });
+        let together = case(PARALLEL, command("auth token", "expired"));
+        cases.push(Case { before: expired, work: parallel, slow: true, ..together });
+        self.list.append(&mut cases);
+    }
+
+    /// What ours are compared with, as far as it is installed.
+    fn counterparts(&mut self) -> Outcome {
+        let lookup = "lookup service baseten-profile username bot";
+        let lookup = self.homes.invocation(Path::new(SECRET_TOOL), lookup, "one");
+        self.list.push(Case::new(SECRET_TOOL_LOOKUP, lookup));
+        let path = self.homes.path("10000").join("copy.json");
+        let content = fs::read(self.homes.path("10000").join("auth.json"))?;
+        let write = Case::new(WRITE_10_000, self.hello());
+        self.list.push(Case { work: Work::Write(path, content), ..write });
+        for (name, program, arguments, is_slow, fails) in PEERS {
+            if !has_program(program) {
+                println!("{program} is not installed: {name} is left out");
+                continue;
+            }
+            let mut invocation = self.homes.invocation(Path::new(program), arguments, "one");
+            invocation.fails = *fails;
+            let invocation = invocation
+                .with("GH_TOKEN", "gho_0123456789abcdefghijABCDEFGHIJ012345")
+                .with("GH_NO_UPDATE_NOTIFIER", "1")
+                .with("AWS_ACCESS_KEY_ID", "AKIA0123456789ABCDEF")
+                .with("AWS_SECRET_ACCESS_KEY", "a-secret")
+                .with("AWS_DEFAULT_REGION", "eu-west-1")
+                .with("AWS_EC2_METADATA_DISABLED", "true");
+            self.list.push(Case { slow: *is_slow, ..Case::peer(name, invocation) });
+        }
+        Ok(())
+    }
+}
+
+pub(super) const STATIC: &str = " (static)";
+pub(super) const HELLO: &str = "hello-world";
+pub(super) const STATUS: &str = "`auth status`";
+pub(super) const STATUS_JQ: &str = "`auth status --jq .auth_type`";
+pub(super) const STATUS_10_000: &str = "`auth status`, 10,000 profiles";
+pub(super) const LIST: &str = "`auth list`, 1 profile";
+pub(super) const LIST_10_000: &str = "`auth list`, 10,000 profiles";
+pub(super) const TOKEN: &str = "`auth token`";
+pub(super) const TOKEN_KEYRING: &str = "`auth token`, from the keyring";
+pub(super) const SWITCH_10_000: &str = "`auth switch`, 10,000 profiles";
+pub(super) const PARALLEL: &str = "64 × `auth token` at once, expired";
+pub(super) const SECRET_TOOL_LOOKUP: &str = "`secret-tool lookup`";
+pub(super) const WRITE_10_000: &str = "one safe write of 10,000 profiles";
+
+pub(super) const GH_STATUS: &str = "`gh auth status`, which asks its server";
+pub(super) const GH_TOKEN: &str = "`gh auth token`";
+pub(super) const AWS_LIST: &str = "`aws configure list`";
+
+/// Name, program, arguments, whether it is slow, whether it fails here.
+const PEERS: &[(&str, &str, &str, bool, bool)] = &[
+    // The token is invented: asking the server about it fails.
+    (GH_STATUS, "/usr/bin/gh", "auth status", true, true),
+    (GH_TOKEN, "/usr/bin/gh", "auth token", false, false),
+    (AWS_LIST, "/usr/bin/aws", "configure list", true, false),
+];
+
+/// A hello-world that needs no dynamic loader either.
+fn static_hello(homes: &Homes) -> Outcome<Invocation> {
+    let program = homes.directory.path().join("hello");
+    let flags = ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols"];
+    let mut rustc = crate::process::command("rustc", flags);
+    rustc.args(["-Ctarget-feature=+crt-static", "xtask/hello/src/main.rs", "-o"]).arg(&program);
+    run_command(&mut rustc)?;
+    Ok(homes.invocation(&program, "", "one"))
+}
+
+/// A directory with one for each store.
+struct Homes {
+    directory: TempDir,
+    remote: String,
+    api_key: String,
+    session: Vec<(&'static str, OsString)>,
+}
+
+impl Homes {
+    fn new(sandbox: &Sandbox) -> Outcome<Self> {
+        let session = ["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"];
+        let session = session.into_iter().filter_map(|name| Some((name, variable(name)?)));
+        let homes = Self {
+            directory: tempfile::tempdir()?,
+            remote: sandbox.remote.clone(),
+            api_key: sandbox.api_key.clone(),
+            session: session.collect(),
+        };
+        for (home, profiles) in [("one", 1), ("1000", 1_000), ("10000", 10_000)] {
+            fs::create_dir(homes.path(home))?;
+            fs::write(homes.path(home).join("auth.json"), store(profiles)?)?;
+        }
+        let login = |arguments, home| {
+            let login = homes.invocation(&release("baseten"), arguments, home);
+            login.with("BASETEN_REMOTE_URL", &homes.remote)
+        };
+        let mut keyring = login("auth login --with-api-key --profile bot", "keyring");
+        keyring.input.clone_from(&homes.api_key);
+        keyring.with("BASETEN_CREDENTIAL_STORE", "keyring").wall()?;
+        login("auth login --web --no-browser --insecure-storage", "expired").wall()?;
+        Ok(homes)
+    }
+
+    fn path(&self, home: &str) -> PathBuf {
+        self.directory.path().join(home)
+    }
+
+    fn invocation(&self, program: &Path, arguments: &str, home: &str) -> Invocation {
+        let invocation = Invocation::new(program, arguments)
+            .with("HOME", self.directory.path())
+            .with("BASETEN_CONFIG_DIR", self.path(home));
+        let session = self.session.iter();
+        session.fold(invocation, |invocation, (name, value)| invocation.with(name, value))
+    }
+}
+
+/// A store as it comes to be: half the profiles from browser logins into the keyring, half API
+/// keys in the file. The first, which is current, has its tokens in the file.
+fn store(profiles: usize) -> Outcome<String> {
+    let profile = |number: usize| {
+        let name = format!("user{number:05}@example.com");
+        let mut profile = if number % 2 == 1 {
+            json!({"remote_url": "https://app.baseten.co", "auth_type": "api_key",
+                "api_key": "k".repeat(40)})
+        } else {
+            json!({"remote_url": "https://app.baseten.co", "auth_type": "oauth",
+                "user_id": format!("user-{number:05}"), "email": name, "workspace_name": "Acme"})
+        };
+        if number == 0 {
+            profile["oauth_credential"] = json!({"access_token": "a".repeat(40),
+                "refresh_token": "r".repeat(40), "expiry": "2126-01-01T00:00:00Z"});
+        }
+        (name, profile)
+    };
+    let profiles: serde_json::Map<String, Value> = (0..profiles).map(profile).collect();
+    let store = json!({"version": 1, "current": "user00000@example.com", "profiles": profiles});
+    Ok(serde_json::to_string_pretty(&store)? + "\n")
+}

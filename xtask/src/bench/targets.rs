@@ -1,0 +1,98 @@
+//! What the program has promised, and whether it holds.
+
+use super::cases::{
+    AWS_LIST, GH_STATUS, GH_TOKEN, HELLO, LIST, LIST_10_000, SECRET_TOOL_LOOKUP, STATIC, STATUS,
+    STATUS_10_000, STATUS_JQ, SWITCH_10_000, TOKEN, TOKEN_KEYRING, WRITE_10_000,
+};
+use super::{Figures, Results};
+
+/// A target, and how it stands.
+pub(super) struct Target {
+    pub(super) text: String,
+    pub(super) measured: String,
+    pub(super) met: bool,
+}
+
+/// The targets for which everything was measured.
+pub(super) fn targets(results: &Results) -> Vec<Target> {
+    let sight = Sight(results);
+    let memory = results.figures.get(STATUS).and_then(|figures| figures.memory);
+    let baseten = results.sizes.iter().filter(|(name, _)| name.starts_with("baseten"));
+    let largest = baseten.map(|(_, size)| *size).max();
+    let mut targets = vec![
+        sight.ratio(&format!("{STATUS}{STATIC}"), HELLO, 1.1),
+        sight.ratio(STATUS, HELLO, 1.5),
+        sight.difference(STATUS_JQ, STATUS, 1.0),
+        sight.ratio(TOKEN_KEYRING, SECRET_TOOL_LOOKUP, 1.2),
+        sight.difference(STATUS_10_000, STATUS, 15.0),
+        sight.difference(LIST_10_000, LIST, 15.0),
+        sight.one_write(),
+        memory.map(|memory| below("peak memory of `auth status`", memory, 6)),
+        largest.map(|size| below("size of the largest build", size, 5)),
+    ];
+    let peers = [(GH_STATUS, STATUS), (AWS_LIST, STATUS), (GH_TOKEN, TOKEN)];
+    targets.extend(peers.map(|(peer, ours)| sight.times_faster(ours, peer, 10.0)));
+    targets.into_iter().flatten().collect()
+}
+
+fn below(what: &str, bytes: u64, mebibytes: u32) -> Target {
+    let measured = mebibytes_of(bytes);
+    Target {
+        text: format!("{what}: under {mebibytes} MiB"),
+        measured: format!("{measured:.2} MiB"),
+        met: measured < f64::from(mebibytes),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nothing here has that many bytes")]
+pub(super) fn mebibytes_of(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+struct Sight<'a>(&'a Results);
+
+impl Sight<'_> {
+    /// Milliseconds; `None` where it was not measured.
+    fn wall(&self, name: &str) -> Option<f64> {
+        self.0.figures.get(name).map(Figures::milliseconds)
+    }
+
+    fn ratio(&self, name: &str, to: &str, most: f64) -> Option<Target> {
+        let ratio = self.wall(name)? / self.wall(to)?;
+        Some(Target {
+            text: format!("{name}: at most {most} × {to}"),
+            measured: format!("{ratio:.2} ×"),
+            met: ratio <= most,
+        })
+    }
+
+    fn difference(&self, name: &str, to: &str, most: f64) -> Option<Target> {
+        let difference = self.wall(name)? - self.wall(to)?;
+        Some(Target {
+            text: format!("{name}: at most {most} ms over {to}"),
+            measured: format!("{difference:.2} ms"),
+            met: difference <= most,
+        })
+    }
+
+    /// Beyond reading the store, a switch may take as long as writing it once, and half of that
+    /// again for laying the text out.
+    fn one_write(&self) -> Option<Target> {
+        let beyond = self.wall(SWITCH_10_000)? - self.wall(STATUS_10_000)?;
+        let writes = beyond / self.wall(WRITE_10_000)?;
+        Some(Target {
+            text: format!("{SWITCH_10_000}: beyond reading them, less than 1.5 × {WRITE_10_000}"),
+            measured: format!("{writes:.2} ×"),
+            met: writes < 1.5,
+        })
+    }
+
+    fn times_faster(&self, ours: &str, theirs: &str, least: f64) -> Option<Target> {
+        let times = self.wall(theirs)? / self.wall(ours)?;
+        Some(Target {
+            text: format!("{ours}: at least {least} times as fast as {theirs}"),
+            measured: format!("{times:.0} ×"),
+            met: times >= least,
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! `cargo xtask guard`: notices a slow start or a heavy dependency when it comes in, without a
+//! timer. What a command executes beyond a hello-world is counted, which is the same on a busy
+//! machine, and on another one as far as the compiler and the C library are the same.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::Outcome;
+use crate::bench::build;
+use crate::measure::Invocation;
+use crate::needs::{self, Need};
+use crate::process::{cargo, root};
+
+/// Count instructions and crates, and compare with the committed figures
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write the figures of this machine down instead of comparing with them
+    #[arg(long)]
+    update: bool,
+}
+
+pub(crate) const NEEDS: &[Need] = &[Need::Program("valgrind", "valgrind")];
+
+/// How much more a command may execute than was committed, in percent.
+const ROOM: u64 = 3;
+
+/// The figures, relative to the workspace.
+const FIGURES: &str = "xtask/guard.json";
+
+const STORE: &str = r#"{"version": 1, "current": "alice@example.com", "profiles": {
+    "alice@example.com": {"remote_url": "https://app.baseten.co", "auth_type": "oauth",
+        "oauth_credential": {"access_token": "an-access-token", "refresh_token": "a-refresh-token",
+            "expiry": "2126-01-01T00:00:00Z"}},
+    "bot": {"remote_url": "https://app.baseten.co", "auth_type": "api_key", "api_key": "a-key"}
+}}
+"#;
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    needs::meet(&NEEDS.iter().copied().collect())?;
+    let path = root().join(FIGURES);
+    let now = figures()?;
+    if args.update {
+        fs::write(&path, serde_json::to_string_pretty(&now)? + "\n")?;
+        println!("{FIGURES} is up to date");
+        return Ok(());
+    }
+    let committed: Map<String, Value> = serde_json::from_str(&fs::read_to_string(&path)?)?;
+    let (table, exceeded) = compare(&committed, &now);
+    print!("{table}");
+    if exceeded.is_empty() {
+        return Ok(());
+    }
+    let exceeded = exceeded.join(", ");
+    Err(format!("too much: {exceeded}. If it is worth it, run cargo xtask guard --update").into())
+}
+
+/// The same, as a group of the tests.
+pub(crate) fn check(_: &[&str]) -> Outcome {
+    run(&Args { update: false })
+}
+
+/// The figures of now: instructions beyond the hello-world's, and the number of crates.
+fn figures() -> Outcome<Map<String, Value>> {
+    build(&["hello", "baseten-cli"])?;
+    let home = tempfile::tempdir()?;
+    fs::write(home.path().join("auth.json"), STORE)?;
+    let hello = fewest_instructions(&invocation("hello", "", home.path()))?;
+    let mut figures = Map::new();
+    for (name, invocation) in commands(home.path()) {
+        figures.insert(
+            name.to_owned(),
+            fewest_instructions(&invocation)?.saturating_sub(hello).into(),
+        );
+    }
+    figures.insert(CRATES.to_owned(), crates()?.into());
+    Ok(figures)
+}
+
+const CRATES: &str = "crates";
+
+/// What people wait for most often: at the prompt, in scripts, at the tab key.
+fn commands(home: &Path) -> [(&'static str, Invocation); 3] {
+    let completion = invocation("baseten", "-- baseten auth status --profile a", home)
+        .with("BASETEN_COMPLETE", "bash")
+        .with("_CLAP_COMPLETE_INDEX", "4");
+    [
+        ("auth status", invocation("baseten", "auth status", home)),
+        ("auth token", invocation("baseten", "auth token", home)),
+        ("completion of a profile", completion),
+    ]
+}
+
+fn invocation(program: &str, arguments: &str, home: &Path) -> Invocation {
+    Invocation::new(release(program), arguments).with("HOME", home).with("BASETEN_CONFIG_DIR", home)
+}
+
+/// A program of the release build.
+pub(crate) fn release(program: &str) -> PathBuf {
+    root().join("target/release").join(program)
+}
+
+/// Hash tables start from random numbers, so that two runs are not quite the same.
+fn fewest_instructions(invocation: &Invocation) -> Outcome<u64> {
+    let runs: Outcome<Vec<u64>> = (0..3).map(|_| invocation.instructions()).collect();
+    Ok(runs?.into_iter().min().unwrap_or(0))
+}
+
+/// How many crates the command is made of on this system, itself included.
+fn crates() -> Outcome<usize> {
+    let arguments = ["tree", "--locked", "-p", "baseten-cli", "-e", "normal", "--prefix", "none"];
+    let output = cargo(arguments).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    let tree = String::from_utf8(output.stdout)?;
+    let names = tree.lines().map(|line| line.trim_end_matches(" (*)")).filter(|l| !l.is_empty());
+    Ok(names.collect::<BTreeSet<_>>().len())
+}
+
+/// A table, and the names of the figures that grew too much.
+fn compare(committed: &Map<String, Value>, now: &Map<String, Value>) -> (String, Vec<String>) {
+    let mut table = String::new();
+    let mut exceeded = Vec::new();
+    for (name, now) in now {
+        let now = now.as_u64().unwrap_or(0);
+        let before = committed.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let _ = writeln!(table, "{name:24} {now:>10}   committed {before:>10}");
+        let room = if name == CRATES { 0 } else { before * ROOM / 100 };
+        if now > before + room {
+            exceeded.push(name.clone());
+        } else if now < before - room {
+            let _ =
+                writeln!(table, "  better than before: keep it with cargo xtask guard --update");
+        }
+    }
+    (table, exceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn instructions_have_some_room_and_crates_have_none() {
+        let figures = |instructions: u64, crates: u64| {
+            let Value::Object(figures) = json!({"auth status": instructions, CRATES: crates})
+            else {
+                unreachable!()
+            };
+            figures
+        };
+        let exceeded = |now| compare(&figures(100_000, 150), &now).1;
+        assert_eq!(exceeded(figures(103_000, 150)), [""; 0]);
+        assert_eq!(exceeded(figures(103_001, 150)), ["auth status"]);
+        assert_eq!(exceeded(figures(90_000, 151)), [CRATES]);
+    }
+}
