@@ -135,6 +135,21 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it may take long enough for somebody to interrupt it. The others read one file, and
+    /// leave signals to the system.
+    pub(crate) fn may_wait(&self) -> bool {
+        match self {
+            Self::Auth { command: AuthCommand::Status(args) } => {
+                args.check || args.common.jq.is_some()
+            }
+            Self::Auth { command: AuthCommand::List(args) } => args.common.jq.is_some(),
+            Self::Auth { .. } | Self::Whoami(_) => true,
+            Self::Version(_) | Self::Completion(_) | Self::OpenBrowser { .. } => false,
+        }
+    }
+}
+
 /// What `baseten auth` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthCommand {

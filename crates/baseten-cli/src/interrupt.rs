@@ -94,7 +94,7 @@ impl Interrupt {
         }
     }
 
-    /// Starts to listen for signals.
+    /// Starts to listen for signals, which takes a thread and a pair of sockets.
     #[cfg(unix)]
     pub(crate) fn listen(&self) {
         use signal_hook::consts::{SIGINT, SIGTERM};

@@ -42,6 +42,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
         Ok(command) => command,
         Err(stop) => return help::show(stop, &arguments),
     };
+    if command.may_wait() {
+        host.interrupt().listen();
+    }
     match dispatch(command, host) {
         Ok(exit) => exit,
         Err(error) => render::failure(&error),
@@ -77,14 +80,12 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
     }
 }
 
-/// Listens for signals, checks the output options before anything else happens, runs a command,
-/// renders its report.
+/// Checks the output options before anything else happens, runs a command, renders its report.
 fn with_output(
     common: &Common,
     host: Host,
     command: impl FnOnce(&Host) -> Result<Report, CliError>,
 ) -> Result<Exit, CliError> {
-    host.interrupt().listen();
     let output = render::Output::new(common)?;
     let host = host.listening(common.verbose);
     let report = command(&host).map_err(|error| host.interrupted(error))?;
