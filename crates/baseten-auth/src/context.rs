@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use crate::http::Http;
 use crate::store::{Helper, Keyring, Vault, VaultOptions};
 use crate::{
-    Cancel, Clock, Env, Error, Observer, Profile, ProfileName, Session, StoragePolicy, Store,
-    SystemClock, session, user_agent,
+    Cancel, Clock, Env, Error, Event, Observer, Profile, ProfileName, Profiles, Session,
+    StoragePolicy, Store, StoreError, SystemClock, session, user_agent,
 };
 
 /// Everything that a run touches, put together once. Making one costs nothing: the network, the
@@ -94,6 +94,17 @@ impl Context {
     /// The store, found but not opened.
     pub fn store(&self) -> Result<Store, Error> {
         Ok(Store::locate(&self.env)?)
+    }
+
+    /// Reads the store for a command, and tells the observer; see [`Store::read`].
+    pub fn read<T, E: From<StoreError>>(
+        &self,
+        store: &Store,
+        look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let path = store.path().display().to_string();
+        self.observer.notify(&Event::StorageRead { storage: &path, outcome: "profiles" });
+        store.read(self.clock(), look)
     }
 
     /// Who a command speaks for; see [`session::resolve`].

@@ -1,12 +1,14 @@
 //! Which copy of a secret counts when the file and a vault both hold one.
 
-use std::time::Duration;
+use jiff::SignedDuration;
 
 use crate::store::{decode_secret, encode_secret};
-use crate::{Context, Credential, Error, Event, OAuthCredential, Profile, Secret, StoragePolicy};
+use crate::{
+    AuthType, Context, Credential, Error, Event, OAuthCredential, Profile, Secret, StoragePolicy,
+};
 
 /// A token that ends sooner than this is refreshed before it is used.
-const MARGIN: Duration = Duration::from_mins(1);
+const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// A profile's secret, and what is known of its copies.
 #[derive(Debug)]
@@ -18,9 +20,7 @@ pub(crate) struct Found {
 
 /// Whether a token can be used as it is: it has more than 60 s left, or nobody knows its end.
 pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
-    tokens.expiry.is_none_or(|expiry| {
-        expiry.duration_since(context.clock().now()).as_secs() > MARGIN.as_secs().cast_signed()
-    })
+    tokens.expiry.is_none_or(|expiry| expiry.duration_since(context.clock().now()) > MARGIN)
 }
 
 /// Whether a token can be used: it is fresh, and not the one that the server has just refused.
@@ -63,6 +63,20 @@ pub(crate) fn find(
         }
         Err(Error::Canceled) => Err(Error::Canceled),
         Ok(_) | Err(_) => Ok(Some(found(in_file.clone()))),
+    }
+}
+
+/// The tokens of a profile's session; `None` when they are nowhere, and for an API key.
+pub(crate) fn tokens(
+    context: &Context,
+    profile: &Profile,
+) -> Result<Option<OAuthCredential>, Error> {
+    if profile.auth_type == AuthType::ApiKey {
+        return Ok(None);
+    }
+    match find(context, profile, None)? {
+        Some(Found { credential: Credential::OAuth(tokens), .. }) => Ok(Some(tokens)),
+        _ => Ok(None),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::http::{Http, Request, Response};
 use crate::remote::is_loopback;
 use crate::text::display_text;
 use crate::token::{CLIENT_ID, TOKEN_PATH, Tokens, is_visible_ascii, parse_tokens};
-use crate::{Clock, ManagementUrl, Secret};
+use crate::{Clock, ManagementUrl, OAuthCredential, Secret};
 
 const AUTHORIZE_PATH: &str = "/v1/users/auth/device/authorize";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -118,7 +118,7 @@ pub fn wait(
     management: &ManagementUrl,
     authorization: &DeviceAuthorization,
     tick: &mut dyn FnMut(Duration),
-) -> Result<Tokens, DeviceError> {
+) -> Result<OAuthCredential, DeviceError> {
     let lifetime = authorization.expires_at.duration_since(clock.now());
     let lifetime = Duration::try_from(lifetime).unwrap_or_default().min(LONGEST_LIFETIME);
     // From here on by a clock that nobody sets.
@@ -140,9 +140,10 @@ pub fn wait(
         if left().is_zero() {
             return Err(DeviceError::Expired);
         }
+        let sent = clock.now();
         match step(&mut pace, poll(http, management, &authorization.device_code)) {
             Decision::Wait(next) => pause = next,
-            Decision::Done(tokens) => return Ok(tokens),
+            Decision::Done(tokens) => return Ok(tokens.into_credential(sent, None)),
             Decision::Denied => return Err(DeviceError::Denied),
             Decision::Expired => return Err(DeviceError::Expired),
             Decision::Failed(error) => return Err(error.into()),
@@ -521,7 +522,7 @@ mod tests {
         interval: u64,
         lifetime: i64,
         script: Vec<Act>,
-    ) -> (Result<Tokens, DeviceError>, FakeClock, Vec<u64>, Server) {
+    ) -> (Result<OAuthCredential, DeviceError>, FakeClock, Vec<u64>, Server) {
         let server = Server::start(script);
         let clock = FakeClock::new();
         let mut started = read(STARTED).unwrap();
@@ -546,11 +547,14 @@ mod tests {
                 pending(),
                 answer(400, "", r#"{"error": "slow_down"}"#),
                 Act::Close,
-                answer(200, "", r#"{"access_token": "a"}"#),
+                answer(200, "", r#"{"access_token": "a", "expires_in": 60}"#),
                 pending(),
             ],
         );
-        assert_eq!(outcome.unwrap().access_token.expose(), "a");
+        let credential = outcome.unwrap();
+        assert_eq!(credential.access_token.expose(), "a");
+        // Counted from the poll that was answered.
+        assert_eq!(credential.expiry, Some(clock.now() + SignedDuration::from_secs(60)));
         // 2 s, 2 s, 7 s after slow_down, 14 s after the lost answer: each in slices of a second.
         assert_eq!(clock.sleeps(), [1.0; 2 + 2 + 7 + 14]);
         assert_eq!(told, (576..=600).rev().collect::<Vec<_>>());

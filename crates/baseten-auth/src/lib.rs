@@ -78,4 +78,3 @@ pub use store::{
     StoragePolicyError, Store, StoreError, Summary, TimeoutError, Vault, VaultError, VaultOptions,
 };
 pub use text::{DISPLAY_TEXT_MAX, display_text, is_hidden};
-pub use token::Tokens;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::client::User;
-use crate::credentials::{self, Found};
+use crate::credentials;
 use crate::logout::end_session;
 use crate::refresh::lock_profile;
 use crate::store::{Vault, encode_secret};
 use crate::{
-    Context, Credential, Error, Event, Identity, OAuthCredential, Profile, ProfileName, Remote,
-    Secret, StoragePolicy, Store, StoreError, VaultError,
+    Context, Credential, Error, Event, Identity, Profile, ProfileName, Remote, Secret,
+    StoragePolicy, Store, StoreError, VaultError,
 };
 
 /// A login that the server has granted and that is not stored yet.
@@ -53,7 +53,8 @@ fn commit(
     // An entry that is no profile is replaced like one that is.
     let old = store
         .read(context.clock(), |profiles| Ok::<_, StoreError>(profiles.get(name).ok().flatten()))?;
-    let ended = old.as_ref().and_then(|old| tokens(context, old));
+    // Without its tokens, the session that this login replaces can't be ended.
+    let ended = old.as_ref().and_then(|old| credentials::tokens(context, old).ok().flatten());
     let mut profile = Profile {
         name: name.clone(),
         remote_url: login.remote.as_str().to_owned(),
@@ -96,14 +97,6 @@ fn identity(user: &User) -> Identity {
         user_id: Some(user.user_id.clone()),
         email: user.email.clone(),
         workspace_name: user.workspace_name.clone(),
-    }
-}
-
-/// The session that a login over this profile ends.
-fn tokens(context: &Context, old: &Profile) -> Option<OAuthCredential> {
-    match credentials::find(context, old, None) {
-        Ok(Some(Found { credential: Credential::OAuth(tokens), .. })) => Some(tokens),
-        _ => None,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::credentials::{self, Found};
+use crate::credentials;
 use crate::refresh::lock_profile;
 use crate::session::management_url;
 use crate::token::refresh_request;
 use crate::{
     Authorization, Context, Credential, Deadline, Error, Event, OAuthCredential, Profile,
-    ProfileName, SessionSource, Storage, StoragePolicy, StoreError, client,
+    ProfileName, SessionSource, StoreError, client,
 };
 
 /// The most that ending a session at the server may take.
@@ -29,21 +29,21 @@ pub fn logout(
         let profile = profiles.get(name).map_err(|error| store.bad_profile(error))?;
         profile.ok_or_else(|| Error::NoSuchProfile { name: name.clone(), selected_by })
     })?;
-    let ended = match credentials::find(context, &profile, None) {
-        Ok(Some(Found { credential: Credential::OAuth(tokens), .. })) => {
-            end_session(context, &profile, &tokens)
-        }
-        Ok(_) => Ok(()),
+    let ended = match credentials::tokens(context, &profile) {
+        Ok(Some(tokens)) => end_session(context, &profile, &tokens),
+        Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    if let Err(reason) = ended {
-        context
+    match ended {
+        Ok(()) => {}
+        Err(Error::Canceled) => return Err(Error::Canceled),
+        Err(reason) => context
             .observer()
-            .notify(&Event::SessionNotEnded { profile: name, reason: reason.reason() });
+            .notify(&Event::SessionNotEnded { profile: name, reason: reason.reason() }),
     }
-    match profile.storage(&StoragePolicy::from_env(context.env())?) {
-        Storage::File => credentials::remove_old_copy(context, &profile),
-        Storage::Keyring | Storage::Helper(_) => credentials::remove(context, &profile)?,
+    match profile.in_file {
+        Some(_) => credentials::remove_old_copy(context, &profile),
+        None => credentials::remove(context, &profile)?,
     }
     store.update(context.clock(), context.cancel(), |profiles| {
         profiles.remove(name);

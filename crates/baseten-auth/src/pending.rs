@@ -66,7 +66,7 @@ struct Written<'a> {
     verification_uri: &'a str,
     verification_uri_complete: Option<&'a str>,
     expires_at: Timestamp,
-    interval_seconds: u64,
+    interval_seconds: f64,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +80,7 @@ struct Read {
     verification_uri: String,
     verification_uri_complete: Option<String>,
     expires_at: Timestamp,
-    interval_seconds: u64,
+    interval_seconds: f64,
 }
 
 impl Pending {
@@ -97,7 +97,7 @@ impl Pending {
             verification_uri: &authorization.verification_uri,
             verification_uri_complete: authorization.verification_uri_complete.as_deref(),
             expires_at: authorization.expires_at,
-            interval_seconds: authorization.interval.as_secs().max(1),
+            interval_seconds: authorization.interval.as_secs_f64(),
         };
         let path = store.pending_path();
         let text = serde_json::to_vec(&written)
@@ -149,7 +149,40 @@ fn parse(text: &[u8]) -> Option<Pending> {
             verification_uri: read.verification_uri,
             verification_uri_complete: read.verification_uri_complete,
             expires_at: read.expires_at,
-            interval: Duration::from_secs(read.interval_seconds.clamp(1, 3600)),
+            interval: Duration::try_from_secs_f64(read.interval_seconds).ok()?,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Env;
+
+    #[test]
+    fn the_second_step_polls_no_faster_than_the_first_was_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let env: Env = [("BASETEN_CONFIG_DIR", directory.path())].into_iter().collect();
+        let context = Context::new(env);
+        let store = context.store().unwrap();
+        for interval in [Duration::from_millis(2500), Duration::from_secs(7200)] {
+            let pending = Pending {
+                remote: Remote::default(),
+                name: None,
+                switch: true,
+                insecure_storage: false,
+                authorization: DeviceAuthorization {
+                    device_code: Secret::from("d"),
+                    user_code: "u".to_owned(),
+                    verification_uri: "https://app.baseten.co/device".to_owned(),
+                    verification_uri_complete: None,
+                    expires_at: Timestamp::MAX,
+                    interval,
+                },
+            };
+            pending.save(&context, &store).unwrap();
+            let loaded = Pending::load(&context, &store).unwrap();
+            assert_eq!(loaded.authorization, pending.authorization);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::store::{Lock, profile_lock};
 use crate::token::refresh_request;
 use crate::{
     Context, Credential, Deadline, Error, Event, LockError, OAuthCredential, Profile, ProfileName,
-    Secret, Storage, StoragePolicy, Store,
+    Secret, Store,
 };
 
 /// How long a process waits for another one that is at work on the same profile.
@@ -106,9 +106,9 @@ struct Refreshed<'a> {
 /// the old refresh token is used up, so the new tokens are all there is.
 fn keep(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> Result<(), Error> {
     let profile = &refreshed.profile;
-    let stored = match profile.storage(&StoragePolicy::from_env(context.env())?) {
-        Storage::File => keep_in_file(context, store, refreshed),
-        Storage::Keyring | Storage::Helper(_) => keep_in_vault(context, store, refreshed),
+    let stored = match profile.in_file {
+        Some(_) => keep_in_file(context, store, refreshed),
+        None => keep_in_vault(context, store, refreshed),
     };
     match stored {
         Err(error @ (Error::LoggedOutMeanwhile { .. } | Error::Canceled)) => Err(error),

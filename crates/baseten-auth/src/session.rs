@@ -90,18 +90,15 @@ impl Authorization {
 /// Selects a credential: `profile`, `BASETEN_API_KEY`, `BASETEN_PROFILE`, the current profile, the
 /// first that is set. Reads the store only if it has to, and never a vault.
 pub fn resolve(context: &Context, profile: Option<&ProfileName>) -> Result<Session, Error> {
-    let kind = match profile {
-        None if context.env().has(API_KEY_VARIABLE) => api_key_of_environment(context)?,
-        _ => {
-            let store = context.store()?;
-            let (source, profile) = select_stored(context, &store, profile)?;
-            context.observer().notify(&Event::Selected { source, profile: Some(&profile.name) });
-            let kind = Kind::Profile { store, profile };
-            return Ok(Session { context: context.clone(), source, kind });
-        }
+    let (source, kind) = if profile.is_none() && context.env().has(API_KEY_VARIABLE) {
+        let (source, kind) = (SessionSource::ApiKeyEnv, api_key_of_environment(context)?);
+        context.observer().notify(&Event::Selected { source, profile: None });
+        (source, kind)
+    } else {
+        let store = context.store()?;
+        let (source, profile) = select_stored(context, &store, profile)?;
+        (source, Kind::Profile { store, profile })
     };
-    let source = SessionSource::ApiKeyEnv;
-    context.observer().notify(&Event::Selected { source, profile: None });
     Ok(Session { context: context.clone(), source, kind })
 }
 
@@ -136,16 +133,17 @@ pub fn select_stored(
         Some(name) => Some((SessionSource::ProfileFlag, name.clone())),
         None => profile_of_environment(context)?.map(|name| (SessionSource::ProfileEnv, name)),
     };
-    let path = store.path().display().to_string();
-    context.observer().notify(&Event::StorageRead { storage: &path, outcome: "profiles" });
-    store.read(context.clock(), |profiles| {
+    let (source, profile) = context.read(store, |profiles| {
         let current = || profiles.current().map(|name| (SessionSource::Current, name));
         let (source, name) = named
             .or_else(current)
             .ok_or(Error::NoCurrentProfile { any_stored: !profiles.is_empty() })?;
         let profile = profiles.get(&name).map_err(|error| store.bad_profile(error))?;
-        Ok((source, profile.ok_or(Error::NoSuchProfile { name, selected_by: source })?))
-    })
+        let profile = profile.ok_or(Error::NoSuchProfile { name, selected_by: source })?;
+        Ok::<_, Error>((source, profile))
+    })?;
+    context.observer().notify(&Event::Selected { source, profile: Some(&profile.name) });
+    Ok((source, profile))
 }
 
 impl Session {

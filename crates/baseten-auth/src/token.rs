@@ -16,20 +16,19 @@ pub(crate) const TOKEN_PATH: &str = "/v1/users/auth/device/token";
 
 /// What a token answer gives (RFC 6749 §5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     /// Visible ASCII, so that it fits a header.
-    pub access_token: Secret,
+    pub(crate) access_token: Secret,
     /// Buys the next access token, once. A refresh without one keeps the old one.
-    pub refresh_token: Option<Secret>,
+    pub(crate) refresh_token: Option<Secret>,
     /// How long the access token is good for; `None` when nobody said, or for ever.
-    pub expires_in: Option<Duration>,
+    pub(crate) expires_in: Option<Duration>,
 }
 
 impl Tokens {
     /// The credential that these tokens make, counted from the moment the request was sent. Without
     /// a new refresh token it has `old_refresh_token`.
-    #[must_use]
-    pub fn into_credential(
+    pub(crate) fn into_credential(
         self,
         requested_at: Timestamp,
         old_refresh_token: Option<Secret>,

@@ -56,11 +56,6 @@ fn values_that_hold_secrets() {
     assert_silent(&profile);
     assert_silent(&Authorization::new(key.clone()));
     assert_silent(&Authorization::new(oauth.clone()).header_value());
-    assert_silent(&Tokens {
-        access_token: secret.clone(),
-        refresh_token: Some(secret.clone()),
-        expires_in: None,
-    });
     assert_silent(&authorization);
     assert_silent(&Pending {
         remote: Remote::default(),

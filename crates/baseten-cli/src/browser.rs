@@ -39,19 +39,24 @@ pub(crate) fn open(url: &str) {
 }
 
 /// What the process that [`open`] starts does.
-pub(crate) fn open_here(url: &str) -> Exit {
-    match webbrowser::open(url) {
+pub(crate) fn open_here(url: &str, env: &Env) -> Exit {
+    // On the other systems, `webbrowser` itself looks at `$BROWSER`.
+    let chosen = env.os("BROWSER").filter(|_| cfg!(any(windows, target_os = "macos")));
+    let opened = match chosen {
+        Some(program) => Command::new(program).arg(url).status().map(drop),
+        None => webbrowser::open(url),
+    };
+    match opened {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failure,
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn a_browser_is_started_only_where_it_can_be_seen() {
         let sees =
             |variables: &[(&str, &str)]| is_within_sight(&variables.iter().copied().collect());

@@ -31,8 +31,8 @@ pub(crate) enum CliError {
     Device(DeviceError),
     /// A two-step login can't be kept, or there is none to resume.
     Pending(PendingError),
-    /// Whoever just logged in, the server does not say who that is.
-    User(ApiError),
+    /// The server does not take an API key that was given, or does not say whose it is.
+    Refused(ApiError),
     /// There is no profile to choose from.
     NothingToChoose,
     /// A prompt failed, other than by being canceled.
@@ -83,13 +83,14 @@ impl CliError {
                 "pipe the key in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
             ),
             Self::Filter(error) => {
-                told(Exit::Usage, error.to_string(), "try the filter '.' to see the whole output")
+                let exit = if error.is_mistake() { Exit::Usage } else { Exit::Failure };
+                told(exit, error.to_string(), "try the filter '.' to see the whole output")
             }
             Self::Library(error) => library(error, None),
             Self::Session { error, remote_url } => library(error, Some(remote_url)),
             Self::Device(error) => device(error),
             Self::Pending(error) => pending(error),
-            Self::User(error) => api(error, Whose::Given),
+            Self::Refused(error) => api(error, Whose::Given),
             Self::NothingToChoose => told(
                 Exit::NotLoggedIn,
                 "no profile is stored, so there is none to switch to",
@@ -406,7 +407,7 @@ enum Whose<'a> {
     Profile(&'a ProfileName, Option<&'a str>),
     /// The API key of the environment.
     Environment,
-    /// The one that is to be stored.
+    /// The API key that is to be stored.
     Given,
     /// There was none yet.
     Nobody,

@@ -94,7 +94,7 @@ impl Interrupt {
         }
     }
 
-    /// Starts to listen for signals. Commands that never wait leave that to the system.
+    /// Starts to listen for signals.
     #[cfg(unix)]
     pub(crate) fn listen(&self) {
         use signal_hook::consts::{SIGINT, SIGTERM};

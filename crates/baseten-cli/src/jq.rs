@@ -73,6 +73,14 @@ pub(crate) enum FilterError {
 }
 
 impl FilterError {
+    /// Whether the filter is none, rather than one that does not fit the record.
+    pub(crate) fn is_mistake(&self) -> bool {
+        match self {
+            Self::Invalid { .. } | Self::TooLong => true,
+            Self::Failed(_) | Self::Stopped(_) | Self::Thread(_) => false,
+        }
+    }
+
     /// The same error without what it quotes, for a record that holds a secret.
     pub(crate) fn without_quotes(self) -> Self {
         match self {

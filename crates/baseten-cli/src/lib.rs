@@ -73,16 +73,18 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         }
         Command::Version(args) => with_output(&args.common, host, |_| Ok(commands::version::run())),
         Command::Completion(args) => Ok(commands::completion::run(args.shell)),
-        Command::OpenBrowser { url } => Ok(browser::open_here(&url)),
+        Command::OpenBrowser { url } => Ok(browser::open_here(&url, host.env())),
     }
 }
 
-/// Checks the output options before anything else happens, runs a command, renders its report.
+/// Listens for signals, checks the output options before anything else happens, runs a command,
+/// renders its report.
 fn with_output(
     common: &Common,
     host: Host,
     command: impl FnOnce(&Host) -> Result<Report, CliError>,
 ) -> Result<Exit, CliError> {
+    host.interrupt().listen();
     let output = render::Output::new(common)?;
     let host = host.listening(common.verbose);
     let report = command(&host).map_err(|error| host.interrupted(error))?;

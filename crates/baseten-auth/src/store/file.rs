@@ -221,7 +221,7 @@ impl Store {
 
     fn read_text(&self) -> Result<Option<Zeroizing<String>>, StoreError> {
         let unreadable = |source| StoreError::Unreadable { path: self.path.clone(), source };
-        let file = match File::open(&self.path) {
+        let file = match open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
@@ -308,7 +308,20 @@ impl Store {
     }
 
     #[cfg(not(unix))]
+    #[expect(clippy::unused_self, reason = "the other systems look at its path")]
     fn tighten_directory(&self) {}
+}
+
+/// Opens a file to read it. A pipe in its place is not waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+    );
+    options.open(path)
 }
 
 /// A private file in the directory of `target`, with these bytes on the disk.

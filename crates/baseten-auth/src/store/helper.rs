@@ -51,12 +51,17 @@ pub struct Helper {
 #[error("a credential helper's name has only letters, digits, `.`, `_` and `-`")]
 pub struct HelperNameError;
 
+/// Whether a text names a program of the search path, and nothing else.
+pub(super) fn is_helper_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
 impl Helper {
     /// The helper `docker-credential-<name>`. It is looked for in the `PATH` of `env` when it is
     /// needed.
     pub fn new(name: &str, env: &Env, options: VaultOptions) -> Result<Self, HelperNameError> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.is_empty() || !name.bytes().all(allowed) {
+        if !is_helper_name(name) {
             return Err(HelperNameError);
         }
         Ok(Self {

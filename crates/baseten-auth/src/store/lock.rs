@@ -43,10 +43,9 @@ impl Lock {
         loop {
             let file = open_private(path).map_err(LockError::Io)?;
             match file.try_lock() {
-                // A cleaner of temporary files may have removed the file while we waited for it.
                 Ok(()) if is_still_at(&file, path) => return Ok(Self { _file: file }),
-                Ok(()) => continue,
-                Err(TryLockError::WouldBlock) => {}
+                // A cleaner of temporary files may have removed the file while we waited for it.
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
             if cancel.is_canceled() {

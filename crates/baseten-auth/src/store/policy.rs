@@ -1,5 +1,6 @@
 //! `BASETEN_CREDENTIAL_STORE`: where a login puts its secret.
 
+use super::helper::is_helper_name;
 use crate::{Env, NotText};
 
 /// The variable that chooses.
@@ -50,8 +51,7 @@ impl StoragePolicy {
             Some("file") => Ok(Self::File),
             Some(value) => {
                 let name = value.strip_prefix("helper:").ok_or(StoragePolicyError::Unknown)?;
-                let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-                if name.is_empty() || !name.chars().all(plain) {
+                if !is_helper_name(name) {
                     return Err(StoragePolicyError::HelperName);
                 }
                 Ok(Self::Helper(name.to_owned()))

@@ -39,7 +39,7 @@ pub(crate) struct ListRecord {
 pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
     let store = host.context().store()?;
-    let records = store.read(host.context().clock(), |profiles| {
+    let records = host.context().read(&store, |profiles| {
         let current = profiles.current();
         let record = |profile: Summary| ListRecord {
             current: current.as_ref() == Some(&profile.name),

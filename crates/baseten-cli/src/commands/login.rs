@@ -67,8 +67,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     }
     check_combination(args, host)?;
     let plan = Plan::new(args, host)?;
-    host.interrupt().listen();
-    match method(args)? {
+    match chosen_method(args).map_or_else(prompt::method, Ok)? {
         Method::Browser if args.no_wait => start_only(plan, host),
         Method::Browser => {
             let pending =
@@ -91,7 +90,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
 
 /// What can be told wrong by the options alone.
 fn check_combination(args: &LoginArgs, host: &Host) -> Result<(), CliError> {
-    if !args.web && !args.with_api_key && !host.is_interactive() {
+    if chosen_method(args).is_none() && !host.is_interactive() {
         return Err(CliError::usage(
             "there is no terminal to ask how to log in",
             "use --web for the browser, or --with-api-key with the key on standard input",
@@ -129,12 +128,12 @@ fn management_url(context: &Context, remote: &Remote) -> Result<ManagementUrl, C
     Ok(remote.management_url(context.env()).map_err(baseten_auth::Error::from)?)
 }
 
-fn method(args: &LoginArgs) -> Result<Method, CliError> {
-    match (args.web, args.with_api_key) {
-        (true, _) => Ok(Method::Browser),
-        (_, true) => Ok(Method::ApiKey),
-        _ if args.no_wait => Ok(Method::Browser),
-        _ => prompt::method(),
+/// How to log in, as far as the options say.
+fn chosen_method(args: &LoginArgs) -> Option<Method> {
+    if args.web || args.no_wait {
+        Some(Method::Browser)
+    } else {
+        args.with_api_key.then_some(Method::ApiKey)
     }
 }
 
@@ -161,22 +160,22 @@ fn wait(
     mut waiting: Waiting,
     host: &Host,
 ) -> Result<Credential, CliError> {
-    let context = host.context();
-    let sent = context.clock().now();
-    let tokens = device::wait(context.http(), context.clock(), management, pending, &mut |left| {
-        waiting.tell(left);
-    });
+    let (http, clock) = (host.context().http(), host.context().clock());
+    let tokens = device::wait(http, clock, management, pending, &mut |left| waiting.tell(left));
     waiting.end(host);
-    let tokens = tokens.map_err(CliError::Device)?;
-    Ok(Credential::OAuth(tokens.into_credential(sent, None)))
+    Ok(Credential::OAuth(tokens.map_err(CliError::Device)?))
 }
 
 /// The login is granted: asks who it is, stores it, reports it.
 fn finish(plan: Plan, credential: Credential, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let header = Authorization::new(credential.clone()).header_value();
-    let user =
-        client::users_me(context.http(), &plan.management, &header).map_err(CliError::User)?;
+    let user = client::users_me(context.http(), &plan.management, &header).map_err(|error| {
+        match credential {
+            Credential::ApiKey(_) => CliError::Refused(error),
+            Credential::OAuth(_) => CliError::Device(error.into()),
+        }
+    })?;
     let login = Login {
         name: plan.name,
         remote: plan.remote,
@@ -245,7 +244,6 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
 fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let store = context.store()?;
-    host.interrupt().listen();
     let pending = Pending::load(context, &store)?;
     let plan = Plan {
         name: args.profile.clone().or(pending.name),

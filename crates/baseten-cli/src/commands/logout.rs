@@ -19,7 +19,6 @@ pub(crate) struct LogoutRecord {
 
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
-    host.interrupt().listen();
     let store = context.store()?;
     // The API key of the environment never selects what is removed.
     let selected = session::select_stored(context, &store, args.select.profile.as_ref());

@@ -64,7 +64,6 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
     if !args.check {
         return Ok(Report::one(text, record));
     }
-    host.interrupt().listen();
     let failure = match session.user() {
         Ok(user) => {
             let user = UserRecord::new(user);

@@ -19,7 +19,6 @@ pub(crate) struct SwitchRecord {
 
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
-    host.interrupt().listen();
     let store = context.store()?;
     let name = match &args.select.profile {
         Some(name) => name.clone(),
@@ -41,7 +40,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
 }
 
 fn choose(host: &Host, store: &Store) -> Result<ProfileName, CliError> {
-    let (names, current) = store.read(host.context().clock(), |profiles| {
+    let (names, current) = host.context().read(store, |profiles| {
         Ok::<_, StoreError>((profiles.names().collect::<Vec<_>>(), profiles.current()))
     })?;
     if names.is_empty() {

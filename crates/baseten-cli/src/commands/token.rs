@@ -32,7 +32,6 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
             "leave out --header, or the JSON output",
         ));
     }
-    host.interrupt().listen();
     let session = host.context().session(args.select.profile.as_ref())?;
     let authorization =
         session.authorization().map_err(|error| CliError::of_session(error, &session))?;

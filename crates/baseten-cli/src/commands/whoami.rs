@@ -52,7 +52,6 @@ impl UserRecord {
 }
 
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
-    host.interrupt().listen();
     let session = host.context().session(args.select.profile.as_ref())?;
     let user =
         UserRecord::new(session.user().map_err(|error| CliError::of_session(error, &session))?);

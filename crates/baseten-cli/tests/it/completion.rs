@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use expectrl::{Expect, Session};
-
+use crate::pty::{Terminal, with_program};
 use crate::support::{BASETEN, Home, Outcome};
 
 const STORE: &str = r#"{"version": 1, "current": "bob", "profiles": {
@@ -47,17 +46,15 @@ fn script(home: &Home, words: &[&str]) -> String {
 
 /// Types into an interactive shell, with the tab key in it, and runs what has come of it.
 fn type_and_run(home: &Home, words: &[&str], setup: &str, keys: &str, expected: &[&str]) {
-    let mut session = Session::spawn(shell(home, words)).unwrap_or_else(|error| {
-        panic!("{error}: install the Debian package {}", words[0]);
-    });
-    session.set_expect_timeout(Some(Duration::from_secs(20)));
-    session.send(format!("{setup}; echo rea''dy\r")).unwrap();
-    session.expect("ready").unwrap();
-    session.send(keys).unwrap();
+    let terminal = Terminal::new();
+    let words = [&["--ctty"], words].concat();
+    let mut shell = terminal.spawn(with_program(&shell(home, &words), "setsid", &words));
+    terminal.press(&format!("{setup}; echo rea''dy\r"));
+    shell.until("the shell is ready", |terminal| terminal.bytes().contains("ready"));
+    terminal.press(keys);
     for text in expected {
-        if let Err(error) = session.expect(*text) {
-            panic!("{error}: {text} after {keys:?}");
-        }
+        shell
+            .until(&format!("{text:?} after {keys:?}"), |terminal| terminal.bytes().contains(text));
     }
 }
 

@@ -1,10 +1,12 @@
 //! The exit statuses: every row of their table, and every case that has one of its own.
 
+#[cfg(unix)]
 use std::fs::File;
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
+#[cfg(unix)]
 use baseten_sandbox::Request;
 
 use crate::server::{Act, Server, answer};
@@ -386,6 +388,25 @@ fn a_store_that_cannot_be_used_is_1() {
     let home = Home::new();
     std::fs::create_dir_all(home.auth_json()).unwrap();
     ends_with(1, &home.run(&["auth", "status"]));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pipe_in_place_of_the_store_is_not_waited_for() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.auth_json().parent().unwrap()).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(home.auth_json()).status().unwrap();
+    assert!(made.success());
+    let outcome = home.run(&["auth", "status"]);
+    ends_with(1, &outcome);
+    assert!(outcome.stderr.contains("it is not a file"), "{outcome}");
+}
+
+#[test]
+fn a_filter_that_does_not_fit_the_record_is_1() {
+    let outcome = Home::new().run(&["version", "--jq", ".version | tonumber"]);
+    ends_with(1, &outcome);
+    assert!(outcome.stderr.contains("the --jq filter failed"), "{outcome}");
 }
 
 #[test]

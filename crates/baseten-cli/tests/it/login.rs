@@ -2,10 +2,15 @@
 //! login in two steps, the browser.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(unix)]
+use std::time::Instant;
 
-use baseten_sandbox::{Request, Sandbox};
+use baseten_sandbox::Request;
+#[cfg(unix)]
+use baseten_sandbox::Sandbox;
 
+#[cfg(unix)]
 use crate::server::{Server, answer};
 use crate::support::{Home, Outcome, approve, sandbox, sandbox_with};
 
@@ -300,6 +305,7 @@ fn the_option_wins_over_the_variable() {
 
 // The page to open.
 
+#[cfg(unix)]
 #[test]
 fn a_page_that_is_not_https_is_neither_shown_nor_opened() {
     for page in ["http://evil.example.com/device", "javascript:alert(1)", "file:///etc/passwd"] {

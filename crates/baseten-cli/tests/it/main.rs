@@ -23,6 +23,7 @@ mod counterparts;
 mod crash;
 #[cfg(target_os = "linux")]
 mod credential_store;
+#[cfg(target_os = "linux")]
 mod errors;
 mod exit_status;
 #[cfg(target_os = "linux")]

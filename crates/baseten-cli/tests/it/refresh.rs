@@ -46,6 +46,20 @@ fn sixty_four_processes_refresh_once() {
     assert!(sandbox.is_live(stored["refresh_token"].as_str().unwrap()));
 }
 
+/// The server has used the old token up by the time that anybody could complain.
+#[test]
+fn a_variable_that_means_nothing_costs_no_token() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "nonsense");
+    let name = name("nonsense");
+    let old = session(&sandbox, "ada", -3600);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(tokens_of(&home, &name)["access_token"], outcome.stdout.trim());
+}
+
 #[test]
 fn sixteen_processes_and_two_directories_share_one_keyring_entry_and_one_refresh() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(300));

@@ -330,6 +330,7 @@ fn wide_modes_are_tightened_by_the_next_write() {
     assert_eq!((mode(&directory), mode(&home.auth_json())), (0o700, 0o600));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn the_directory_is_the_one_that_others_use() {
     let home = with(UNKNOWN_KEYS);

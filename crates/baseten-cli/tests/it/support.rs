@@ -75,7 +75,7 @@ impl Home {
 
     /// Where the profiles are kept.
     pub(crate) fn auth_json(&self) -> PathBuf {
-        self.path().join(".config/baseten/auth.json")
+        self.path().join(".config").join("baseten").join("auth.json")
     }
 
     /// The text of the store; empty where there is none.

@@ -2,41 +2,26 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
-use std::time::Duration;
 
 use baseten_sandbox::Sandbox;
-use expectrl::process::unix::WaitStatus;
-use expectrl::session::OsSession;
-use expectrl::{Expect, Session};
 
-use crate::support::{BASETEN, Home, approve, sandbox};
+use crate::pty::{OnTerminal, Terminal};
+use crate::support::{Home, approve, sandbox};
 
-/// Starts a browser login in a window of this size and gives what it shows until it waits.
-fn log_in(home: &Home, columns: u16, rows: u16) -> (OsSession, String) {
-    let mut command = Command::new(BASETEN);
-    command.args(["auth", "login", "--web", "--insecure-storage"]).env_clear();
-    command.envs(home.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "read go && exec \"$0\" \"$@\""]);
-    shell.arg(command.get_program()).args(command.get_args()).env_clear();
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut session = Session::spawn(shell).unwrap();
-    // The window has its size before the program asks for it.
-    session.get_process_mut().set_window_size(columns, rows).unwrap();
-    session.send_line("").unwrap();
-    session.set_expect_timeout(Some(Duration::from_secs(20)));
-    let shown = session.expect("Waiting").unwrap();
-    let shown = String::from_utf8(shown.before().to_vec()).unwrap();
-    (session, shown)
+/// Starts a browser login and gives what it shows until it waits.
+fn log_in<'a>(terminal: &'a Terminal, home: &Home) -> (OnTerminal<'a>, String) {
+    let mut login = terminal.start(home, &["auth", "login", "--web", "--insecure-storage"]);
+    login.until("it waits", |terminal| terminal.bytes().contains("Waiting"));
+    let shown = terminal.bytes().split("Waiting").next().unwrap().to_owned();
+    (login, shown)
 }
 
-/// Allows the login and gives what is shown from then on.
-fn finish(mut session: OsSession, sandbox: &Sandbox) -> String {
+/// Allows the login and gives what is shown from the waiting on.
+fn finish(login: OnTerminal<'_>, terminal: &Terminal, sandbox: &Sandbox) -> String {
     approve(sandbox, "ada");
-    let rest = session.expect(expectrl::Eof).unwrap();
-    let rest = String::from_utf8_lossy(rest.as_bytes()).into_owned();
-    assert!(matches!(session.get_process().wait(), Ok(WaitStatus::Exited(_, 0))), "{rest}");
-    rest
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    terminal.bytes().split_once("Waiting").unwrap().1.to_owned()
 }
 
 fn home(sandbox: &Sandbox) -> Home {
@@ -109,34 +94,37 @@ const WHITE: u8 = 255;
 fn a_scanner_reads_the_picture_on_dark_and_light_backgrounds() {
     let sandbox = sandbox();
     let home = home(&sandbox);
-    let (session, shown) = log_in(&home, 100, 40);
+    let terminal = Terminal::of_size(100, 40);
+    let (login, shown) = log_in(&terminal, &home);
     let (picture, url) = (picture(&shown), url(&shown));
     assert!(url.contains("user_code="), "{url}");
     for background in [BLACK, WHITE] {
         assert_eq!(scan(&home, &picture, (BLACK, WHITE), background), url);
     }
-    finish(session, &sandbox);
+    finish(login, &terminal, &sandbox);
 }
 
 #[test]
 fn a_scanner_reads_the_picture_without_colours() {
     let sandbox = sandbox();
     let home = home(&sandbox).with("NO_COLOR", "1");
-    let (session, shown) = log_in(&home, 100, 40);
+    let terminal = Terminal::of_size(100, 40);
+    let (login, shown) = log_in(&terminal, &home);
     assert!(!shown.contains("\u{1b}[38"), "{shown:?}");
     let (picture, url) = (picture(&shown), url(&shown));
     assert_eq!(scan(&home, &picture, (WHITE, BLACK), BLACK), url, "on a dark background");
     assert_eq!(scan(&home, &picture, (BLACK, WHITE), WHITE), url, "on a light background");
-    finish(session, &sandbox);
+    finish(login, &terminal, &sandbox);
 }
 
 #[test]
 fn the_end_of_the_wait_takes_the_picture_away() {
     let sandbox = sandbox();
     let home = home(&sandbox);
-    let (session, shown) = log_in(&home, 80, 40);
+    let terminal = Terminal::of_size(80, 40);
+    let (login, shown) = log_in(&terminal, &home);
     let lines = picture(&shown).len();
-    let rest = finish(session, &sandbox);
+    let rest = finish(login, &terminal, &sandbox);
     let (before, result) = rest.split_once("Logged in as").expect("it ends with the result");
     assert!(before.contains(&format!("\u{1b}[{lines}A\u{1b}[J")), "{before:?}");
     assert!(result.contains("as profile ada@"), "{result:?}");
@@ -147,11 +135,12 @@ fn a_window_without_room_shows_the_url_and_no_picture() {
     let sandbox = sandbox();
     let home = home(&sandbox);
     for (columns, rows, has_picture) in [(80, 24, true), (36, 60, false), (80, 20, false)] {
-        let (session, shown) = log_in(&home, columns, rows);
+        let terminal = Terminal::of_size(columns, rows);
+        let (login, shown) = log_in(&terminal, &home);
         assert_eq!(!picture(&shown).is_empty(), has_picture, "{columns} {rows}");
         let lines = shown.lines().count();
         assert!(lines < usize::from(rows), "{lines} lines in {columns} {rows}");
-        finish(session, &sandbox);
+        finish(login, &terminal, &sandbox);
     }
 }
 
@@ -159,7 +148,8 @@ fn a_window_without_room_shows_the_url_and_no_picture() {
 fn where_a_browser_is_started_there_is_no_picture() {
     let sandbox = sandbox();
     let home = home(&sandbox).with("BROWSER", "true");
-    let (session, shown) = log_in(&home, 100, 40);
+    let terminal = Terminal::of_size(100, 40);
+    let (login, shown) = log_in(&terminal, &home);
     assert!(picture(&shown).is_empty(), "{shown:?}");
-    finish(session, &sandbox);
+    finish(login, &terminal, &sandbox);
 }
