@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::SECRET_TOOL;
+use super::{SECRET_TOOL, STATIC_HELLO};
 use crate::Outcome;
 use crate::demo::Sandbox;
 use crate::guard::release;
 use crate::measure::Invocation;
-use crate::process::{has_program, run as run_command, variable};
+use crate::process::{has_program, root, variable};
 
 /// One command to measure.
 pub(super) struct Case {
@@ -129,7 +129,7 @@ impl Cases {
         cases.of_program(&release("baseten"), "");
         if let Some(shipped) = shipped {
             cases.shipped = Some(shipped.to_owned());
-            cases.list.push(Case::new(format!("hello-world{STATIC}"), static_hello(&cases.homes)?));
+            cases.list.push(Case::new(format!("hello-world{STATIC}"), cases.static_hello()));
             cases.of_program(shipped, STATIC);
         }
         cases.counterparts()?;
@@ -138,6 +138,10 @@ impl Cases {
 
     pub(super) fn hello(&self) -> Invocation {
         self.homes.invocation(&release("hello"), "", "one")
+    }
+
+    fn static_hello(&self) -> Invocation {
+        self.homes.invocation(&root().join(STATIC_HELLO), "", "one")
     }
 
     pub(super) fn status(&self) -> Invocation {
@@ -251,16 +255,6 @@ const PEERS: &[(&str, &str, &str, bool, bool)] = &[
     (GH_TOKEN, "/usr/bin/gh", "auth token", false, false),
     (AWS_LIST, "/usr/bin/aws", "configure list", true, false),
 ];
-
-/// A hello-world that needs no dynamic loader either.
-fn static_hello(homes: &Homes) -> Outcome<Invocation> {
-    let program = homes.directory.path().join("hello");
-    let flags = ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols"];
-    let mut rustc = crate::process::command("rustc", flags);
-    rustc.args(["-Ctarget-feature=+crt-static", "xtask/hello/src/main.rs", "-o"]).arg(&program);
-    run_command(&mut rustc)?;
-    Ok(homes.invocation(&program, "", "one"))
-}
 
 /// A directory with one for each store.
 struct Homes {
