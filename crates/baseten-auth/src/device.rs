@@ -51,6 +51,13 @@ pub struct DeviceAuthorization {
     pub interval: Duration,
 }
 
+impl DeviceAuthorization {
+    /// The page to open: the one with the code in it, where the server names one.
+    pub fn page(&self) -> &str {
+        self.verification_uri_complete.as_ref().unwrap_or(&self.verification_uri)
+    }
+}
+
 /// Why a device login did not end in tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -42,13 +43,44 @@ impl From<serde_json::Error> for DocumentError {
     }
 }
 
-/// A JSON object as its keys and the raw text of its values, in the order of the file.
-struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+/// The raw text of a value: a part of what was read, or one that we made. That may be a secret, so
+/// it is wiped.
+#[derive(Clone)]
+enum Raw<'a> {
+    Read(&'a str),
+    Made(Zeroizing<String>),
+}
 
-impl<'a> Object<'a> {
+impl Deref for Raw<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Read(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+impl From<Zeroizing<String>> for Raw<'_> {
+    fn from(text: Zeroizing<String>) -> Self {
+        Self::Made(text)
+    }
+}
+
+impl<'a> From<&'a RawValue> for Raw<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Self::Read(value.get())
+    }
+}
+
+/// A JSON object as its keys and the raw text of its values, in the order of the file.
+struct Object<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
+
+impl Object<'_> {
     /// Where a key stands twice the last one counts, as for other readers.
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.as_ref())
+        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| &**value)
     }
 
     /// The value of a key, unless it is missing or `null`.
@@ -59,7 +91,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    fn set(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
+    fn set(&mut self, key: &'static str, value: Zeroizing<String>) {
         self.remove(key);
         self.0.push((key.into(), value.into()));
     }
@@ -81,7 +113,7 @@ impl<'a> Object<'a> {
 
 fn render_entries<'e, 'a: 'e>(
     out: &mut String,
-    entries: impl Iterator<Item = (&'e Cow<'a, str>, &'e Cow<'a, str>)>,
+    entries: impl Iterator<Item = (&'e Cow<'a, str>, &'e Raw<'a>)>,
 ) {
     out.push('{');
     for (index, (key, value)) in entries.enumerate() {
@@ -97,8 +129,12 @@ fn render_entries<'e, 'a: 'e>(
 
 /// A text as a JSON string.
 fn quote(text: &str) -> Zeroizing<String> {
-    // A string always has a JSON form; an empty one could only stand for a defect in serde_json.
-    Zeroizing::new(serde_json::to_string(text).unwrap_or_default())
+    // As large as it can get, for a text that grows leaves copies behind.
+    let mut quoted = Vec::with_capacity(6 * text.len() + 2);
+    // A string always has a JSON form, which is text; an empty one could only stand for a defect
+    // in serde_json.
+    let _ = serde_json::to_writer(&mut quoted, text);
+    String::from_utf8(quoted).unwrap_or_default().into()
 }
 
 /// Calls a function for each entry of a JSON object.
@@ -135,12 +171,12 @@ fn for_each_entry<'a>(
 fn object(text: &str) -> Result<Object<'_>, DocumentError> {
     // As many as a profile has.
     let mut entries = Vec::with_capacity(8);
-    for_each_entry(text, |key, value| entries.push((key, Cow::Borrowed(value.get()))))?;
+    for_each_entry(text, |key, value| entries.push((key, value.into())))?;
     Ok(Object(entries))
 }
 
 /// Raw entries by name.
-type Entries<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
+type Entries<'a> = BTreeMap<Cow<'a, str>, Raw<'a>>;
 
 /// Reads the top of a store, and its profiles in the same pass: a store can be large.
 fn read_top(text: &str) -> Result<(Object<'_>, Entries<'_>), DocumentError> {
@@ -167,7 +203,7 @@ impl<'de> Visitor<'de> for TopVisitor {
                 entries = map.next_value_seed(EntriesSeed)?;
             } else {
                 let value: &RawValue = map.next_value()?;
-                top.0.push((key, value.get().into()));
+                top.0.push((key, value.into()));
             }
         }
         Ok((top, entries))
@@ -198,7 +234,7 @@ impl<'de> Visitor<'de> for EntriesSeed {
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let mut entries = Vec::new();
         deserializer.deserialize_map(EntryVisitor(|name, value: &'de RawValue| {
-            entries.push((name, value.get().into()));
+            entries.push((name, value.into()));
         }))?;
         // They come sorted, as a rule: that is one comparison each, where inserting takes thirteen.
         Ok(entries.into_iter().collect())
@@ -326,8 +362,8 @@ impl<'a> Profiles<'a> {
         let old = self.entries.remove(profile.name.as_str());
         // An entry that is no object has no keys to keep.
         let mut entry = old.as_deref().and_then(|raw| object(raw).ok()).unwrap_or(Object(vec![]));
-        entry.set("remote_url", quote(&profile.remote_url).to_string());
-        entry.set("auth_type", quote(profile.auth_type.as_str()).to_string());
+        entry.set("remote_url", quote(&profile.remote_url));
+        entry.set("auth_type", quote(profile.auth_type.as_str()));
         for (key, value) in [
             ("user_id", &profile.identity.user_id),
             ("email", &profile.identity.email),
@@ -335,12 +371,12 @@ impl<'a> Profiles<'a> {
             ("credential_helper", &profile.helper),
         ] {
             match value {
-                Some(text) => entry.set(key, quote(text).to_string()),
+                Some(text) => entry.set(key, quote(text)),
                 None => entry.remove(key),
             }
         }
         set_credential(&mut entry, credential);
-        let text = entry.render(PROFILE_KEYS).to_string();
+        let text = entry.render(PROFILE_KEYS);
         self.entries.insert(profile.name.as_str().to_owned().into(), text.into());
     }
 
@@ -354,7 +390,7 @@ impl<'a> Profiles<'a> {
             return false;
         }
         set_credential(&mut entry, Some(&Credential::OAuth(tokens.clone())));
-        let text = entry.render(PROFILE_KEYS).to_string();
+        let text = entry.render(PROFILE_KEYS);
         self.entries.insert(name.as_str().to_owned().into(), text.into());
         true
     }
@@ -373,10 +409,10 @@ impl<'a> Profiles<'a> {
         let mut entries = Zeroizing::new(String::with_capacity(size + 2));
         render_entries(&mut entries, self.entries.iter());
         let mut top = Object(self.top.0.clone());
-        top.set("version", VERSION.to_string());
-        top.set("profiles", entries.as_str());
+        top.set("version", VERSION.to_string().into());
+        top.set("profiles", entries);
         match &self.current {
-            Some(name) => top.set("current", quote(name).to_string()),
+            Some(name) => top.set("current", quote(name)),
             None => top.remove("current"),
         }
         super::pretty::pretty(&top.render(TOP_KEYS))
@@ -491,10 +527,10 @@ pub(super) fn read_tokens(raw: &str) -> Result<Option<OAuthCredential>, Document
 /// Tokens as compact JSON, with the unknown keys of an older text.
 pub(super) fn write_tokens(tokens: &OAuthCredential, old: Option<&str>) -> Zeroizing<String> {
     let mut entry = old.and_then(|raw| object(raw).ok()).unwrap_or(Object(vec![]));
-    entry.set("access_token", quote(tokens.access_token.expose()).to_string());
+    entry.set("access_token", quote(tokens.access_token.expose()));
     let refresh_token = tokens.refresh_token.as_ref().map_or("", Secret::expose);
-    entry.set("refresh_token", quote(refresh_token).to_string());
-    entry.set("expiry", quote(&format_expiry(tokens.expiry)).to_string());
+    entry.set("refresh_token", quote(refresh_token));
+    entry.set("expiry", quote(&format_expiry(tokens.expiry)));
     entry.render(CREDENTIAL_KEYS)
 }
 
@@ -503,10 +539,10 @@ fn set_credential(entry: &mut Object<'_>, credential: Option<&Credential>) {
     entry.remove("oauth_credential");
     entry.remove("api_key");
     match credential {
-        Some(Credential::ApiKey(key)) => entry.set("api_key", quote(key.expose()).to_string()),
+        Some(Credential::ApiKey(key)) => entry.set("api_key", quote(key.expose())),
         Some(Credential::OAuth(tokens)) => {
             let old = old.as_ref().map(|text| text.as_str());
-            entry.set("oauth_credential", write_tokens(tokens, old).to_string());
+            entry.set("oauth_credential", write_tokens(tokens, old));
         }
         None => {}
     }

@@ -143,7 +143,7 @@ fn read_key() -> Result<Secret, CliError> {
 
 /// Shows the person where to go, before any browser starts.
 fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
-    let url = pending.verification_uri_complete.as_ref().unwrap_or(&pending.verification_uri);
+    let url = pending.page();
     let opens = !args.no_browser && browser::is_within_sight(host.env());
     let invitation = Invitation::new(host, url, &pending.user_code, !opens);
     invitation.show();
@@ -230,11 +230,9 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         authorization,
     };
     host.interrupt().store(|| pending.save(context, &context.store()?).map_err(CliError::from))?;
-    let url = pending.authorization.verification_uri_complete.as_ref();
-    let url = url.unwrap_or(&pending.authorization.verification_uri);
     let text = format!(
         "Open {}\nand confirm the code {}\nThen run: {RESUME}\n",
-        display_text(url),
+        display_text(pending.authorization.page()),
         display_text(&pending.authorization.user_code),
     );
     Ok(Report::one(text, record))
