@@ -1,20 +1,26 @@
 //! Tells the program which commit it was built from, and for what.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rustc-env=BUILD_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+    println!("cargo:rustc-env=BUILD_COMMIT={}", commit.unwrap_or_else(|| "unknown".into()));
     println!("cargo:rustc-env=BUILD_TARGET={}", target());
-    println!("cargo:rerun-if-changed=../../.git/logs/HEAD");
+    // A file that is not there would make every build a new one.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"])
+        && Path::new(&log).exists()
+    {
+        println!("cargo:rerun-if-changed={log}");
+    }
     println!("cargo:rerun-if-changed=build.rs");
 }
 
-/// The short hash, where this is a checkout and git is there.
-fn commit() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
-    let hash = String::from_utf8(output.stdout).ok()?;
-    let hash = hash.trim();
-    (output.status.success() && !hash.is_empty()).then(|| hash.to_owned())
+/// What git says, where this is a checkout and git is there.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !said.is_empty()).then_some(said)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a build script is told so, and has no other way")]
