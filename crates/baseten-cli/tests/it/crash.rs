@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use baseten_sandbox::Sandbox;
 use serde_json::{Value, json};
 
-use crate::faults::{Mount, is_root, straced};
+use crate::faults::{Mount, is_root, says_io_error, straced};
 use crate::keyring_session::find;
 use crate::stored::{in_file, session, store, tokens_of};
 use crate::support::{BASETEN, Home, Outcome, Running, sandbox, sandbox_with};
@@ -158,6 +158,9 @@ fn kill_everywhere(deed: Deed) {
         let before = home.store();
         let inject = format!("{}:signal=KILL:when={}", call.name, call.number);
         let outcome = deed.run(&home, &sandbox, &inject);
+        if outcome.status == 0 && is_lock_tried_again(call) {
+            continue;
+        }
         assert_eq!(outcome.status, 137, "{what}: {outcome}");
         if home.store() == before {
             old += 1;
@@ -200,6 +203,12 @@ fn a_refresh_killed_anywhere_leaves_a_whole_store() {
     kill_everywhere(REFRESH);
 }
 
+/// How often a lock is tried depends on who holds it meanwhile: tests that run beside this one have
+/// profiles of the same names.
+fn is_lock_tried_again(call: &Call) -> bool {
+    call.name == "flock" && call.number > 1
+}
+
 #[test]
 fn a_disk_that_fails_anywhere_leaves_the_old_state_and_an_error() {
     let sandbox = sandbox();
@@ -211,11 +220,14 @@ fn a_disk_that_fails_anywhere_leaves_the_old_state_and_an_error() {
             let inject = format!("{}:error=EIO:when={}", call.name, call.number);
             let outcome = deed.run(&home, &sandbox, &inject);
             let what = format!("{inject} ({}: {outcome}", call.arguments);
+            if outcome.status == 0 && is_lock_tried_again(&call) {
+                continue;
+            }
             if outcome.status == 0 {
                 assert_eq!(home.store(), done, "{what}");
             } else {
                 assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{what}");
-                assert!(outcome.stderr.contains("Input/output error"), "{what}");
+                assert!(says_io_error(&outcome.stderr), "{what}");
                 assert_eq!(outcome.stderr.matches("error: ").count(), 1, "{what}");
                 assert_eq!(home.store(), before, "{what}");
             }
@@ -239,7 +251,8 @@ fn what_is_renamed_is_on_the_disk_before() {
         let rename =
             at(&calls, &|call| call.name.starts_with("rename") && call.arguments.contains(&target));
         let (before, after) = calls.split_at(rename.unwrap());
-        let open = at(before, &|call| call.name == "openat" && call.arguments.contains("O_EXCL"));
+        let open =
+            at(before, &|call| call.name.starts_with("open") && call.arguments.contains("O_EXCL"));
         let written = &before[open.unwrap()..];
         assert!(written[0].arguments.contains("0600"), "{:?}", written[0]);
         let write = at(written, &|call| call.name == "write").unwrap();
@@ -251,7 +264,7 @@ fn what_is_renamed_is_on_the_disk_before() {
         let directory = format!("\"{}\"", home.auth_json().parent().unwrap().display());
         let open = after
             .iter()
-            .position(|call| call.name == "openat" && call.arguments.contains(&directory));
+            .position(|call| call.name.starts_with("open") && call.arguments.contains(&directory));
         assert!(after[open.unwrap()..].iter().any(|call| call.name == "fsync"), "{after:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use baseten_sandbox::Sandbox;
 use serde_json::{Value, json};
 
-use crate::faults::{home_in, straced, with_keyring};
+use crate::faults::{home_in, says_io_error, straced, with_keyring};
 use crate::keyring_session::{KeyringSession, find};
 use crate::stored::{elsewhere, name, profile, read, session, store};
 use crate::support::{Home, Outcome, sandbox, sandbox_with};
@@ -187,7 +187,10 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
         let arguments = ["auth", "login", "--with-api-key", "--profile", name];
         let outcome = straced(&home, "renameat:error=EIO:when=2", &arguments, &new);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
-        assert!(outcome.stderr.contains("auth.json: Input/output error"), "{outcome}");
+        assert!(
+            outcome.stderr.contains("auth.json: ") && says_io_error(&outcome.stderr),
+            "{outcome}"
+        );
         assert_eq!(keyring.lookup(name), was);
         assert_eq!(home.store(), before);
     }

@@ -129,3 +129,8 @@ pub(crate) fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     Running(child).end()
 }
+
+/// Whether an error is EIO, in the words of either C library.
+pub(crate) fn says_io_error(text: &str) -> bool {
+    text.contains("Input/output error") || text.contains("I/O error")
+}

@@ -13,7 +13,7 @@
 mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod completion;
 #[cfg(target_os = "linux")]
 mod concurrency;
@@ -46,7 +46,7 @@ mod login;
 mod networks;
 #[cfg(target_os = "linux")]
 mod no_side_effects;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod pty;
 mod reference;
 mod reference_facts;
@@ -62,9 +62,9 @@ mod store_formats;
 #[cfg(target_os = "linux")]
 mod stored;
 mod support;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod terminal;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod waiting;
 #[cfg(windows)]
 mod windows;
