@@ -165,7 +165,7 @@ mod tests {
         let env: Env = [("BASETEN_CONFIG_DIR", directory.path())].into_iter().collect();
         let context = Context::new(env);
         let store = context.store().unwrap();
-        for interval in [Duration::from_millis(2500), Duration::from_secs(7200)] {
+        for interval in [Duration::from_millis(2500), Duration::from_hours(2)] {
             let pending = Pending {
                 remote: Remote::default(),
                 name: None,
