@@ -40,12 +40,13 @@ impl Lock {
         cancel: &Cancel,
     ) -> Result<Self, LockError> {
         let deadline = Deadline::after(wait);
+        let mut file = open_private(path).map_err(LockError::Io)?;
         loop {
-            let file = open_private(path).map_err(LockError::Io)?;
             match file.try_lock() {
                 Ok(()) if is_still_at(&file, path) => return Ok(Self { _file: file }),
                 // A cleaner of temporary files may have removed the file while we waited for it.
-                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                Ok(()) => file = open_private(path).map_err(LockError::Io)?,
+                Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
             if cancel.is_canceled() {
