@@ -246,7 +246,7 @@ fn what_is_renamed_is_on_the_disk_before() {
         let home = deed.home(&sandbox);
         assert_eq!(deed.run(&home, &sandbox, "").status, 0);
         let calls = trace(&home);
-        let target = format!("\"{}\")", home.auth_json().display());
+        let target = format!("\"{}\"", home.auth_json().display());
         let at = |calls: &[Call], like: &dyn Fn(&Call) -> bool| calls.iter().rposition(like);
         let rename =
             at(&calls, &|call| call.name.starts_with("rename") && call.arguments.contains(&target));
@@ -259,7 +259,7 @@ fn what_is_renamed_is_on_the_disk_before() {
         let fsync = at(written, &|call| call.name == "fsync").unwrap();
         assert!(write < fsync, "{written:?}");
         let (file, _) = written[write].arguments.split_once(',').unwrap();
-        assert!(written[fsync].arguments.starts_with(&format!("{file})")), "{written:?}");
+        assert!(written[fsync].arguments.starts_with(&file.to_owned()), "{written:?}");
         // And the rename itself, afterwards.
         let directory = format!("\"{}\"", home.auth_json().parent().unwrap().display());
         let open = after

@@ -574,6 +574,7 @@ fn jq_prints_json_for_each_of_its_forms() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn the_examples_of_jq_work_as_they_stand() {
     let sandbox = sandbox();
