@@ -259,7 +259,7 @@ fn what_is_renamed_is_on_the_disk_before() {
         let fsync = at(written, &|call| call.name == "fsync").unwrap();
         assert!(write < fsync, "{written:?}");
         let (file, _) = written[write].arguments.split_once(',').unwrap();
-        assert!(written[fsync].arguments.starts_with(&file.to_owned()), "{written:?}");
+        assert!(written[fsync].arguments.starts_with(file), "{written:?}");
         // And the rename itself, afterwards.
         let directory = format!("\"{}\"", home.auth_json().parent().unwrap().display());
         let open = after
