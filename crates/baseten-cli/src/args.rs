@@ -199,6 +199,7 @@ pub(crate) enum AuthCommand {
     /// authentication. Asks neither the keyring nor the server, unless you say --check.
     #[command(after_help = examples!(
         "Show the current state", "baseten auth status";
+        "Ask the server whether the credential is valid", "baseten auth status --check";
         "Print just the type of authentication", "baseten auth status --jq '.auth_type'"
     ))]
     Status(StatusArgs),

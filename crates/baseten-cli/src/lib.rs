@@ -13,6 +13,7 @@ mod help;
 mod host;
 mod interrupt;
 mod jq;
+mod mistake;
 mod notices;
 pub mod outputs;
 mod prompt;
@@ -40,7 +41,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
     }
     let command = match args::parse(&arguments) {
         Ok(command) => command,
-        Err(stop) => return help::show(stop, &arguments),
+        Err(stop) => return help::show(&stop, &arguments),
     };
     if command.may_wait() {
         host.interrupt().listen();

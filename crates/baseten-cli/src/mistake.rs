@@ -1,0 +1,72 @@
+//! What is wrong with a command line, in one sentence and a hint like every other error.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::args;
+use crate::error::CliError;
+
+/// What the parser found wrong, and what was probably meant.
+pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
+    let argument = context(stop, ContextKind::InvalidArg).unwrap_or_default();
+    match stop.kind() {
+        // The parser would quote these two, and they may be secrets: an API key given as an
+        // argument is as exposed as it needs to be.
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => CliError::usage(
+            "this command takes options only, and there is another word",
+            "give an API key on standard input, never as an argument; see --help for the options",
+        ),
+        ErrorKind::TooManyValues => CliError::usage(
+            format!("{} takes no value", argument.split(['=', ' ']).next().unwrap_or_default()),
+            "give an API key on standard input, never as an argument",
+        ),
+        _ => CliError::usage(sentence(stop), hint(stop, arguments)),
+    }
+}
+
+/// The parser's own words, without the usage that it shows below them.
+fn sentence(stop: &clap::Error) -> String {
+    let text = stop.render().to_string();
+    let sentence = text.split("\n\n").next().unwrap_or_default();
+    let lines = sentence.strip_prefix("error: ").unwrap_or(sentence).lines().map(str::trim);
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+fn hint(stop: &clap::Error, arguments: &[OsString]) -> String {
+    let root = args::command();
+    let (command, path) = args::named(&root, arguments);
+    let suggestions =
+        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    let suggested = suggestions.into_iter().find_map(|kind| context(stop, kind));
+    match suggested.map(str::to_owned).or_else(|| closest_option(stop, command)) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => {
+            let what = if command.has_subcommands() { "commands" } else { "options" };
+            let words: Vec<_> = std::iter::once(root.get_name()).chain(path).collect();
+            format!("see the {what} with: {} --help", words.join(" "))
+        }
+    }
+}
+
+/// What the parser keeps under this name; of several texts the last, which fits best.
+fn context(stop: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match stop.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        ContextValue::Strings(texts) => texts.last().map(String::as_str),
+        _ => None,
+    }
+}
+
+/// The option that was meant, where the parser itself has no idea: it finds the beginning of a long
+/// name, but not two letters of a short one that changed places.
+fn closest_option(stop: &clap::Error, command: &clap::Command) -> Option<String> {
+    const CLOSE: usize = 2;
+    let argument = context(stop, ContextKind::InvalidArg)?;
+    let typed =
+        argument.strip_prefix("--").filter(|_| stop.kind() == ErrorKind::UnknownArgument)?;
+    let options = command.get_arguments().filter_map(|argument| argument.get_long());
+    let distances = options.map(|option| (strsim::osa_distance(typed, option), option));
+    let (distance, option) = distances.min()?;
+    (distance <= CLOSE && distance < typed.chars().count()).then(|| format!("--{option}"))
+}
