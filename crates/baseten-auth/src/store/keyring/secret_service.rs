@@ -251,10 +251,21 @@ impl Service {
     }
 
     fn search(&self, profile: &str, call: &Call) -> Result<Found, VaultError> {
+        if !call.may_prompt() && self.would_ask_before_a_search(call)? {
+            return Err(VaultError::Locked);
+        }
         let attributes = HashMap::from([("service", SERVICE), ("username", profile)]);
         let (unlocked, locked) =
             self.ask(call, &service_path(), SERVICE_INTERFACE, "SearchItems", (attributes,))?;
         Ok(Found { unlocked, locked })
+    }
+
+    /// Whether a mere search may open a window: KeePassXC does so when it is locked, and answers
+    /// once the window is closed. GNOME's `login` can be searched as it is.
+    fn would_ask_before_a_search(&self, call: &Call) -> Result<bool, VaultError> {
+        let collection = self.collection(call)?;
+        Ok(collection
+            .is_some_and(|collection| collection.locked && *collection.path != *LOGIN_COLLECTION))
     }
 
     /// The item to read or to write: where there are several, one in the collection that new
