@@ -106,7 +106,8 @@ pub(crate) fn stdout_columns() -> Option<usize> {
     window(std::io::stdout().is_terminal()).map(|window| window.columns)
 }
 
-fn window(is_terminal: bool) -> Option<Window> {
+/// How large the window is, where there is one.
+pub(crate) fn window(is_terminal: bool) -> Option<Window> {
     let (columns, rows) = is_terminal.then(crossterm::terminal::size)?.ok()?;
     // Some terminals tell no size.
     (columns > 0).then(|| Window { columns: columns.into(), rows: rows.into() })

@@ -7,6 +7,7 @@ use baseten_auth::Cancel;
 
 use crate::exit::Exit;
 use crate::render;
+use crate::waiting::{self, Leftover};
 
 /// What a signal does, and whether one came.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,7 @@ pub(crate) struct Interrupt {
 struct State {
     phase: Phase,
     signal: Option<Exit>,
+    leftover: Option<Leftover>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,16 @@ impl Interrupt {
         outcome
     }
 
+    /// Has a signal take this off the screen as well.
+    pub(crate) fn leave(&self, leftover: Option<Leftover>) {
+        self.state().leftover = leftover;
+    }
+
+    /// What is to be taken off the screen, which is up to the caller from here on.
+    pub(crate) fn take_leftover(&self) -> Option<Leftover> {
+        self.state().leftover.take()
+    }
+
     /// Makes signals wait for [`Interrupt::release`].
     pub(crate) fn hold(&self) {
         self.state().phase = Phase::Held;
@@ -72,7 +84,7 @@ impl Interrupt {
         let mut state = self.state();
         state.phase = Phase::Open;
         if let Some(exit) = state.signal {
-            end(exit, self.redraws);
+            end(exit, self.redraws, state.leftover);
         }
     }
 
@@ -84,7 +96,7 @@ impl Interrupt {
     fn on_signal(&self, exit: Exit) {
         let mut state = self.state();
         match state.phase {
-            Phase::Open => end(exit, self.redraws),
+            Phase::Open => end(exit, self.redraws, state.leftover),
             Phase::Storing => {
                 state.signal = Some(exit);
                 self.cancel.cancel();
@@ -121,20 +133,21 @@ impl Interrupt {
 
 /// Leaves the terminal as it was found, says so, and ends the process.
 #[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it runs")]
-pub(crate) fn end(exit: Exit, redraws: bool) -> ! {
+pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<Leftover>) -> ! {
     // From here on, nobody else draws: a waiting line would do so until the process is gone.
     let _quiet = std::io::stderr().lock();
-    restore_terminal(redraws);
+    restore_terminal(redraws, leftover);
     render::talk("Canceled.");
     std::process::exit(exit as i32)
 }
 
 /// Gives back echo, cursor and pastes, and clears a waiting line, or a prompt and its choices.
-fn restore_terminal(redraws: bool) {
+fn restore_terminal(redraws: bool, leftover: Option<Leftover>) {
     use crossterm::terminal::{disable_raw_mode, is_raw_mode_enabled};
     let prompting = is_raw_mode_enabled().unwrap_or(false);
     let _ = disable_raw_mode();
     if redraws || prompting {
-        let _ = std::io::stderr().write_all(b"\r\x1b[J\x1b[?25h\x1b[?2004l");
+        let cleared = waiting::cleared(leftover) + "\x1b[?25h\x1b[?2004l";
+        let _ = std::io::stderr().write_all(cleared.as_bytes());
     }
 }

@@ -83,7 +83,7 @@ fn ask<T>(prompt: impl FnOnce() -> Result<T, InquireError>) -> Result<T, CliErro
     std::thread::spawn(move || {
         while pending.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
             if !std::io::stdin().is_terminal() {
-                interrupt::end(Exit::Interrupted, false);
+                interrupt::end(Exit::Interrupted, false, None);
             }
         }
     });

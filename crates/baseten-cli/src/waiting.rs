@@ -11,7 +11,7 @@ use fast_qr::qr::QRBuilder;
 use fast_qr::{ECL, QRCode};
 use unicode_width::UnicodeWidthStr;
 
-use crate::host::{Host, Window};
+use crate::host::{self, Host, Window};
 use crate::render::{self, talk};
 
 /// Where a person goes to approve a login.
@@ -32,7 +32,8 @@ impl Invitation {
     pub(crate) fn new(host: &Host, url: &str, user_code: &str, with_picture: bool) -> Self {
         let (shown, user_code) = (display_text(url), display_text(user_code));
         let window = host.window().filter(|_| with_picture);
-        let picture = window.and_then(|window| Picture::new(url, window));
+        let inks = Inks::of(host);
+        let picture = window.and_then(|window| Picture::new(url, window, inks));
         let room = window.zip(picture.as_ref()).map(|(window, picture)| {
             let url_lines = (shown.width() + INDENT).div_ceil(window.columns);
             window.rows.saturating_sub(picture.lines + 1 + url_lines)
@@ -50,7 +51,7 @@ impl Invitation {
     pub(crate) fn show(&self) {
         talk(&self.text);
         if let Some(picture) = &self.picture {
-            talk(picture.text.trim_end_matches('\n'));
+            talk(&picture.text);
         }
     }
 }
@@ -84,31 +85,54 @@ fn linked(url: &str, link: bool) -> String {
     if link { format!("\x1b]8;;{url}\x1b\\{shown}\x1b]8;;\x1b\\") } else { shown }
 }
 
+/// What a QR code is drawn with.
+#[derive(Clone, Copy)]
+enum Inks {
+    /// Colours of its own, whatever the terminal's are.
+    Own,
+    /// The terminal's, where no colours are wanted.
+    LightOnDark,
+    DarkOnLight,
+}
+
+impl Inks {
+    /// Only some terminals tell their background, in `COLORFGBG`. Most of the others are dark; where
+    /// one is not, the code is a negative, which phones read as well.
+    fn of(host: &Host) -> Self {
+        if render::has_colour() {
+            return Self::Own;
+        }
+        let colours = host.env().text("COLORFGBG").ok().flatten().unwrap_or_default();
+        match colours.rsplit(';').next().and_then(|background| background.parse().ok()) {
+            Some(7 | 9..=15) => Self::DarkOnLight,
+            _ => Self::LightOnDark,
+        }
+    }
+}
+
 impl Picture {
     /// What scanners want around a code, in modules (ISO/IEC 18004 §9.1).
     const QUIET_ZONE: usize = 4;
 
-    fn new(url: &str, window: Window) -> Option<Self> {
+    fn new(url: &str, window: Window, inks: Inks) -> Option<Self> {
         // A screen has no stains to correct: the fewest and so the largest modules are the best.
         let code = QRBuilder::new(url).ecl(ECL::L).build().ok()?;
         let size = code.size + 2 * Self::QUIET_ZONE;
         let lines = size.div_ceil(2);
-        let text = if render::has_colour() { black_on_white(&code) } else { plain(&code) };
+        let text = match inks {
+            Inks::Own => black_on_white(&code),
+            Inks::LightOnDark => half_blocks(&code, false).join("\n"),
+            Inks::DarkOnLight => half_blocks(&code, true).join("\n"),
+        };
         (size <= window.columns).then_some(Self { text, lines })
     }
 }
 
 /// In colours of its own, whatever the terminal's are: these two of the 256 have no theme.
 fn black_on_white(code: &QRCode) -> String {
-    let (start, end) = ("\x1b[38;5;16;48;5;231m", "\x1b[0m\n");
-    let lines = half_blocks(code, true).join(&format!("{end}{start}"));
+    let (start, end) = ("\x1b[38;5;16;48;5;231m", "\x1b[0m");
+    let lines = half_blocks(code, true).join(&format!("{end}\n{start}"));
     format!("{start}{lines}{end}")
-}
-
-/// Without colours, the light modules are drawn: right on a dark background, and on a light one a
-/// negative, which phones read as well.
-fn plain(code: &QRCode) -> String {
-    half_blocks(code, false).join("\n") + "\n"
 }
 
 /// Two modules a character, in which the dark or the light ones are drawn.
@@ -138,13 +162,28 @@ const RESERVED: usize = 5;
 
 const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'];
 
+/// What stands above the waiting line and is of no use once the wait is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leftover {
+    lines: usize,
+    window: Window,
+}
+
+/// Takes the line that the cursor is in off the screen, and what is left over above it.
+pub(crate) fn cleared(leftover: Option<Leftover>) -> String {
+    // In a window that was resized meanwhile, nobody knows which lines it stands on.
+    let lines = leftover
+        .filter(|leftover| host::window(true) == Some(leftover.window))
+        .and_then(|leftover| u16::try_from(leftover.lines).ok());
+    let up = lines.map(|lines| MoveUp(lines).to_string()).unwrap_or_default();
+    format!("\r{up}{}", Clear(ClearType::FromCursorDown))
+}
+
 /// The line that counts down while somebody approves the login.
 pub(crate) struct Waiting {
     /// Where a line can be drawn.
     window: Option<Window>,
     turn: usize,
-    /// What stands above the line and is of no use afterwards.
-    picture_lines: usize,
 }
 
 impl Waiting {
@@ -155,8 +194,10 @@ impl Waiting {
             talk("Waiting for the approval in the browser…");
         }
         let picture = invitation.and_then(|invitation| invitation.picture.as_ref());
-        let picture_lines = picture.map_or(0, |picture| picture.lines);
-        Self { window, turn: 0, picture_lines }
+        let leftover =
+            window.zip(picture).map(|(window, picture)| Leftover { lines: picture.lines, window });
+        host.interrupt().leave(leftover);
+        Self { window, turn: 0 }
     }
 
     /// Tells how long the code is still good for.
@@ -164,29 +205,21 @@ impl Waiting {
         let Some(window) = self.window else { return };
         self.turn = (self.turn + 1) % SPINNER.len();
         let spinner = SPINNER.get(self.turn).unwrap_or(&' ');
-        draw(&format!("{spinner} {}", countdown(left, window.columns)));
+        draw(&format!("\r{spinner} {}\x1b[K", countdown(left, window.columns)));
     }
 
     /// Takes the line away, and the QR code above it.
     pub(crate) fn end(self, host: &Host) {
-        if self.window.is_none() {
-            return;
-        }
-        draw("");
-        // In a window that was resized meanwhile, nobody knows which lines it stands on.
-        if self.picture_lines > 0 && self.window == host.window() {
-            let lines = u16::try_from(self.picture_lines).unwrap_or(0);
-            let up_and_away = (MoveUp(lines), Clear(ClearType::FromCursorDown));
-            // A picture that stays does no harm.
-            let _ = crossterm::execute!(std::io::stderr(), up_and_away.0, up_and_away.1);
+        if self.window.is_some() {
+            draw(&cleared(host.interrupt().take_leftover()));
         }
     }
 }
 
-/// Draws the line anew, at once, so that nobody sees half of it.
+/// Draws at once, so that nobody sees half of it.
 fn draw(text: &str) {
     // A waiting line that cannot be seen is nobody's loss.
-    let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn countdown(left: Duration, columns: usize) -> String {
@@ -220,7 +253,7 @@ mod tests {
     #[test]
     fn a_picture_needs_a_wide_window() {
         let url = "https://app.example.com/device?user_code=BCDF-GHJK";
-        let picture = |columns| Picture::new(url, Window { columns, rows: 24 });
+        let picture = |columns| Picture::new(url, Window { columns, rows: 24 }, Inks::Own);
         assert_eq!(picture(80).map(|picture| picture.lines), Some(19));
         assert!(picture(37).is_some());
         assert!(picture(36).is_none());

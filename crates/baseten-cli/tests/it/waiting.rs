@@ -5,7 +5,7 @@ use std::process::Command;
 
 use baseten_sandbox::Sandbox;
 
-use crate::pty::{OnTerminal, Terminal};
+use crate::pty::{CONTROL_C, OnTerminal, Terminal};
 use crate::support::{Home, approve, sandbox};
 
 /// Starts a browser login and gives what it shows until it waits.
@@ -55,7 +55,7 @@ fn picture(shown: &str) -> Vec<String> {
     lines.map(without_escapes).collect()
 }
 
-/// What a scanner that knows negatives makes of lines of half blocks in this colour on that one,
+/// What a scanner makes of lines of half blocks in this colour on that one,
 /// with nothing around them but the window's background.
 fn scan(home: &Home, lines: &[String], (ink, paper): (u8, u8), background: u8) -> String {
     const SCALE: usize = 4;
@@ -81,8 +81,7 @@ fn scan(home: &Home, lines: &[String], (ink, paper): (u8, u8), background: u8) -
     }
     let file = home.path().join("picture.pgm");
     std::fs::write(&file, image).unwrap();
-    let scanner =
-        Command::new("zbarimg").args(["-q", "--raw", "-Stest-inverted"]).arg(file).output();
+    let scanner = Command::new("zbarimg").args(["-q", "--raw"]).arg(file).output();
     let output = scanner.expect("install the Debian package zbar-tools");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
@@ -107,14 +106,24 @@ fn a_scanner_reads_the_picture_on_dark_and_light_backgrounds() {
 #[test]
 fn a_scanner_reads_the_picture_without_colours() {
     let sandbox = sandbox();
-    let home = home(&sandbox).with("NO_COLOR", "1");
-    let terminal = Terminal::of_size(100, 40);
-    let (login, shown) = log_in(&terminal, &home);
-    assert!(!shown.contains("\u{1b}[38"), "{shown:?}");
-    let (picture, url) = (picture(&shown), url(&shown));
-    assert_eq!(scan(&home, &picture, (WHITE, BLACK), BLACK), url, "on a dark background");
-    assert_eq!(scan(&home, &picture, (BLACK, WHITE), WHITE), url, "on a light background");
-    finish(login, &terminal, &sandbox);
+    // Foreground and background, as some terminals tell them; others tell nothing.
+    for (told, inks, background) in [
+        (None, (WHITE, BLACK), BLACK),
+        (Some("15;0"), (WHITE, BLACK), BLACK),
+        (Some("0;15"), (BLACK, WHITE), WHITE),
+        (Some("0;default;7"), (BLACK, WHITE), WHITE),
+    ] {
+        let mut home = home(&sandbox).with("NO_COLOR", "1");
+        if let Some(told) = told {
+            home = home.with("COLORFGBG", told);
+        }
+        let terminal = Terminal::of_size(100, 40);
+        let (login, shown) = log_in(&terminal, &home);
+        assert!(!shown.contains("\u{1b}[38"), "{shown:?}");
+        let (picture, url) = (picture(&shown), url(&shown));
+        assert_eq!(scan(&home, &picture, inks, background), url, "{told:?}");
+        finish(login, &terminal, &sandbox);
+    }
 }
 
 #[test]
@@ -128,6 +137,21 @@ fn the_end_of_the_wait_takes_the_picture_away() {
     let (before, result) = rest.split_once("Logged in as").expect("it ends with the result");
     assert!(before.contains(&format!("\u{1b}[{lines}A\u{1b}[J")), "{before:?}");
     assert!(result.contains("as profile ada@"), "{result:?}");
+}
+
+#[test]
+fn control_c_takes_the_picture_away() {
+    let sandbox = sandbox();
+    let home = home(&sandbox);
+    let terminal = Terminal::of_size(80, 40);
+    let (login, shown) = log_in(&terminal, &home);
+    assert!(terminal.screen().contains(&picture(&shown)[4].trim_end()), "{}", terminal.screen());
+    terminal.press(CONTROL_C);
+    let ended = login.end();
+    assert_eq!(ended.status, 130, "{ended}");
+    assert!(ended.screen.contains(&url(&shown)), "{ended}");
+    assert!(ended.screen.ends_with("\nCanceled.\n"), "{ended}");
+    assert!(!ended.screen.contains(['█', '▀', '▄']), "{ended}");
 }
 
 #[test]
