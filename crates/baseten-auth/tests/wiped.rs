@@ -1,0 +1,156 @@
+//! Once a secret is no longer needed, the memory of the process has no copy of it.
+//!
+//! Libraries between us and the network or the keyring keep buffers of their own; what is looked
+//! at here is what this library does by itself.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use baseten_auth::{
+    Authorization, Context, Credential, Env, ProfileName, Secret, SystemClock, read_api_key,
+};
+use zeroize::Zeroizing;
+
+/// A text that this test knows without having it in its own memory.
+struct Canary([u8; Self::LENGTH]);
+
+impl Canary {
+    const LENGTH: usize = 48;
+    const MASK: u8 = 0x80;
+
+    fn new() -> Self {
+        let digit = |value: u64| b'a' + u8::try_from(value % 26).unwrap_or(0);
+        Self(std::array::from_fn(|at| digit(RandomState::new().hash_one(at)) ^ Self::MASK))
+    }
+
+    /// The text, for as long as it is not dropped.
+    fn text(&self) -> Zeroizing<Vec<u8>> {
+        let mut text = Zeroizing::new(Vec::with_capacity(Self::LENGTH));
+        text.extend(self.0.map(|byte| byte ^ Self::MASK));
+        text
+    }
+
+    /// Writes a file in which the text stands in the place of every `@`.
+    fn fill_in(&self, template: &str) -> Zeroizing<Vec<u8>> {
+        let mut filled = Zeroizing::new(Vec::with_capacity(template.len() + 4 * Self::LENGTH));
+        for byte in template.bytes() {
+            if byte == b'@' { filled.extend(&*self.text()) } else { filled.push(byte) }
+        }
+        filled
+    }
+
+    /// How often the second half of the text is somewhere in this process: allocators write over
+    /// the beginning of what is freed.
+    fn copies(&self) -> usize {
+        const CHUNK: usize = 1 << 20;
+        let tail = &self.0[Self::LENGTH / 2..];
+        let is_tail = |window: &[u8]| window.iter().zip(tail).all(|(a, b)| *a ^ Self::MASK == *b);
+        let memory = File::open("/proc/self/mem").unwrap();
+        let mut chunk = Zeroizing::new(vec![0; CHUNK + tail.len() - 1]);
+        // What the search itself has read is no find.
+        let own = chunk.as_ptr_range();
+        let own = own.start.addr()..own.end.addr();
+        let mut copies = 0;
+        for (start, end) in writable_ranges() {
+            for at in (start..end).step_by(CHUNK) {
+                let wanted = chunk.len().min(end - at);
+                let read = memory.read_at(&mut chunk[..wanted], at as u64).unwrap_or(0);
+                let windows = chunk[..read].windows(tail.len()).enumerate();
+                let found = windows
+                    .filter(|(offset, window)| is_tail(window) && !own.contains(&(at + offset)));
+                copies += found.count();
+            }
+        }
+        copies
+    }
+}
+
+/// Both buffers are large enough to come from the system: smaller ones would be put where a
+/// secret has just been, and hide what was left of it.
+fn writable_ranges() -> Vec<(usize, usize)> {
+    let mut maps = String::with_capacity(1 << 20);
+    File::open("/proc/self/maps").unwrap().read_to_string(&mut maps).unwrap();
+    let mut ranges = Vec::with_capacity(1 << 16);
+    ranges.extend(maps.lines().filter(|line| line.contains(" rw")).filter_map(|line| {
+        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+        let parse = |text| usize::from_str_radix(text, 16).ok();
+        Some((parse(start)?, parse(end)?))
+    }));
+    ranges
+}
+
+/// An input that does not hold what it gives.
+struct Masked<'a>(&'a [u8]);
+
+impl Read for Masked<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.len().min(buffer.len());
+        let (now, later) = self.0.split_at(count);
+        for (place, byte) in buffer.iter_mut().zip(now) {
+            *place = byte ^ Canary::MASK;
+        }
+        self.0 = later;
+        Ok(count)
+    }
+}
+
+/// One test, for the memory is everybody's.
+#[test]
+fn nothing_is_left_of_a_secret_that_is_dropped() {
+    an_api_key_that_was_read();
+    tokens_of_a_store_that_was_read_and_written();
+}
+
+fn an_api_key_that_was_read() {
+    let canary = Canary::new();
+    let key = read_api_key(Masked(&canary.0)).unwrap().unwrap();
+    let header = Authorization::new(Credential::ApiKey(key.clone())).header_value();
+    let again = Secret::from(key.expose());
+    assert!(canary.copies() >= 3, "the search finds what is there");
+    drop((key, header, again));
+    assert_eq!(canary.copies(), 0);
+}
+
+fn tokens_of_a_store_that_was_read_and_written() {
+    const STORE: &str = r#"{
+  "version": 1,
+  "current": "ada",
+  "profiles": {
+    "ada": {
+      "remote_url": "https://app.baseten.co",
+      "auth_type": "oauth",
+      "oauth_credential": {
+        "access_token": "@",
+        "refresh_token": "@",
+        "expiry": "0001-01-01T00:00:00Z"
+      }
+    },
+    "bot": { "remote_url": "https://app.baseten.co", "auth_type": "api_key", "api_key": "@" }
+  }
+}
+"#;
+    let canary = Canary::new();
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("auth.json"), &*canary.fill_in(STORE)).unwrap();
+    let directory = home.path().to_str().unwrap();
+    let env: Env = [("BASETEN_CONFIG_DIR", directory)].into_iter().collect();
+    let context = Context::new(env);
+    let session = context.session(None).unwrap();
+    let header = session.authorization().unwrap().header_value();
+    assert!(canary.copies() >= 1, "the search finds what is there");
+    drop((session, header));
+    let store = context.store().unwrap();
+    let bot = ProfileName::new("bot").unwrap();
+    store
+        .update(&SystemClock, context.cancel(), |profiles| {
+            profiles.set_current(Some(&bot));
+            Ok::<_, baseten_auth::Error>(())
+        })
+        .unwrap();
+    assert_eq!(canary.copies(), 0);
+}
