@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::Secret;
 use crate::http::{HttpError, Response};
 use crate::text::{display_text, is_hidden};
+use crate::{Clock, Secret};
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,32 @@ impl ApiError {
             Self::OAuth { retry_after, .. } | Self::Status { retry_after, .. } => *retry_after,
             Self::Http(_) | Self::NotProtocol { .. } => None,
         }
+    }
+}
+
+/// How often a request that failed for a while is sent again.
+const RETRIES: u32 = 3;
+/// A server that wants to be left alone for longer is not waited for.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Makes a request, and makes it again after 1, 2 and 4 s, or as long as the server wants, where it
+/// fails for a reason that may pass ([`ApiError::is_transient`]).
+pub(crate) fn patiently<T>(
+    clock: &dyn Clock,
+    mut attempt: impl FnMut() -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let mut retries = 0;
+    loop {
+        let error = match attempt() {
+            Err(error) if error.is_transient() && retries < RETRIES => error,
+            outcome => return outcome,
+        };
+        let wanted = error.retry_after().unwrap_or_default();
+        if wanted > LONGEST_WAIT {
+            return Err(error);
+        }
+        clock.sleep(wanted.max(Duration::from_secs(1 << retries)));
+        retries += 1;
     }
 }
 

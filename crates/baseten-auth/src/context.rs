@@ -1,9 +1,10 @@
 //! What a run works with: the environment, a clock, a listener, the network, the vaults.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::http::Http;
-use crate::store::{Helper, Keyring, Vault, VaultOptions};
+use crate::store::{Helper, Keyring, Vault, VaultOptions, lock_directory};
 use crate::{
     Cancel, Clock, Env, Error, Event, Observer, Profile, ProfileName, Profiles, Session,
     StoragePolicy, Store, StoreError, SystemClock, session, user_agent,
@@ -19,7 +20,8 @@ pub struct Context {
     cancel: Cancel,
     can_prompt: bool,
     http: Arc<Http>,
-    keyring: Arc<OnceLock<Arc<Vault>>>,
+    /// The vaults of this run, by their helpers' names; the keyring has none.
+    vaults: Arc<Mutex<HashMap<Option<String>, Arc<Vault>>>>,
 }
 
 impl Context {
@@ -33,7 +35,7 @@ impl Context {
             observer,
             cancel: Cancel::default(),
             can_prompt: false,
-            keyring: Arc::default(),
+            vaults: Arc::default(),
         }
     }
 
@@ -120,19 +122,47 @@ impl Context {
         }
     }
 
-    /// The credential helper of this name.
-    pub(crate) fn helper(&self, name: &str) -> Result<Arc<Vault>, Error> {
-        let helper = Helper::new(name, &self.env, self.vault_options()?)?;
-        Ok(Arc::new(Vault::Helper(helper)))
+    /// Whether a login's secret can go where this policy wants it, as far as that is known without
+    /// asking anybody: the settings make sense, the helper is installed, there is a session bus, and
+    /// locks can be had. An error names the profile, if it has a name yet.
+    pub fn check_storage(
+        &self,
+        policy: &StoragePolicy,
+        profile: Option<&ProfileName>,
+    ) -> Result<(), Error> {
+        lock_directory().map_err(Error::LockDirectory)?;
+        let vault = match policy {
+            StoragePolicy::Auto | StoragePolicy::File => return self.vault_options().map(drop),
+            StoragePolicy::Keyring => self.keyring()?,
+            StoragePolicy::Helper(name) => self.helper(name)?,
+        };
+        vault.check().map_err(|source| Error::vault(profile, vault.label(), source))
     }
 
-    /// The system keyring. All of a run's work with it shares one deadline.
+    /// The credential helper of this name.
+    pub(crate) fn helper(&self, name: &str) -> Result<Arc<Vault>, Error> {
+        self.kept(Some(name), |options| Ok(Vault::Helper(Helper::new(name, &self.env, options)?)))
+    }
+
+    /// The system keyring.
     pub(crate) fn keyring(&self) -> Result<Arc<Vault>, Error> {
-        if let Some(keyring) = self.keyring.get() {
-            return Ok(Arc::clone(keyring));
+        self.kept(None, |options| Ok(Vault::Keyring(Keyring::new(&self.env, options))))
+    }
+
+    /// A vault that is the same for the whole run: all work with it shares one deadline.
+    fn kept(
+        &self,
+        helper: Option<&str>,
+        open: impl FnOnce(VaultOptions) -> Result<Vault, Error>,
+    ) -> Result<Arc<Vault>, Error> {
+        let mut vaults = self.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = helper.map(str::to_owned);
+        if let Some(vault) = vaults.get(&key) {
+            return Ok(Arc::clone(vault));
         }
-        let keyring = Arc::new(Vault::Keyring(Keyring::new(&self.env, self.vault_options()?)));
-        Ok(Arc::clone(self.keyring.get_or_init(|| keyring)))
+        let vault = Arc::new(open(self.vault_options()?)?);
+        vaults.insert(key, Arc::clone(&vault));
+        Ok(vault)
     }
 
     fn vault_options(&self) -> Result<VaultOptions, Error> {

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use crate::store::{decode_secret, encode_secret};
 use crate::{
     AuthType, Context, Credential, Error, Event, OAuthCredential, Profile, Secret, StoragePolicy,
+    VaultError,
 };
 
 /// A token that ends sooner than this is refreshed before it is used.
@@ -23,13 +24,15 @@ pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
     tokens.expiry.is_none_or(|expiry| expiry.duration_since(context.clock().now()) > MARGIN)
 }
 
-/// Whether a token can be used: it is fresh, and not the one that the server has just refused.
-pub(crate) fn is_usable(
-    context: &Context,
-    tokens: &OAuthCredential,
-    refused: Option<&Secret>,
-) -> bool {
-    is_fresh(context, tokens) && Some(&tokens.access_token) != refused
+/// Whether a token has not ended, and is not the one that the server has just refused.
+pub(crate) fn is_alive(context: &Context, tokens: &OAuthCredential, refused: &[Secret]) -> bool {
+    tokens.expiry.is_none_or(|expiry| expiry > context.clock().now())
+        && !refused.contains(&tokens.access_token)
+}
+
+/// Whether a token can be used: it is fresh, and none that the server has just refused.
+pub(crate) fn is_usable(context: &Context, tokens: &OAuthCredential, refused: &[Secret]) -> bool {
+    is_fresh(context, tokens) && !refused.contains(&tokens.access_token)
 }
 
 /// Finds the secret of a profile; `None` when it is nowhere.
@@ -39,7 +42,7 @@ pub(crate) fn is_usable(
 pub(crate) fn find(
     context: &Context,
     profile: &Profile,
-    refused: Option<&Secret>,
+    refused: &[Secret],
 ) -> Result<Option<Found>, Error> {
     let found = |credential| Found { credential, stray_copy: false };
     let Some(in_file) = &profile.in_file else {
@@ -51,7 +54,6 @@ pub(crate) fn find(
     if is_usable(context, tokens, refused) {
         return Ok(Some(found(in_file.clone())));
     }
-    // The file's tokens may well do; a vault that can't be asked is no reason to fail.
     match from_vault(context, profile) {
         Ok(Some(Credential::OAuth(other))) => {
             let better = if is_usable(context, &other, refused) {
@@ -62,6 +64,7 @@ pub(crate) fn find(
             Ok(Some(Found { credential: Credential::OAuth(better), stray_copy: true }))
         }
         Err(Error::Canceled) => Err(Error::Canceled),
+        // The file's tokens may well do; a vault that can't be asked is no reason to fail.
         Ok(_) | Err(_) => Ok(Some(found(in_file.clone()))),
     }
 }
@@ -74,7 +77,7 @@ pub(crate) fn tokens(
     if profile.auth_type == AuthType::ApiKey {
         return Ok(None);
     }
-    match find(context, profile, None)? {
+    match find(context, profile, &[])? {
         Some(Found { credential: Credential::OAuth(tokens), .. }) => Ok(Some(tokens)),
         _ => Ok(None),
     }
@@ -97,7 +100,7 @@ pub(crate) fn from_vault(
     let label = vault.label();
     let answer = vault
         .get(&profile.name, &profile.remote_url)
-        .map_err(|source| Error::vault(profile, label, source));
+        .map_err(|source| Error::vault(Some(&profile.name), label, source));
     let credential = answer.as_ref().ok().and_then(Option::as_ref).and_then(decode_secret);
     let usable = credential.filter(|credential| credential.auth_type() == profile.auth_type);
     let outcome = match (&answer, &usable) {
@@ -116,7 +119,7 @@ pub(crate) fn put(context: &Context, profile: &Profile, secret: &Credential) -> 
     let vault = context.vault(profile)?;
     vault
         .set(&profile.name, &profile.remote_url, &encode_secret(secret))
-        .map_err(|source| Error::vault(profile, vault.label(), source))
+        .map_err(|source| Error::vault(Some(&profile.name), vault.label(), source))
 }
 
 /// Removes a profile's secret from its vault.
@@ -125,21 +128,18 @@ pub(crate) fn remove(context: &Context, profile: &Profile) -> Result<(), Error> 
     vault
         .remove(&profile.name, &profile.remote_url)
         .map(|_| ())
-        .map_err(|source| Error::vault(profile, vault.label(), source))
-}
-
-/// Looks for a copy that the keyring may have of a secret that is kept in the file, and removes it,
-/// unless the environment says that there is no keyring to look in.
-pub(crate) fn remove_old_copy(context: &Context, profile: &Profile) {
-    if StoragePolicy::from_env(context.env()) != Ok(StoragePolicy::File) {
-        remove_copy(context, profile);
-    }
+        .map_err(|source| Error::vault(Some(&profile.name), vault.label(), source))
 }
 
 /// Removes the copy that a vault has of a secret that is kept elsewhere. A vault that can't be
-/// reached is reported and survived.
+/// reached is reported and survived; where the environment says that there is no keyring, the lack
+/// of one is not worth a word.
 pub(crate) fn remove_copy(context: &Context, profile: &Profile) {
-    if let Err(error) = remove(context, profile) {
+    let Err(error) = remove(context, profile) else { return };
+    let is_expected = profile.in_file.is_some()
+        && matches!(error, Error::Vault { source: VaultError::NotAvailable { .. }, .. })
+        && StoragePolicy::from_env(context.env()) == Ok(StoragePolicy::File);
+    if !is_expected {
         let profile = &profile.name;
         context.observer().notify(&Event::OldCopyKept { profile, reason: error.reason() });
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use url::Url;
 
-use crate::answer::{self, ApiError, error_in};
+use crate::answer::{self, ApiError, error_in, patiently};
 use crate::http::{Http, Request, Response};
 use crate::remote::is_loopback;
 use crate::text::display_text;
@@ -23,14 +23,12 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 /// What `slow_down` adds for good (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
-/// Pauses after failures grow up to this, and a `Retry-After` counts up to this.
+/// Pauses after failures grow up to this.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How long a code is taken to be good where the server does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(10);
 /// No code is waited for longer.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
-/// How often the first request is sent again.
-const START_RETRIES: u32 = 3;
 /// How often whoever waits is told.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -52,6 +50,11 @@ pub struct DeviceAuthorization {
 }
 
 impl DeviceAuthorization {
+    /// Whether its codes are of no more use.
+    pub fn has_expired(&self, clock: &dyn Clock) -> bool {
+        self.expires_at <= clock.now()
+    }
+
     /// The page to open: the one with the code in it, where the server names one.
     pub fn page(&self) -> &str {
         self.verification_uri_complete.as_ref().unwrap_or(&self.verification_uri)
@@ -73,6 +76,17 @@ pub enum DeviceError {
     /// Something else.
     #[error(transparent)]
     Api(#[from] ApiError),
+}
+
+impl DeviceError {
+    /// Whether the device code is of no more use.
+    #[must_use]
+    pub fn ends_the_code(&self) -> bool {
+        match self {
+            Self::Denied | Self::Expired | Self::Api(ApiError::OAuth { .. }) => true,
+            Self::UnsafeVerificationUrl | Self::Api(_) => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -99,21 +113,13 @@ pub fn start(
     clock: &dyn Clock,
     management: &ManagementUrl,
 ) -> Result<DeviceAuthorization, DeviceError> {
-    let mut retries = 0;
-    loop {
-        let request =
-            Request::post(management.endpoint(AUTHORIZE_PATH)).field("client_id", CLIENT_ID);
-        let now = clock.now();
-        let answer = http.send(&request).map_err(ApiError::from);
-        match answer.map_err(DeviceError::from).and_then(|answer| parse(&answer, now)) {
-            Err(DeviceError::Api(error)) if error.is_transient() && retries < START_RETRIES => {
-                let pause = Duration::from_secs(1 << retries);
-                clock.sleep(pause.max(bounded(error.retry_after())));
-                retries += 1;
-            }
-            result => return result,
-        }
-    }
+    let request = Request::post(management.endpoint(AUTHORIZE_PATH)).field("client_id", CLIENT_ID);
+    let (sent, answer) = patiently(clock, || {
+        let sent = clock.now();
+        let answer = http.send(&request)?;
+        error_in(&answer, &[]).map_or(Ok((sent, answer)), Err)
+    })?;
+    parse(&answer, sent)
 }
 
 /// Waits until the user has approved, polling no faster than the server allows (RFC 8628 §3.4).
@@ -148,7 +154,7 @@ pub fn wait(
             return Err(DeviceError::Expired);
         }
         let sent = clock.now();
-        match step(&mut pace, poll(http, management, &authorization.device_code)) {
+        match step(&mut pace, poll(http, management, &authorization.device_code, left())) {
             Decision::Wait(next) => pause = next,
             Decision::Done(tokens) => return Ok(tokens.into_credential(sent, None)),
             Decision::Denied => return Err(DeviceError::Denied),
@@ -181,12 +187,12 @@ impl Pace {
     }
 
     /// The pause after a failure: twice the last one up to a bound, but never shorter than the
-    /// interval, nor than the server asked for within that bound.
+    /// interval, nor than the server asked for.
     fn after_failure(&mut self, retry_after: Option<Duration>) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let factor = 2u32.saturating_pow(self.failures);
         let pause = self.interval.saturating_mul(factor).min(LONGEST_PAUSE);
-        pause.max(self.interval).max(bounded(retry_after))
+        pause.max(self.interval).max(retry_after.unwrap_or_default())
     }
 }
 
@@ -208,7 +214,7 @@ fn step(pace: &mut Pace, outcome: Result<Tokens, ApiError>) -> Decision {
         "slow_down" => {
             pace.failures = 0;
             pace.interval = pace.interval.saturating_add(SLOW_DOWN);
-            Decision::Wait(pace.interval.max(bounded(error.retry_after())))
+            Decision::Wait(pace.interval.max(error.retry_after().unwrap_or_default()))
         }
         "access_denied" => Decision::Denied,
         "expired_token" => Decision::Expired,
@@ -217,16 +223,18 @@ fn step(pace: &mut Pace, outcome: Result<Tokens, ApiError>) -> Decision {
     }
 }
 
-fn bounded(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default().min(LONGEST_PAUSE)
-}
-
-/// One poll, one request (RFC 8628 §3.4).
-fn poll(http: &Http, management: &ManagementUrl, device_code: &Secret) -> Result<Tokens, ApiError> {
+/// One poll, one request (RFC 8628 §3.4), which does not outlive the code.
+fn poll(
+    http: &Http,
+    management: &ManagementUrl,
+    device_code: &Secret,
+    left: Duration,
+) -> Result<Tokens, ApiError> {
     let request = Request::post(management.endpoint(TOKEN_PATH))
         .field("grant_type", GRANT_TYPE)
         .field("device_code", device_code.expose())
-        .field("client_id", CLIENT_ID);
+        .field("client_id", CLIENT_ID)
+        .within(left);
     parse_tokens(&http.send(&request)?, &[device_code])
 }
 

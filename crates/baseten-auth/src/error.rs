@@ -85,13 +85,16 @@ pub enum Error {
     /// The keyring or a credential helper failed.
     #[error("{storage} failed")]
     Vault {
-        /// The profile.
-        profile: ProfileName,
+        /// The profile; `None` where it has no name yet.
+        profile: Option<ProfileName>,
         /// The vault's name.
         storage: String,
         /// How it failed.
         source: VaultError,
     },
+    /// There is no directory that locks could be made in.
+    #[error("no lock can be taken")]
+    LockDirectory(#[source] std::io::Error),
     /// Another process is at work on the profile, or its lock can't be had.
     #[error("cannot lock profile '{profile}'")]
     ProfileLock {
@@ -122,19 +125,20 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn vault(profile: &Profile, storage: &str, source: VaultError) -> Self {
+    pub(crate) fn vault(profile: Option<&ProfileName>, storage: &str, source: VaultError) -> Self {
         match source {
             VaultError::Canceled => Self::Canceled,
             source => {
-                Self::Vault { profile: profile.name.clone(), storage: storage.to_owned(), source }
+                Self::Vault { profile: profile.cloned(), storage: storage.to_owned(), source }
             }
         }
     }
 
-    /// What to tell of it where the profile is named anyway: a vault's errors name the vault.
+    /// What to tell of it where the profile, and what was tried, are named anyway.
     pub(crate) fn reason(&self) -> &(dyn std::error::Error + 'static) {
         match self {
             Self::Vault { source, .. } => source,
+            Self::Api { source, .. } | Self::Token { source, .. } => source,
             other => other,
         }
     }

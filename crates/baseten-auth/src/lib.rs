@@ -63,7 +63,7 @@ pub use event::{Event, Observer};
 pub use http::{
     Cause, CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,
 };
-pub use login::{Login, store_login};
+pub use login::{Login, abandon, identify, store_login};
 pub use logout::logout;
 pub use pending::{Pending, PendingError};
 pub use profile::{
@@ -77,4 +77,4 @@ pub use store::{
     BadProfile, Helper, HelperNameError, Keyring, LockError, Profiles, StoragePolicy,
     StoragePolicyError, Store, StoreError, Summary, TimeoutError, Vault, VaultError, VaultOptions,
 };
-pub use text::{DISPLAY_TEXT_MAX, display_text, is_hidden};
+pub use text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::client::User;
+use crate::answer::patiently;
+use crate::client::{self, User};
 use crate::credentials;
 use crate::logout::end_session;
 use crate::refresh::lock_profile;
+use crate::session::management_url;
 use crate::store::{Vault, encode_secret};
 use crate::{
-    Context, Credential, Error, Event, Identity, Profile, ProfileName, Remote, Secret,
-    StoragePolicy, Store, StoreError, VaultError,
+    ApiError, Authorization, Context, Credential, Error, Event, Identity, ManagementUrl, Profile,
+    ProfileName, Remote, Secret, StoragePolicy, Store, StoreError, VaultError,
 };
 
 /// A login that the server has granted and that is not stored yet.
@@ -44,6 +46,29 @@ pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Erro
     }
 }
 
+/// Asks whose a credential is that a login was granted. A browser login can't be had a second time,
+/// so with its tokens the question is asked up to four times where the answer fails to come.
+pub fn identify(
+    context: &Context,
+    management: &ManagementUrl,
+    credential: &Credential,
+) -> Result<User, ApiError> {
+    let header = Authorization::new(credential.clone()).header_value();
+    let ask = || client::users_me(context.http(), management, &header);
+    match credential {
+        Credential::ApiKey(_) => ask(),
+        Credential::OAuth(_) => patiently(context.clock(), ask),
+    }
+}
+
+/// Ends the session of a login that could not be stored: nobody would use it again, or end it.
+pub fn abandon(context: &Context, management: &ManagementUrl, credential: &Credential) {
+    if let Credential::OAuth(tokens) = credential {
+        // What went wrong before is what has to be told.
+        let _ = end_session(context, management, tokens);
+    }
+}
+
 fn commit(
     context: &Context,
     store: &Store,
@@ -51,8 +76,7 @@ fn commit(
     name: &ProfileName,
 ) -> Result<(), Error> {
     // An entry that is no profile is replaced like one that is.
-    let old = store
-        .read(context.clock(), |profiles| Ok::<_, StoreError>(profiles.get(name).ok().flatten()))?;
+    let old = context.read(store, |profiles| Ok::<_, Error>(profiles.get(name).ok().flatten()))?;
     // Without its tokens, the session that this login replaces can't be ended.
     let ended = old.as_ref().and_then(|old| credentials::tokens(context, old).ok().flatten());
     let mut profile = Profile {
@@ -84,9 +108,9 @@ fn commit(
     }
     if let Some(old) = &old {
         remove_old_copy(context, old, &profile, &place);
-        if let Some(tokens) = ended {
+        if let (Some(tokens), Ok(management)) = (ended, management_url(context, old)) {
             // The new login is stored; how the old one ends is no concern of its user.
-            let _ = end_session(context, old, &tokens);
+            let _ = end_session(context, &management, &tokens);
         }
     }
     Ok(())
@@ -139,7 +163,7 @@ fn place_secret(context: &Context, login: &Login, profile: &Profile) -> Result<P
         Err(reason) if login.storage == StoragePolicy::Auto && reason.allows_fallback() => {
             Ok(Place::FileInstead { reason })
         }
-        Err(source) => Err(Error::vault(profile, vault.label(), source)),
+        Err(source) => Err(Error::vault(Some(&profile.name), vault.label(), source)),
     }
 }
 
@@ -167,10 +191,7 @@ fn remove_old_copy(context: &Context, old: &Profile, new: &Profile, place: &Plac
     if replaced {
         return;
     }
-    match old.in_file {
-        Some(_) => credentials::remove_old_copy(context, old),
-        None => credentials::remove_copy(context, old),
-    }
+    credentials::remove_copy(context, old);
 }
 
 /// The name that a login asks for, or one made from its user: the email (else the user id), the

@@ -1,5 +1,6 @@
 //! The end of a session: at the server, in the vault, in the file.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::credentials;
@@ -7,12 +8,15 @@ use crate::refresh::lock_profile;
 use crate::session::management_url;
 use crate::token::refresh_request;
 use crate::{
-    Authorization, Context, Credential, Deadline, Error, Event, OAuthCredential, Profile,
-    ProfileName, SessionSource, StoreError, client,
+    ApiError, Authorization, Context, Credential, Deadline, Error, Event, ManagementUrl,
+    OAuthCredential, ProfileName, SessionSource, StoreError, client,
 };
 
 /// The most that ending a session at the server may take.
 const END_SESSION: Duration = Duration::from_secs(5);
+
+/// How often the wait for it looks at the cancellation.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Ends a profile's session, removes its secret and then the profile. It is gone, wholly, when
 /// this returns `Ok`. A server that can't be told is an [`Event::SessionNotEnded`].
@@ -25,15 +29,14 @@ pub fn logout(
     let _lock = lock_profile(context, name)?;
     // Nothing is undone at the server that could then not be removed here.
     store.rehearse(context.clock(), context.cancel())?;
-    let profile = store.read(context.clock(), |profiles| {
+    let profile = context.read(&store, |profiles| {
         let profile = profiles.get(name).map_err(|error| store.bad_profile(error))?;
         profile.ok_or_else(|| Error::NoSuchProfile { name: name.clone(), selected_by })
     })?;
-    let ended = match credentials::tokens(context, &profile) {
-        Ok(Some(tokens)) => end_session(context, &profile, &tokens),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
+    let ended = credentials::tokens(context, &profile).and_then(|tokens| match tokens {
+        Some(tokens) => end_session(context, &management_url(context, &profile)?, &tokens),
+        None => Ok(()),
+    });
     match ended {
         Ok(()) => {}
         Err(Error::Canceled) => return Err(Error::Canceled),
@@ -42,7 +45,7 @@ pub fn logout(
             .notify(&Event::SessionNotEnded { profile: name, reason: reason.reason() }),
     }
     match profile.in_file {
-        Some(_) => credentials::remove_old_copy(context, &profile),
+        Some(_) => credentials::remove_copy(context, &profile),
         None => credentials::remove(context, &profile)?,
     }
     store.update(context.clock(), context.cancel(), |profiles| {
@@ -52,33 +55,52 @@ pub fn logout(
     Ok(())
 }
 
-/// Tells the server that a session is over, within 5 s in all. The endpoint wants a live token, so
-/// an old one is refreshed first; a session that is over already is no failure.
+/// Tells the server that a session is over, within 5 s in all. A cancellation ends the wait: the
+/// request is left to itself then.
 pub(crate) fn end_session(
     context: &Context,
-    profile: &Profile,
+    management: &ManagementUrl,
     tokens: &OAuthCredential,
 ) -> Result<(), Error> {
+    let (answer, ended) = mpsc::channel();
+    let (away, management, tokens) = (context.clone(), management.clone(), tokens.clone());
+    std::thread::spawn(move || {
+        // Nobody listens any more after a cancellation.
+        let _ = answer.send(tell_server(&away, &management, tokens));
+    });
+    loop {
+        match ended.recv_timeout(GLANCE) {
+            Ok(outcome) => return outcome.map_err(|source| Error::Api { profile: None, source }),
+            Err(RecvTimeoutError::Timeout) if !context.cancel().is_canceled() => {}
+            Err(_) => return Err(Error::Canceled),
+        }
+    }
+}
+
+/// The endpoint wants a live token, so an old one is refreshed first; a session that is over already
+/// is no failure.
+fn tell_server(
+    context: &Context,
+    management: &ManagementUrl,
+    mut tokens: OAuthCredential,
+) -> Result<(), ApiError> {
     let deadline = Deadline::after(END_SESSION);
-    let management = management_url(context, profile)?;
-    let mut tokens = tokens.clone();
     if !credentials::is_fresh(context, &tokens)
         && let Some(refresh_token) = &tokens.refresh_token
     {
         let sent = context.clock().now();
-        match refresh_request(context.http(), context.clock(), &management, refresh_token, deadline)
+        match refresh_request(context.http(), context.clock(), management, refresh_token, deadline)
         {
             Ok(answer) => tokens = answer.into_credential(sent, None),
             Err(error) if error.is_invalid_grant() => return Ok(()),
-            Err(source) => return Err(Error::Token { profile: profile.name.clone(), source }),
+            Err(error) => return Err(error),
         }
     }
     let header = Authorization::new(Credential::OAuth(tokens)).header_value();
     let left = deadline.remaining().unwrap_or(Duration::ZERO);
-    match client::logout(context.http(), &management, &header, left) {
+    match client::logout(context.http(), management, &header, left) {
         // It was over already.
         Err(error) if error.status() == Some(401) => Ok(()),
-        Err(source) => Err(Error::Api { profile: Some(profile.name.clone()), source }),
-        Ok(()) => Ok(()),
+        outcome => outcome,
     }
 }

@@ -32,9 +32,6 @@ pub enum PendingError {
     /// None was started here, or it has ended.
     #[error("no login is waiting to be resumed")]
     None,
-    /// Its codes have expired.
-    #[error("the login that waits to be resumed has expired")]
-    Expired,
     /// The file is not ours.
     #[error("{} is not a pending login", path.display())]
     Malformed {
@@ -106,8 +103,8 @@ impl Pending {
         Ok(store.write_private(clock, cancel, &path, &Zeroizing::new(text))?)
     }
 
-    /// Takes up the login that was started last. One whose codes have expired is forgotten.
-    pub fn load(context: &Context, store: &Store) -> Result<Self, PendingError> {
+    /// Takes up the login that was started last. Its codes may have expired.
+    pub fn load(store: &Store) -> Result<Self, PendingError> {
         let path = store.pending_path();
         let text = match fs::read(&path) {
             Ok(text) => Zeroizing::new(text),
@@ -116,12 +113,7 @@ impl Pending {
             }
             Err(source) => return Err(PendingError::Io { path, source }),
         };
-        let pending = parse(&text).ok_or(PendingError::Malformed { path })?;
-        if pending.authorization.expires_at <= context.clock().now() {
-            Self::forget(store)?;
-            return Err(PendingError::Expired);
-        }
-        Ok(pending)
+        parse(&text).ok_or(PendingError::Malformed { path })
     }
 
     /// Removes the file, if there is one.
@@ -181,7 +173,7 @@ mod tests {
                 },
             };
             pending.save(&context, &store).unwrap();
-            let loaded = Pending::load(&context, &store).unwrap();
+            let loaded = Pending::load(&store).unwrap();
             assert_eq!(loaded.authorization, pending.authorization);
         }
     }

@@ -27,20 +27,27 @@ pub(crate) fn lock_profile(context: &Context, name: &ProfileName) -> Result<Lock
     Lock::acquire(&path, LOCK_WAIT, context.clock(), context.cancel()).map_err(failed)
 }
 
+/// Tokens that can be used now.
+pub(crate) struct Usable {
+    pub(crate) tokens: OAuthCredential,
+    /// Whether the server has only just issued them: it would refuse others for the same reason.
+    pub(crate) just_refreshed: bool,
+}
+
 /// Refreshes a profile's tokens, unless another process has by the time that it is our turn.
 ///
-/// `refused` is an access token that the server no longer takes, however long it should live.
+/// `refused` are access tokens that the server no longer takes, however long they should live.
 pub(crate) fn refresh(
     context: &Context,
     store: &Store,
     name: &ProfileName,
-    refused: Option<&Secret>,
-) -> Result<OAuthCredential, Error> {
+    refused: &[Secret],
+) -> Result<Usable, Error> {
     let _lock = lock_profile(context, name)?;
     let usable = |tokens: &OAuthCredential| credentials::is_usable(context, tokens, refused);
     let (profile, old, stray_copy) = read_again(context, store, name, refused)?;
     if usable(&old) {
-        return Ok(old);
+        return Ok(Usable { tokens: old, just_refreshed: false });
     }
     let ended = || Error::SessionEnded { profile: name.clone() };
     let refresh_token = old.refresh_token.clone().ok_or_else(ended)?;
@@ -54,12 +61,17 @@ pub(crate) fn refresh(
             let kept =
                 keep(context, store, &Refreshed { profile, old, stray_copy, tokens: &tokens });
             context.observer().notify(&Event::TokenKept);
-            kept.map(|()| tokens)
+            kept.map(|()| Usable { tokens, just_refreshed: true })
         }
         Err(error) if error.is_invalid_grant() => {
             // A program that does not know our lock may have been faster.
             match read_again(context, store, name, refused)? {
-                (_, newer, _) if newer != old && usable(&newer) => Ok(newer),
+                // Even if it ends soon: it is the best that there is.
+                (_, newer, _)
+                    if newer != old && credentials::is_alive(context, &newer, refused) =>
+                {
+                    Ok(Usable { tokens: newer, just_refreshed: false })
+                }
                 _ => Err(ended()),
             }
         }
@@ -71,7 +83,7 @@ fn read_again(
     context: &Context,
     store: &Store,
     name: &ProfileName,
-    refused: Option<&Secret>,
+    refused: &[Secret],
 ) -> Result<(Profile, OAuthCredential, bool), Error> {
     let profile = read_profile(context, store, name)?;
     match credentials::find(context, &profile, refused)? {

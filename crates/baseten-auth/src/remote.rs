@@ -169,6 +169,17 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether a host can be at all: an address, or a name of labels of 1 to 63 characters that are no
+/// wildcards (RFC 1035 §2.3.4).
+fn is_possible(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            name.split('.').all(|label| (1..=63).contains(&label.len()) && !label.contains('*'))
+        }
+        host => host.is_some(),
+    }
+}
+
 /// Whether a name is `localhost` or ends in `.localhost`.
 pub(crate) fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -205,6 +216,9 @@ impl Origin {
             }
         }
         let url = Url::parse(&format!("{scheme}://{authority}")).map_err(|_| RemoteError::Host)?;
+        if !is_possible(&url) {
+            return Err(RemoteError::Host);
+        }
         if url.scheme() == "http" && !is_loopback(&url) {
             return Err(RemoteError::Insecure);
         }

@@ -182,24 +182,29 @@ impl Session {
     }
 
     /// Makes a request with this session's credential. Where OAuth tokens that were not just
-    /// refreshed are answered with 401, they are refreshed and the request is made once more.
+    /// refreshed are answered with 401, the request is made again with others: those that another
+    /// program has stored meanwhile, or else refreshed ones.
     pub fn request<T>(
         &self,
         mut send: impl FnMut(&Authorization) -> Result<T, ApiError>,
     ) -> Result<T, Error> {
-        let (authorization, just_refreshed) = self.authorize()?;
-        match (send(&authorization), &self.kind) {
-            (Err(error), Kind::Profile { store, profile })
-                if error.status() == Some(401)
-                    && authorization.scheme == "Bearer"
-                    && !just_refreshed =>
-            {
-                let refused = Some(&authorization.token);
-                let tokens = refresh::refresh(&self.context, store, &profile.name, refused)?;
-                Ok(send(&Authorization::new(Credential::OAuth(tokens)))
-                    .map_err(|error| self.refused(error))?)
+        let (mut authorization, mut just_refreshed) = self.authorize()?;
+        let mut refused = Vec::new();
+        loop {
+            let answer = send(&authorization);
+            let unauthorized = answer.as_ref().is_err_and(|error| error.status() == Some(401));
+            let may_be_old = authorization.scheme == "Bearer" && !just_refreshed;
+            let Kind::Profile { store, profile } = &self.kind else {
+                return answer.map_err(|error| self.refused(error));
+            };
+            // The file's tokens, the vault's, and then new ones: there are no more.
+            if !unauthorized || !may_be_old || refused.len() == 2 {
+                return answer.map_err(|error| self.refused(error));
             }
-            (answer, _) => answer.map_err(|error| self.refused(error)),
+            refused.push(authorization.token.clone());
+            let usable = refresh::refresh(&self.context, store, &profile.name, &refused)?;
+            just_refreshed = usable.just_refreshed;
+            authorization = Authorization::new(Credential::OAuth(usable.tokens));
         }
     }
 
@@ -226,13 +231,14 @@ impl Session {
         };
         // A secret is never looked up for a remote that it may not be sent to.
         management_url(&self.context, profile)?;
-        let found = credentials::find(&self.context, profile, None)?;
+        let found = credentials::find(&self.context, profile, &[])?;
         let Found { credential, .. } =
             found.ok_or_else(|| Error::missing(&self.context, profile))?;
         match credential {
             Credential::OAuth(tokens) if !credentials::is_fresh(&self.context, &tokens) => {
-                let tokens = refresh::refresh(&self.context, store, &profile.name, None)?;
-                Ok((Authorization::new(Credential::OAuth(tokens)), true))
+                let usable = refresh::refresh(&self.context, store, &profile.name, &[])?;
+                let credential = Credential::OAuth(usable.tokens);
+                Ok((Authorization::new(credential), usable.just_refreshed))
             }
             usable => Ok((Authorization::new(usable), false)),
         }

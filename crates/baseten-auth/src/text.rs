@@ -1,4 +1,5 @@
-//! Text from a server or a file, made fit for a terminal.
+//! Text from a server or a file, made fit for a terminal: in messages, only what shows itself; where
+//! it is the data, all but what does harm there.
 
 /// The longest text that [`display_text`] returns, in characters.
 pub const DISPLAY_TEXT_MAX: usize = 300;
@@ -33,6 +34,21 @@ pub fn display_text(text: &str) -> String {
         }
     }
     shown
+}
+
+/// The text in one line, without what is harmful ([`is_harmful`]), and to the letter else.
+#[must_use]
+pub fn plain_text(text: &str) -> String {
+    let in_line = text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c });
+    in_line.filter(|character| !is_harmful(*character)).collect()
+}
+
+/// Whether a character has no place in data that is shown: it is hidden, and neither a joiner nor a
+/// variation selector, of which emoji and the words of some languages are made.
+#[must_use]
+pub fn is_harmful(character: char) -> bool {
+    let joins = matches!(character, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
+    is_hidden(character) && !joins
 }
 
 /// Whether a character moves, hides or reorders others instead of showing itself: controls, line
@@ -86,7 +102,26 @@ mod tests {
         assert!(shown.ends_with('…'));
     }
 
+    #[test]
+    fn data_stays_what_it_is() {
+        for (text, shown) in [
+            ("a  b ", "a  b "),
+            (
+                "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}\u{3000}",
+                "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}\u{3000}",
+            ),
+            ("a\u{1b}[2J\u{202e}b\nc\u{9b}\u{2028}\u{200b}", "a[2Jb c"),
+        ] {
+            assert_eq!(plain_text(text), shown, "{text:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn nothing_harmful_gets_through(text in any::<String>()) {
+            prop_assert!(!plain_text(&text).chars().any(is_harmful));
+        }
+
         #[test]
         fn nothing_gets_through(text in any::<String>()) {
             let shown = display_text(&text);

@@ -374,19 +374,37 @@ fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     for argument in arguments {
         options = options && argument != "--";
         let given = argument.to_str().filter(|_| options).and_then(|text| text.split_once('='));
-        match given.and_then(|(flag, value)| Some((flag, is_flag(flag).then(|| truth(value))??))) {
-            Some((flag, true)) => plain.push(flag.into()),
-            Some((flag, false)) => plain.retain(|earlier| earlier != flag),
+        match given
+            .and_then(|(name, value)| truth(value).and_then(|truth| Some((flag(name)?, truth))))
+        {
+            Some((names, true)) => plain.extend(names.into_iter().take(1).map(OsString::from)),
+            Some((names, false)) => {
+                plain.retain(|earlier| !names.iter().any(|name| earlier == name.as_str()));
+            }
             None => plain.push(argument),
         }
     }
     plain
 }
 
-fn is_flag(text: &str) -> bool {
-    const FLAGS: &[&str] =
-        &["--insecure-storage", "--no-switch", "--web", "--with-api-key", "--verbose", "-v"];
-    FLAGS.contains(&text)
+/// The names of the flag that goes by this one, `--verbose` and `-v`; `None` for other options.
+fn flag(name: &str) -> Option<Vec<String>> {
+    fn find(command: &clap::Command, name: &str) -> Option<Vec<String>> {
+        let mut flags = command
+            .get_arguments()
+            .filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
+        let names = |argument: &Arg| {
+            let long = argument.get_long().map(|long| format!("--{long}"));
+            let short = argument.get_short().map(|short| format!("-{short}"));
+            long.into_iter().chain(short).collect::<Vec<_>>()
+        };
+        flags
+            .find_map(|argument| {
+                Some(names(argument)).filter(|names| names.iter().any(|n| n == name))
+            })
+            .or_else(|| command.get_subcommands().find_map(|command| find(command, name)))
+    }
+    find(&Cli::command(), name)
 }
 
 fn truth(text: &str) -> Option<bool> {
@@ -418,6 +436,7 @@ mod tests {
             (&["--web=0"], false),
             (&["--web", "--web=false"], false),
             (&["--web=false", "--web"], true),
+            (&["--no-wait=true", "--no-wait=false", "--web=true"], true),
         ] {
             let command = parse_words(&[&["baseten", "auth", "login"], words].concat()).unwrap();
             let Command::Auth { command: AuthCommand::Login(args) } = command else { panic!() };
@@ -434,5 +453,18 @@ mod tests {
         };
         assert_eq!(args.common.output, Some(Format::Text));
         assert!(args.common.verbose);
+    }
+
+    #[test]
+    fn a_flag_and_its_short_form_are_one() {
+        for (words, verbose) in [
+            (&["--verbose", "-v=false"][..], false),
+            (&["-v", "--verbose=false"], false),
+            (&["-v=false", "--verbose=true"], true),
+        ] {
+            let command = parse_words(&[&["baseten", "auth", "status"], words].concat()).unwrap();
+            let Command::Auth { command: AuthCommand::Status(args) } = command else { panic!() };
+            assert_eq!(args.common.verbose, verbose, "{words:?}");
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::error::Error as StdError;
 use std::io;
 
 use baseten_auth::{
-    ApiError, ApiKeyError, CertificateProblem, DeviceError, Error, HttpError, LockError,
-    PendingError, ProfileName, ProxyProblem, Remote, Session, SessionSource, Storage, StoreError,
-    VaultError, display_text,
+    ApiError, ApiKeyError, AuthType, CertificateProblem, DeviceError, Error, HttpError, LockError,
+    ManagementUrlError, PendingError, ProfileName, ProxyProblem, Remote, Session, SessionSource,
+    Storage, StoreError, VaultError, display_text, plain_text,
 };
 
 use crate::exit::Exit;
@@ -25,10 +25,10 @@ pub(crate) enum CliError {
     Filter(FilterError),
     /// The library failed.
     Library(Error),
-    /// The library failed with a credential that was selected for this remote.
-    Session { error: Box<Error>, remote_url: String },
-    /// The browser login failed.
-    Device(DeviceError),
+    /// The library failed with a credential that was selected.
+    Session { error: Box<Error>, origin: Origin },
+    /// The browser login failed, and this command starts it again.
+    Device { error: DeviceError, again: String },
     /// A two-step login can't be kept, or there is none to resume.
     Pending(PendingError),
     /// The server does not take an API key that was given, or does not say whose it is.
@@ -41,6 +41,13 @@ pub(crate) enum CliError {
     Output(io::Error),
     /// Ctrl-C, Escape at a prompt, or SIGTERM.
     Canceled(Exit),
+}
+
+/// What another login to the same profile has to be told.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) remote_url: String,
+    pub(crate) auth_type: AuthType,
 }
 
 /// What is said of an error.
@@ -56,14 +63,15 @@ impl CliError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// An error of what a session does, which knows its remote.
+    /// An error of what a session does, which knows where its credential came from.
     pub(crate) fn of_session(error: Error, session: &Session) -> Self {
+        let origin = Origin {
+            remote_url: session.remote_url().to_owned(),
+            auth_type: session.profile().map_or(AuthType::ApiKey, |profile| profile.auth_type),
+        };
         match error {
             Error::Canceled => error.into(),
-            error => Self::Session {
-                error: Box::new(error),
-                remote_url: session.remote_url().to_owned(),
-            },
+            error => Self::Session { error: Box::new(error), origin },
         }
     }
 
@@ -83,14 +91,18 @@ impl CliError {
                 "pipe the key in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
             ),
             Self::Filter(error) => {
-                let exit = if error.is_mistake() { Exit::Usage } else { Exit::Failure };
-                told(exit, error.to_string(), "try the filter '.' to see the whole output")
+                let (exit, hint) = if error.is_mistake() {
+                    (Exit::Usage, "try the filter '.' to see the whole output")
+                } else {
+                    (Exit::Failure, "the command itself is done; the filter '.' shows its output")
+                };
+                told(exit, error.to_string(), hint)
             }
             Self::Library(error) => library(error, None),
-            Self::Session { error, remote_url } => library(error, Some(remote_url)),
-            Self::Device(error) => device(error),
+            Self::Session { error, origin } => library(error, Some(origin)),
+            Self::Device { error, again } => device(error, again),
             Self::Pending(error) => pending(error),
-            Self::Refused(error) => api(error, Whose::Given),
+            Self::Refused(error) => api(error, &Whose::Given),
             Self::NothingToChoose => told(
                 Exit::NotLoggedIn,
                 "no profile is stored, so there is none to switch to",
@@ -141,6 +153,7 @@ impl From<StoreError> for CliError {
 }
 
 const LOG_IN: &str = "log in with: baseten auth login";
+const OTHERS_HANG: &str = "try again; end other baseten processes if they hang";
 
 fn told(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Told {
     Told { exit, message: message.into(), hint: Some(hint.into()) }
@@ -162,29 +175,42 @@ pub(crate) fn with_causes(error: &dyn StdError) -> String {
 }
 
 fn shown(name: &ProfileName) -> String {
-    format!("'{}'", display_text(name.as_str()))
+    format!("'{}'", plain_text(name.as_str()))
 }
 
-/// A profile's name as a shell takes it, where that is safe to copy.
-fn argument(name: &ProfileName) -> String {
-    let name = display_text(name.as_str());
-    let plain = |c: char| c.is_alphanumeric() || "@._-:+/".contains(c);
-    if name.chars().all(plain) { name } else { format!("'{}'", name.replace('\'', r"'\''")) }
+/// A word as a shell takes it, where that is safe to copy.
+fn quoted(word: &str) -> String {
+    let word = plain_text(word);
+    let plain = |c: char| c.is_alphanumeric() || "@._-:+/[]".contains(c);
+    if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// The command that mends a profile of this remote.
-pub(crate) fn log_in_again(name: &ProfileName, remote_url: Option<&str>) -> String {
-    let command = format!("log in again with: baseten auth login --profile {}", argument(name));
-    match remote_url {
-        // Without it, the login would be at the default remote and replace the profile.
-        Some(url) if url != Remote::DEFAULT => {
-            format!("{command} --remote-url {}", display_text(url))
-        }
-        _ => command,
-    }
+/// The option that names a profile, also one whose name looks like an option.
+fn profile_option(name: &ProfileName) -> String {
+    let separator = if name.as_str().starts_with('-') { '=' } else { ' ' };
+    format!("--profile{separator}{}", quoted(name.as_str()))
 }
 
-fn library(error: &Error, remote_url: Option<&str>) -> Told {
+/// The options that lead a login to this profile and this remote.
+pub(crate) fn login_options(name: Option<&ProfileName>, remote_url: Option<&str>) -> String {
+    let profile = name.map(|name| format!(" {}", profile_option(name)));
+    // Without it, the login would be at the default remote and replace the profile.
+    let other_remote = remote_url.filter(|url| *url != Remote::DEFAULT);
+    let remote = other_remote.map(|url| format!(" --remote-url {}", quoted(url)));
+    profile.unwrap_or_default() + &remote.unwrap_or_default()
+}
+
+/// The command that mends a profile.
+pub(crate) fn log_in_again(name: &ProfileName, origin: Option<&Origin>) -> String {
+    let with_key = match origin.map(|origin| origin.auth_type) {
+        Some(AuthType::ApiKey) => " --with-api-key",
+        Some(AuthType::OAuth) | None => "",
+    };
+    let options = login_options(Some(name), origin.map(|origin| &*origin.remote_url));
+    format!("log in again with: baseten auth login{with_key}{options}")
+}
+
+fn library(error: &Error, origin: Option<&Origin>) -> Told {
     let sentence = with_causes(error);
     match error {
         Error::Store(error) => store(error),
@@ -211,18 +237,21 @@ fn library(error: &Error, remote_url: Option<&str>) -> Told {
             sentence,
             "set BASETEN_REMOTE_URL to a URL such as https://app.baseten.co, or unset it",
         ),
-        Error::ManagementUrl(_) => told(
+        Error::ManagementUrl(ManagementUrlError::NoName { .. }) => told(
             Exit::Usage,
             sentence,
-            "use a remote such as https://app.baseten.co, \
-             or correct or unset BASETEN_MANAGEMENT_API_URL_OVERRIDE",
+            "use a remote with a name, such as http://localhost:8000, \
+             or set BASETEN_MANAGEMENT_API_URL_OVERRIDE to its management URL",
         ),
+        Error::ManagementUrl(_) => {
+            told(Exit::Usage, sentence, "correct BASETEN_MANAGEMENT_API_URL_OVERRIDE, or unset it")
+        }
         Error::StoredRemote { profile, source } => told(
             Exit::Failure,
             format!("the remote URL of profile {} cannot be used: {source}", shown(profile)),
             format!(
-                "log in again with: baseten auth login --profile {} --remote-url <url>",
-                argument(profile)
+                "log in again with: baseten auth login {} --remote-url <url>",
+                profile_option(profile)
             ),
         ),
         Error::UserName(error) => told(
@@ -242,40 +271,29 @@ fn library(error: &Error, remote_url: Option<&str>) -> Told {
         Error::LoggedOutMeanwhile { profile } => told(
             Exit::NotFound,
             format!("profile {} was logged out by another process meanwhile", shown(profile)),
-            log_in_again(profile, remote_url),
+            log_in_again(profile, origin),
         ),
         Error::CredentialMissing { profile, storage } => told(
             Exit::NotLoggedIn,
             format!("the credential of profile {} is not in {}", shown(profile), place(storage)),
-            log_in_again(profile, remote_url),
+            log_in_again(profile, origin),
         ),
         Error::SessionEnded { profile } => told(
             Exit::NotLoggedIn,
             format!("the session of profile {} has expired or was revoked", shown(profile)),
-            log_in_again(profile, remote_url),
+            log_in_again(profile, origin),
         ),
-        Error::Vault { profile, storage: _, source } => vault(profile, source),
-        Error::ProfileLock { profile, source } => told(
-            Exit::Failure,
-            match source {
-                LockError::TimedOut(wait) => format!(
-                    "another process has been busy with profile {} for {} s",
-                    shown(profile),
-                    wait.as_secs()
-                ),
-                other => format!("cannot lock profile {}: {}", shown(profile), with_causes(other)),
-            },
-            match source {
-                LockError::Io(_) => "check the owner and mode of the temporary directory",
-                _ => "try again; end other baseten processes if they hang",
-            },
-        ),
-        Error::Api { profile: Some(profile), source } => {
-            api(source, Whose::Profile(profile, remote_url))
+        Error::Vault { profile, storage: _, source } => vault(profile.as_ref(), source),
+        Error::LockDirectory(_) => {
+            told(Exit::Failure, sentence, "check the owner and mode of that directory")
         }
-        Error::Api { profile: None, source } => api(source, Whose::Environment),
+        Error::ProfileLock { profile, source } => lock(profile, source),
+        Error::Api { profile: Some(profile), source } => {
+            api(source, &Whose::Profile(profile, origin))
+        }
+        Error::Api { profile: None, source } => api(source, &Whose::Environment),
         Error::Token { profile, source } => {
-            let mut told = api(source, Whose::Profile(profile, remote_url));
+            let mut told = api(source, &Whose::Profile(profile, origin));
             let profile = shown(profile);
             told.message =
                 format!("cannot refresh the session of profile {profile}: {}", told.message);
@@ -284,6 +302,30 @@ fn library(error: &Error, remote_url: Option<&str>) -> Told {
         Error::Canceled => {
             Told { exit: Exit::Interrupted, message: "Canceled.".into(), hint: None }
         }
+    }
+}
+
+fn lock(profile: &ProfileName, error: &LockError) -> Told {
+    let profile = shown(profile);
+    match error {
+        LockError::TimedOut(wait) => told(
+            Exit::Failure,
+            format!(
+                "another process has been busy with profile {profile} for {} s",
+                wait.as_secs()
+            ),
+            OTHERS_HANG,
+        ),
+        LockError::Io(_) => told(
+            Exit::Failure,
+            format!("cannot lock profile {profile}: {}", with_causes(error)),
+            "check the owner and mode of that directory",
+        ),
+        LockError::Canceled => told(
+            Exit::Failure,
+            format!("cannot lock profile {profile}: {}", with_causes(error)),
+            OTHERS_HANG,
+        ),
     }
 }
 
@@ -322,17 +364,24 @@ fn store(error: &StoreError) -> Told {
         StoreError::Unwritable { .. } | StoreError::Lock { source: LockError::Io(_), .. } => {
             "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
         }
-        StoreError::Malformed { .. } | StoreError::BadProfile { .. } => {
+        StoreError::Malformed { .. } => {
             "mend the file, or move it away and log in again; nothing was changed"
         }
+        StoreError::BadProfile { source, .. } => {
+            let name = ProfileName::new(source.name.clone());
+            let options = login_options(name.as_ref().ok(), None);
+            let login = format!("mend the entry, or replace it with: baseten auth login{options}");
+            return told(Exit::Failure, sentence, login);
+        }
         StoreError::Newer { .. } => "update baseten; nothing was changed",
-        StoreError::Lock { .. } => "try again; end other baseten processes if they hang",
+        StoreError::Lock { .. } => OTHERS_HANG,
     };
     told(Exit::Failure, sentence, hint)
 }
 
-fn vault(profile: &ProfileName, error: &VaultError) -> Told {
-    let message = format!("{} (profile {})", with_causes(error), shown(profile));
+fn vault(profile: Option<&ProfileName>, error: &VaultError) -> Told {
+    let whose = profile.map(|profile| format!(" (profile {})", shown(profile)));
+    let message = with_causes(error) + &whose.unwrap_or_default();
     let hint = match error {
         VaultError::NotAvailable { .. } | VaultError::Failed { .. } => {
             "start the keyring of your desktop session, or log in with --insecure-storage"
@@ -362,11 +411,6 @@ fn pending(error: &PendingError) -> Told {
             "there is no login to resume",
             "start one with: baseten auth login --web --no-wait",
         ),
-        PendingError::Expired => told(
-            Exit::NotLoggedIn,
-            "the code of the login to resume has expired",
-            "start again with: baseten auth login --web --no-wait",
-        ),
         PendingError::Malformed { .. } => told(
             Exit::Failure,
             with_causes(error),
@@ -379,66 +423,62 @@ fn pending(error: &PendingError) -> Told {
     }
 }
 
-fn device(error: &DeviceError) -> Told {
+fn device(error: &DeviceError, again: &str) -> Told {
+    let again = || format!("start again with: {again}");
     match error {
-        DeviceError::Denied => told(
-            Exit::NotLoggedIn,
-            "the login was denied in the browser",
-            "start again with: baseten auth login --web",
-        ),
-        DeviceError::Expired => told(
-            Exit::NotLoggedIn,
-            "the code expired before the login was approved",
-            "start again with: baseten auth login --web",
-        ),
+        DeviceError::Denied => {
+            told(Exit::NotLoggedIn, "the login was denied in the browser", again())
+        }
+        DeviceError::Expired => {
+            told(Exit::NotLoggedIn, "the code expired before the login was approved", again())
+        }
         DeviceError::UnsafeVerificationUrl => told(
             Exit::Server,
             "the server sent a login page whose URL is not https",
             "check the remote URL, and whether a proxy is in between",
         ),
-        DeviceError::Api(error) => api(error, Whose::Nobody),
+        DeviceError::Api(error) => api(error, &Whose::Nobody { again: again() }),
     }
 }
 
 /// Whose credential a request carried.
-#[derive(Clone, Copy)]
 enum Whose<'a> {
     /// A stored profile's.
-    Profile(&'a ProfileName, Option<&'a str>),
+    Profile(&'a ProfileName, Option<&'a Origin>),
     /// The API key of the environment.
     Environment,
     /// The API key that is to be stored.
     Given,
-    /// There was none yet.
-    Nobody,
+    /// There was none yet, and this is how to start again.
+    Nobody { again: String },
 }
 
 impl Whose<'_> {
-    fn name(self) -> String {
+    fn name(&self) -> String {
         match self {
             Self::Profile(profile, _) => format!("the credential of profile {}", shown(profile)),
             Self::Environment => "the API key in BASETEN_API_KEY".to_owned(),
             Self::Given => "the credential".to_owned(),
-            Self::Nobody => "the login".to_owned(),
+            Self::Nobody { .. } => "the login".to_owned(),
         }
     }
 
-    fn hint(self) -> String {
+    fn hint(&self) -> String {
         match self {
-            Self::Profile(profile, remote_url) => log_in_again(profile, remote_url),
+            Self::Profile(profile, origin) => log_in_again(profile, *origin),
             Self::Environment => "set BASETEN_API_KEY to a key that is valid at this remote, \
                                   or unset it to use a stored profile"
                 .to_owned(),
             Self::Given => "check that the key is valid, and that it belongs to this remote: \
                             baseten auth login --with-api-key --remote-url <url>"
                 .to_owned(),
-            Self::Nobody => "start again with: baseten auth login --web".to_owned(),
+            Self::Nobody { again } => again.clone(),
         }
     }
 }
 
 /// The status of an OAuth error code, and of an HTTP status.
-fn api(error: &ApiError, whose: Whose<'_>) -> Told {
+fn api(error: &ApiError, whose: &Whose<'_>) -> Told {
     let sentence = with_causes(error);
     match error {
         ApiError::Http(error) => http(error),

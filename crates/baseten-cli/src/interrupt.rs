@@ -33,7 +33,8 @@ enum Phase {
     Storing,
     /// What is being stored can't be had again: a signal waits until it is.
     Held,
-    /// It is stored, and the command as good as done: a signal comes too late.
+    /// It is stored, and the command as good as done: a signal comes too late, and only cuts short
+    /// what is still being tidied up.
     Stored,
 }
 
@@ -74,6 +75,12 @@ impl Interrupt {
         self.state().leftover.take()
     }
 
+    /// What is left is to print what was done, and nobody may be reading it: a signal ends the
+    /// process again.
+    pub(crate) fn finish(&self) {
+        self.state().phase = Phase::Open;
+    }
+
     /// Makes signals wait for [`Interrupt::release`].
     pub(crate) fn hold(&self) {
         self.state().phase = Phase::Held;
@@ -102,7 +109,7 @@ impl Interrupt {
                 self.cancel.cancel();
             }
             Phase::Held => state.signal = Some(exit),
-            Phase::Stored => {}
+            Phase::Stored => self.cancel.cancel(),
         }
     }
 

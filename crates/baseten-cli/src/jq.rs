@@ -95,6 +95,8 @@ impl Filter {
     ///
     /// [`FilterError::Invalid`] says where it is wrong.
     pub(crate) fn compile(expression: &str) -> Result<Self, FilterError> {
+        // As in jq, an empty one is the identity.
+        let expression = if expression.trim().is_empty() { "." } else { expression };
         if expression.len() > MAX_BYTES {
             return Err(FilterError::TooLong);
         }

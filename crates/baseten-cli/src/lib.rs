@@ -90,5 +90,6 @@ fn with_output(
     let output = render::Output::new(common)?;
     let host = host.listening(common.verbose);
     let report = command(&host).map_err(|error| host.interrupted(error))?;
+    host.interrupt().finish();
     render::success(&output, report)
 }

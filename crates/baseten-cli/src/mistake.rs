@@ -11,8 +11,8 @@ use crate::error::CliError;
 pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
     let argument = context(stop, ContextKind::InvalidArg).unwrap_or_default();
     match stop.kind() {
-        // The parser would quote these two, and they may be secrets: an API key given as an
-        // argument is as exposed as it needs to be.
+        // The parser would quote these, and they may be secrets: an API key given as an argument is
+        // as exposed as it needs to be.
         ErrorKind::UnknownArgument if !argument.starts_with('-') => CliError::usage(
             "this command takes options only, and there is another word",
             "give an API key on standard input, never as an argument; see --help for the options",
@@ -21,8 +21,20 @@ pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
             format!("{} takes no value", argument.split(['=', ' ']).next().unwrap_or_default()),
             "give an API key on standard input, never as an argument",
         ),
+        ErrorKind::InvalidSubcommand if !is_word(subcommand(stop)) => {
+            CliError::usage("there is no such command", hint(stop, arguments))
+        }
         _ => CliError::usage(sentence(stop), hint(stop, arguments)),
     }
+}
+
+fn subcommand(stop: &clap::Error) -> &str {
+    context(stop, ContextKind::InvalidSubcommand).unwrap_or_default()
+}
+
+/// Whether a text could be meant as the name of a command.
+fn is_word(text: &str) -> bool {
+    text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
 /// The parser's own words, without the usage that it shows below them.
@@ -39,14 +51,12 @@ fn hint(stop: &clap::Error, arguments: &[OsString]) -> String {
     let suggestions =
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let suggested = suggestions.into_iter().find_map(|kind| context(stop, kind));
-    match suggested.map(str::to_owned).or_else(|| closest_option(stop, command)) {
-        Some(meant) => format!("did you mean {meant}?"),
-        None => {
-            let what = if command.has_subcommands() { "commands" } else { "options" };
-            let words: Vec<_> = std::iter::once(root.get_name()).chain(path).collect();
-            format!("see the {what} with: {} --help", words.join(" "))
-        }
+    if let Some(meant) = suggested.map(str::to_owned).or_else(|| closest_option(stop, command)) {
+        return format!("did you mean {meant}?");
     }
+    let what = if command.has_subcommands() { "commands" } else { "options" };
+    let words: Vec<_> = std::iter::once(root.get_name()).chain(path).collect();
+    format!("see the {what} with: {} --help", words.join(" "))
 }
 
 /// What the parser keeps under this name; of several texts the last, which fits best.

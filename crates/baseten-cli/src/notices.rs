@@ -1,16 +1,16 @@
 //! What the library tells while it works, as lines on stderr.
 
-use baseten_auth::{Env, Event, ProfileName, display_text};
+use baseten_auth::{AuthType, Env, Event, ProfileName, plain_text};
 
-use crate::error::{log_in_again, with_causes};
-use crate::render::{talk, visible, warning};
+use crate::error::{Origin, log_in_again, with_causes};
+use crate::render::{talk, tame, warning};
 
 /// Prints warnings, and everything else too where `verbose`.
 pub(crate) fn tell(event: &Event<'_>, verbose: bool) {
     match notice(event) {
         Some(Notice::Warning(message)) => warning(&message),
         Some(Notice::Talk(message)) => talk(&message),
-        Some(Notice::Detail(message)) if verbose => talk(&visible(&format!("debug: {message}"))),
+        Some(Notice::Detail(message)) if verbose => talk(&tame(&format!("debug: {message}"))),
         Some(Notice::Detail(_)) | None => {}
     }
 }
@@ -20,11 +20,10 @@ pub(crate) fn tell(event: &Event<'_>, verbose: bool) {
 pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
     if env.has("BASETEN_API_KEY") {
         warning("BASETEN_API_KEY is set and still takes precedence over the stored profiles");
-        return;
     }
     let Ok(Some(name)) = env.text("BASETEN_PROFILE") else { return };
     if chosen.map(ProfileName::as_str) != Some(name) {
-        let name = display_text(name);
+        let name = plain_text(name);
         warning(&format!("BASETEN_PROFILE is set and still selects the profile '{name}'"));
     }
 }
@@ -37,7 +36,7 @@ enum Notice {
 }
 
 fn notice(event: &Event<'_>) -> Option<Notice> {
-    let shown = |name: &ProfileName| display_text(name.as_str());
+    let shown = |name: &ProfileName| plain_text(name.as_str());
     Some(match event {
         Event::KeyringPrompt => {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
@@ -47,7 +46,10 @@ fn notice(event: &Event<'_>) -> Option<Notice> {
              {}; {}",
             shown(profile),
             with_causes(*reason),
-            log_in_again(profile, Some(remote_url))
+            log_in_again(
+                profile,
+                Some(&Origin { remote_url: (*remote_url).to_owned(), auth_type: AuthType::OAuth })
+            )
         )),
         Event::SessionNotEnded { profile, reason } => Notice::Warning(format!(
             "the session of profile '{}' could not be ended at the server: {}",
@@ -66,11 +68,11 @@ fn notice(event: &Event<'_>) -> Option<Notice> {
         )),
         Event::Request { method, url, status, elapsed } => {
             let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-            let (url, time) = (display_text(url), elapsed.as_millis());
+            let (url, time) = (plain_text(url), elapsed.as_millis());
             Notice::Detail(format!("{method} {url} {status} ({time} ms)"))
         }
         Event::StorageRead { storage, outcome } => {
-            Notice::Detail(format!("{}: {outcome}", display_text(storage)))
+            Notice::Detail(format!("{}: {outcome}", plain_text(storage)))
         }
         Event::Selected { source, profile: Some(profile) } => {
             Notice::Detail(format!("profile {} ({})", shown(profile), source.as_str()))

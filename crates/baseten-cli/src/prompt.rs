@@ -7,7 +7,7 @@ use std::time::Duration;
 use inquire::validator::Validation;
 use inquire::{InquireError, Password, PasswordDisplayMode, Select, Text};
 
-use baseten_auth::{ProfileName, Secret, display_text, parse_api_key};
+use baseten_auth::{ProfileName, Secret, parse_api_key, plain_text};
 
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -67,7 +67,7 @@ pub(crate) fn choose(
     current: Option<&ProfileName>,
 ) -> Result<ProfileName, CliError> {
     let cursor = names.iter().position(|name| Some(name) == current).unwrap_or(0);
-    let shown = names.iter().map(|name| display_text(name.as_str())).collect();
+    let shown = names.iter().map(|name| plain_text(name.as_str())).collect();
     let prompt = Select::new("Switch to which profile?", shown).with_starting_cursor(cursor);
     let chosen = ask(|| prompt.raw_prompt())?;
     names.into_iter().nth(chosen.index).ok_or(CliError::Canceled(Exit::Interrupted))

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use baseten_auth::is_hidden;
+use baseten_auth::{is_harmful, is_hidden};
 use serde_json::Value;
 
 use crate::args::{Common, Format};
@@ -107,15 +107,15 @@ fn harmless(json: &str) -> String {
     out
 }
 
-/// A string without quotes. What a terminal would obey is dropped, for that is where it ends up
+/// A string without quotes. What is harmful on a terminal is dropped, for that is where it ends up
 /// sooner or later; JSON output has all of it, as escapes.
 fn bare(string: &str) -> String {
-    visible(string) + "\n"
+    tame(string) + "\n"
 }
 
-/// The text without what a terminal would obey or hide. Lines and columns stay.
-pub(crate) fn visible(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_hidden(*c)).collect()
+/// The text without what is harmful on a terminal. Lines and columns stay.
+pub(crate) fn tame(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_harmful(*c)).collect()
 }
 
 /// Prints a report, and the failure that it carries. The exit status is the failure's.
@@ -159,16 +159,16 @@ pub(crate) fn failure(error: &CliError) -> Exit {
         talk(&told.message);
         return told.exit;
     }
-    talk(&format!("{RED}error{RED:#}: {}", visible(&told.message)));
+    talk(&format!("{RED}error{RED:#}: {}", tame(&told.message)));
     if let Some(hint) = told.hint {
-        talk(&format!("{CYAN}hint{CYAN:#}: {}", visible(&hint)));
+        talk(&format!("{CYAN}hint{CYAN:#}: {}", tame(&hint)));
     }
     told.exit
 }
 
 /// Prints a warning.
 pub(crate) fn warning(message: &str) {
-    talk(&format!("{YELLOW}warning{YELLOW:#}: {}", visible(message)));
+    talk(&format!("{YELLOW}warning{YELLOW:#}: {}", tame(message)));
 }
 
 /// Whether what is printed to stderr keeps its colours.

@@ -27,22 +27,22 @@ struct Picture {
 }
 
 impl Invitation {
-    /// The URL and the code, and a QR code of the URL where it is wanted and the window has room
-    /// for all of it.
+    /// The URL, which the library has made plain ASCII, and the code; and a QR code of the URL where
+    /// it is wanted and the window has room for all of it.
     pub(crate) fn new(host: &Host, url: &str, user_code: &str, with_picture: bool) -> Self {
-        let (shown, user_code) = (display_text(url), display_text(user_code));
+        let user_code = display_text(user_code);
         let window = host.window().filter(|_| with_picture);
         let inks = Inks::of(host);
         let picture = window.and_then(|window| Picture::new(url, window, inks));
         let room = window.zip(picture.as_ref()).map(|(window, picture)| {
-            let url_lines = (shown.width() + INDENT).div_ceil(window.columns);
+            let url_lines = (url.width() + INDENT).div_ceil(window.columns);
             window.rows.saturating_sub(picture.lines + 1 + url_lines)
         });
         let link = host.has_hyperlinks();
         let (text, picture) = match room {
-            Some(left) if left < COMPACT_LINES => (roomy(&shown, &user_code, link), None),
-            Some(left) if left < ROOMY_LINES => (compact(&shown, &user_code, link), picture),
-            _ => (roomy(&shown, &user_code, link), picture),
+            Some(left) if left < COMPACT_LINES => (roomy(url, &user_code, link), None),
+            Some(left) if left < ROOMY_LINES => (compact(url, &user_code, link), picture),
+            _ => (roomy(url, &user_code, link), picture),
         };
         Self { text, picture }
     }

@@ -152,7 +152,9 @@ proptest! {
             let Decision::Wait(pause) = step(&mut pace, outcome) else {
                 return Err(TestCaseError::fail("the loop would have ended"));
             };
-            prop_assert!(pause >= interval && pause <= interval.max(LONGEST_PAUSE));
+            let asked = Duration::from_secs(if answer == 3 { 1_000_000 } else { 0 });
+            prop_assert!(pause >= interval && pause <= interval.max(LONGEST_PAUSE).max(asked));
+            prop_assert!(pause >= asked);
         }
     }
 }
@@ -200,7 +202,7 @@ fn each_answer_has_one_decision() {
         (status(429, None), "wait 10"),
         (status(429, Some(3)), "wait 10"),
         (status(429, Some(30)), "wait 30"),
-        (status(503, Some(3600)), "wait 60"),
+        (status(503, Some(3600)), "wait 3600"),
         (status(500, None), "wait 10"),
         (status(404, None), "failed"),
         (status(403, Some(3)), "failed"),
@@ -346,6 +348,12 @@ fn the_first_request_is_sent_up_to_four_times() {
     let error = start(&http(), &clock, &management(&server)).unwrap_err();
     assert!(matches!(error, DeviceError::Api(ApiError::Status { status: 500, .. })));
     assert_eq!((clock.sleeps(), server.requests().len()), (vec![1.0, 2.0, 4.0], 4));
+
+    // A server that wants more than a minute is not waited for.
+    let clock = FakeClock::new();
+    let server = Server::start([answer(429, "Retry-After: 61\r\n", ""), answer(200, "", STARTED)]);
+    assert!(start(&http(), &clock, &management(&server)).is_err());
+    assert_eq!((clock.sleeps(), server.requests().len()), (vec![], 1));
 }
 
 #[test]

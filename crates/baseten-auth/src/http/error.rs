@@ -76,7 +76,7 @@ pub enum HttpError {
         source: Cause,
     },
     /// It took too long.
-    #[error("{host} did not answer within {} s", limit.as_secs_f32())]
+    #[error("{host} did not answer within {} s", (limit.as_secs_f32() * 10.0).round() / 10.0)]
     Timeout {
         /// The server's host, with the port where it is a special one.
         host: String,

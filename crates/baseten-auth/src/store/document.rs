@@ -437,8 +437,13 @@ fn bad_profile(name: &str, error: DocumentError) -> BadProfile {
     BadProfile { name: name.to_owned(), reason }
 }
 
+/// The entry of a profile. A place in it would be one in our own words, not in the file.
+fn profile_entry(raw: &str) -> Result<Object<'_>, DocumentError> {
+    object(raw).map_err(|_| DocumentError::Malformed("its entry is not an object of texts".into()))
+}
+
 fn summary(name: &str, raw: &str, policy: &StoragePolicy) -> Result<Summary, DocumentError> {
-    let entry = object(raw)?;
+    let entry = profile_entry(raw)?;
     let auth_type = auth_type(&entry)?;
     let secret = match auth_type {
         AuthType::OAuth => "oauth_credential",
@@ -456,7 +461,7 @@ fn summary(name: &str, raw: &str, policy: &StoragePolicy) -> Result<Summary, Doc
 }
 
 fn profile(name: &ProfileName, raw: &str) -> Result<Profile, DocumentError> {
-    let entry = object(raw)?;
+    let entry = profile_entry(raw)?;
     let auth_type = auth_type(&entry)?;
     Ok(Profile {
         name: name.clone(),

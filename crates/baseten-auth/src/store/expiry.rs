@@ -12,15 +12,20 @@ pub(super) struct BadExpiry;
 /// Reads an expiry; `None` where the text stands for "no expiry known".
 pub(super) fn parse_expiry(text: &str) -> Result<Option<Timestamp>, BadExpiry> {
     // The year 1 stands for "none" at every offset, and some offsets put it into the year before.
-    if text.is_empty() || text.starts_with("0001-") || text.starts_with("0000-") {
+    if text.is_empty() || stands_for_none(text) {
         return Ok(None);
     }
     match text.parse::<Timestamp>() {
-        Ok(expiry) => Ok(Some(expiry)),
+        // Or out of the year after, and then it would be written as one of that year.
+        Ok(expiry) => Ok(Some(expiry).filter(|expiry| !stands_for_none(&expiry.to_string()))),
         // The last day that can be written may lie past the last that can be held.
         Err(_) if text.starts_with("9999-12-3") => Ok(Some(Timestamp::MAX)),
         Err(_) => Err(BadExpiry),
     }
+}
+
+fn stands_for_none(text: &str) -> bool {
+    text.starts_with("0001-") || text.starts_with("0000-")
 }
 
 /// Writes an expiry in UTC.
@@ -43,6 +48,7 @@ mod tests {
             ("2026-08-07T17:30:00+05:30", Ok(Some(noon))),
             ("0001-01-01T00:00:00Z", Ok(None)),
             ("0001-01-01T00:00:00-05:00", Ok(None)),
+            ("0002-01-01T00:00:00+00:07", Ok(None)),
             ("9999-12-31T23:59:59-12:00", Ok(Some(Timestamp::MAX))),
             ("", Ok(None)),
             ("tomorrow", Err(BadExpiry)),

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
@@ -165,10 +166,13 @@ impl Store {
     ) -> Result<T, E> {
         let mut retries = HALF_WRITTEN_RETRIES;
         loop {
-            let text = self.read_text()?;
+            let bytes = self.read_bytes()?;
             // Such a writer empties the file first.
-            let empty = text.as_ref().is_some_and(|text| text.trim_ascii().is_empty());
-            match Profiles::parse(text.as_ref().map_or("", |text| text.as_str())) {
+            let empty = bytes.as_ref().is_some_and(|bytes| bytes.trim_ascii().is_empty());
+            let text = str::from_utf8(bytes.as_ref().map_or(&[], |bytes| bytes.as_slice()));
+            // It may have come as far as the middle of a character.
+            let is_cut = |error: Utf8Error| error.error_len().is_none();
+            match text.map_err(is_cut).map_or_else(not_utf8, Profiles::parse) {
                 Ok(profiles) if !empty || retries == 0 => return look(profiles),
                 Err(DocumentError::Incomplete) if retries == 0 => {
                     return Err(self.malformed("it ends too early").into());
@@ -219,7 +223,7 @@ impl Store {
         StoreError::Unwritable { path: self.path.clone(), source }
     }
 
-    fn read_text(&self) -> Result<Option<Zeroizing<String>>, StoreError> {
+    fn read_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let unreadable = |source| StoreError::Unreadable { path: self.path.clone(), source };
         let file = match open(&self.path) {
             Ok(file) => file,
@@ -237,17 +241,14 @@ impl Store {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(self.malformed("it is larger than 64 MiB"));
         }
-        match String::from_utf8(std::mem::take(&mut *bytes)) {
-            Ok(text) => Ok(Some(Zeroizing::new(text))),
-            Err(error) => {
-                drop(Zeroizing::new(error.into_bytes()));
-                Err(self.malformed("it is not UTF-8"))
-            }
-        }
+        Ok(Some(bytes))
     }
 
+    /// Beside the file that is replaced: several links may lead to it.
     fn lock(&self, clock: &dyn Clock, cancel: &Cancel) -> Result<Lock, StoreError> {
-        let path = self.path.with_extension("json.lock");
+        let mut path = self.target()?.into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
         Lock::acquire(&path, LOCK_WAIT, clock, cancel)
             .map_err(|source| StoreError::Lock { path, source })
     }
@@ -312,6 +313,14 @@ impl Store {
     fn tighten_directory(&self) {}
 }
 
+fn not_utf8<'a>(is_cut: bool) -> Result<Profiles<'a>, DocumentError> {
+    Err(if is_cut {
+        DocumentError::Incomplete
+    } else {
+        DocumentError::Malformed("it is not UTF-8".to_owned())
+    })
+}
+
 /// Opens a file to read it. A pipe in its place is not waited for.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
@@ -329,10 +338,18 @@ fn write_beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .suffix(TEMPORARY_SUFFIX)
-        .tempfile_in(target.parent().unwrap_or(Path::new(".")))?;
+        .tempfile_in(target.parent().unwrap_or(Path::new(".")))
+        .map_err(without_path)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// The system's own error, without the name of a file that nobody has seen.
+fn without_path(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|wrapped| wrapped.source());
+    let system = cause.and_then(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    system.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Puts the file in the place of `target`. Windows refuses that while another program has the

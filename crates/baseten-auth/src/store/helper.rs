@@ -76,12 +76,21 @@ impl Helper {
         &self.program
     }
 
+    pub(super) fn check(&self) -> Result<(), VaultError> {
+        self.path().map(drop)
+    }
+
+    fn path(&self) -> Result<PathBuf, VaultError> {
+        find_program(&self.program, self.search.as_deref())
+            .ok_or_else(|| VaultError::HelperMissing { program: self.program.clone() })
+    }
+
     pub(super) fn get(
         &self,
         profile: &ProfileName,
         remote: &str,
     ) -> Result<Option<Secret>, VaultError> {
-        let call = self.patience.call(&self.program, true)?;
+        let call = self.patience.call(&self.program, false)?;
         self.look_up(profile, &server_url(profile, remote), &call)
     }
 
@@ -90,9 +99,9 @@ impl Helper {
         profile: &ProfileName,
         remote: &str,
         secret: &Secret,
-        cancelable: bool,
+        undoes: bool,
     ) -> Result<(), VaultError> {
-        let call = self.patience.call(&self.program, cancelable)?;
+        let call = self.patience.call(&self.program, undoes)?;
         let server_url = server_url(profile, remote);
         let credential =
             Stored { server_url: &server_url, username: profile.as_str(), secret: secret.expose() };
@@ -113,9 +122,9 @@ impl Helper {
         &self,
         profile: &ProfileName,
         remote: &str,
-        cancelable: bool,
+        undoes: bool,
     ) -> Result<bool, VaultError> {
-        let call = self.patience.call(&self.program, cancelable)?;
+        let call = self.patience.call(&self.program, undoes)?;
         let server_url = server_url(profile, remote);
         call.begin_change()?;
         let erased = self.run("erase", server_url.clone().into_bytes().into(), None, &call);
@@ -159,10 +168,8 @@ impl Helper {
         secret: Option<&Secret>,
         call: &Call,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        let path = find_program(&self.program, self.search.as_deref())
-            .ok_or_else(|| VaultError::HelperMissing { program: self.program.clone() })?;
-        let mut running =
-            Running::start(&path, action, input).map_err(|error| self.failed(error.to_string()))?;
+        let mut running = Running::start(&self.path()?, action, input)
+            .map_err(|error| self.failed(error.to_string()))?;
         let waited = running.wait(call);
         if !matches!(waited, Ok(Ok(_))) {
             running.stop();

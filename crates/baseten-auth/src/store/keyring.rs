@@ -47,37 +47,38 @@ impl Keyring {
         Self { patience: Patience::new(options), backend }
     }
 
+    pub(super) fn check(&self) -> Result<(), VaultError> {
+        // A call that is under way knows better.
+        self.backend.try_lock().map_or(Ok(()), |backend| backend.check())
+    }
+
     pub(super) fn get(&self, profile: &ProfileName) -> Result<Option<Secret>, VaultError> {
         let profile = profile.clone();
-        self.run(true, move |backend, call| backend.get(profile.as_str(), call))
+        self.run(false, move |backend, call| backend.get(profile.as_str(), call))
     }
 
     pub(super) fn set(
         &self,
         profile: &ProfileName,
         secret: &Secret,
-        cancelable: bool,
+        undoes: bool,
     ) -> Result<(), VaultError> {
         let (profile, secret) = (profile.clone(), secret.clone());
-        self.run(cancelable, move |backend, call| backend.set(profile.as_str(), &secret, call))
+        self.run(undoes, move |backend, call| backend.set(profile.as_str(), &secret, call))
     }
 
-    pub(super) fn remove(
-        &self,
-        profile: &ProfileName,
-        cancelable: bool,
-    ) -> Result<bool, VaultError> {
+    pub(super) fn remove(&self, profile: &ProfileName, undoes: bool) -> Result<bool, VaultError> {
         let profile = profile.clone();
-        self.run(cancelable, move |backend, call| backend.remove(profile.as_str(), call))
+        self.run(undoes, move |backend, call| backend.remove(profile.as_str(), call))
     }
 
     /// Does the work in a thread, and leaves the thread to itself when time is up.
     fn run<T: Send + 'static>(
         &self,
-        cancelable: bool,
+        undoes: bool,
         work: impl FnOnce(&mut platform::Backend, &Call) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let call = self.patience.call("the system keyring", cancelable)?;
+        let call = self.patience.call("the system keyring", undoes)?;
         let (sender, answers) = mpsc::sync_channel(1);
         let (backend, working) = (Arc::clone(&self.backend), call.for_thread());
         let thread = move || {

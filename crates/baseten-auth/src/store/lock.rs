@@ -84,6 +84,8 @@ fn is_still_at(_file: &File, _path: &Path) -> bool {
 /// The lock file of a profile: one for each user of the operating system and name, whatever the
 /// configuration directory, since two of them may share a keyring entry.
 ///
+/// Fails where no directory for locks can be had, which is named.
+///
 /// Names share a file when their hashes are equal, which costs them some waiting and nothing else.
 pub(crate) fn profile_lock(name: &str) -> io::Result<PathBuf> {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -92,31 +94,53 @@ pub(crate) fn profile_lock(name: &str) -> io::Result<PathBuf> {
     Ok(lock_directory()?.join(format!("{hash:016x}.lock")))
 }
 
-/// `/tmp/baseten-auth-<uid>`: no variable of the environment may move it, or two processes of one user
-/// could miss each other.
+/// Where a directory for locks is made: the first place that lets us. No variable of the environment
+/// may move it, or two processes of one user could miss each other.
 #[cfg(unix)]
-fn lock_directory() -> io::Result<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/// `/tmp/baseten-auth-<uid>`; elsewhere where `/tmp` is read-only, or that name is somebody else's.
+#[cfg(unix)]
+pub(crate) fn lock_directory() -> io::Result<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
-    let directory = PathBuf::from(format!("/tmp/baseten-auth-{uid}"));
-    match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+    let mut refused = None;
+    for place in PLACES {
+        let directory = Path::new(place).join(format!("baseten-auth-{uid}"));
+        match own_directory(&directory, uid) {
+            Ok(()) => return Ok(directory),
+            Err(error) => {
+                let text = format!("cannot use {}: {error}", directory.display());
+                refused.get_or_insert(io::Error::new(error.kind(), text));
+            }
+        }
+    }
+    Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+/// Makes a directory that is ours alone, or makes sure that it is.
+#[cfg(unix)]
+fn own_directory(directory: &Path, uid: u32) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let metadata = std::fs::symlink_metadata(&directory)?;
+    let metadata = std::fs::symlink_metadata(directory)?;
     if !metadata.is_dir() || metadata.uid() != uid {
-        let message = format!("{} belongs to somebody else", directory.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        let kind = io::ErrorKind::PermissionDenied;
+        return Err(io::Error::new(kind, "it belongs to somebody else"));
     }
     if metadata.mode() & 0o077 != 0 {
-        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
     }
-    Ok(directory)
+    // That it is there does not say that a file can be made in it.
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)?;
+    Ok(())
 }
 
 /// The system gives every user a temporary directory of their own.
 #[cfg(not(unix))]
-fn lock_directory() -> io::Result<PathBuf> {
+pub(crate) fn lock_directory() -> io::Result<PathBuf> {
     let directory = std::env::temp_dir().join("baseten-auth-locks");
     std::fs::create_dir_all(&directory)?;
     Ok(directory)

@@ -18,7 +18,7 @@ pub use file::{Store, StoreError};
 pub use helper::{Helper, HelperNameError};
 pub use keyring::Keyring;
 pub use lock::LockError;
-pub(crate) use lock::{Lock, profile_lock};
+pub(crate) use lock::{Lock, lock_directory, profile_lock};
 pub use policy::{StoragePolicy, StoragePolicyError};
 pub(crate) use secret_text::{decode_secret, encode_secret};
 pub use vault::{TimeoutError, Vault, VaultError, VaultOptions};

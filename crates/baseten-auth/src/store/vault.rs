@@ -21,6 +21,10 @@ const TIMEOUT_WITH_PROMPT: Duration = Duration::from_mins(1);
 /// After this long without an answer, a prompt is probably what is being waited for.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// What there is at least for putting back what was there before. A change that came too late is
+/// still on its way, and the keyring does one after the other.
+const UNDO: Duration = Duration::from_secs(2);
+
 /// How long a change that is already under way may take to end after a cancellation. Leaving
 /// earlier would mean not to know whether the secret is stored.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -46,6 +50,14 @@ impl Vault {
         }
     }
 
+    /// Whether the vault can be asked at all, as far as that is known without asking it.
+    pub(crate) fn check(&self) -> Result<(), VaultError> {
+        match self {
+            Self::Keyring(keyring) => keyring.check(),
+            Self::Helper(helper) => helper.check(),
+        }
+    }
+
     /// The secret of a profile of the app at `remote`; `None` when the vault answered that it has
     /// none.
     pub fn get(&self, profile: &ProfileName, remote: &str) -> Result<Option<Secret>, VaultError> {
@@ -65,21 +77,22 @@ impl Vault {
         secret: &Secret,
     ) -> Result<(), VaultError> {
         match self {
-            Self::Keyring(keyring) => keyring.set(profile, secret, true),
-            Self::Helper(helper) => helper.set(profile, remote, secret, true),
+            Self::Keyring(keyring) => keyring.set(profile, secret, false),
+            Self::Helper(helper) => helper.set(profile, remote, secret, false),
         }
     }
 
     /// Removes the secret of a profile; `false` when there was none.
     pub fn remove(&self, profile: &ProfileName, remote: &str) -> Result<bool, VaultError> {
         match self {
-            Self::Keyring(keyring) => keyring.remove(profile, true),
-            Self::Helper(helper) => helper.remove(profile, remote, true),
+            Self::Keyring(keyring) => keyring.remove(profile, false),
+            Self::Helper(helper) => helper.remove(profile, remote, false),
         }
     }
 
     /// Puts back what was there before a change that came to nothing. Unlike the others, it is
-    /// not stopped by a cancellation, which may be the reason for calling it.
+    /// not stopped by a cancellation, nor kept from trying by a deadline that has passed: either may
+    /// be the reason for calling it.
     pub fn restore(
         &self,
         profile: &ProfileName,
@@ -87,10 +100,10 @@ impl Vault {
         before: Option<&Secret>,
     ) -> Result<(), VaultError> {
         match (self, before) {
-            (Self::Keyring(keyring), Some(secret)) => keyring.set(profile, secret, false),
-            (Self::Keyring(keyring), None) => keyring.remove(profile, false).map(drop),
-            (Self::Helper(helper), Some(secret)) => helper.set(profile, remote, secret, false),
-            (Self::Helper(helper), None) => helper.remove(profile, remote, false).map(drop),
+            (Self::Keyring(keyring), Some(secret)) => keyring.set(profile, secret, true),
+            (Self::Keyring(keyring), None) => keyring.remove(profile, true).map(drop),
+            (Self::Helper(helper), Some(secret)) => helper.set(profile, remote, secret, true),
+            (Self::Helper(helper), None) => helper.remove(profile, remote, true).map(drop),
         }
     }
 }
@@ -238,16 +251,17 @@ impl Patience {
         Self { options, left, announced: Arc::default() }
     }
 
-    /// Starts a call to a vault of that name, which gets all the time that is left.
-    pub(super) fn call(&self, vault: &str, cancelable: bool) -> Result<Call, VaultError> {
+    /// Starts a call to a vault of that name, which gets all the time that is left; one that undoes
+    /// a change gets some in any case, and no cancellation ends it.
+    pub(super) fn call(&self, vault: &str, undoes: bool) -> Result<Call, VaultError> {
         let VaultOptions { timeout, prompt, cancel, observer } = self.options.clone();
-        let turn = Turn::take(&self.left);
+        let turn = Turn::take(&self.left, if undoes { UNDO } else { Duration::ZERO });
         let call = Call {
             vault: vault.to_owned(),
             timeout,
             deadline: turn.deadline,
             _turn: Some(turn),
-            cancel: if cancelable { cancel } else { Cancel::default() },
+            cancel: if undoes { Cancel::default() } else { cancel },
             changing: Arc::default(),
             prompt,
             observer,
@@ -269,9 +283,9 @@ struct Turn {
 }
 
 impl Turn {
-    fn take(left: &Arc<Mutex<Duration>>) -> Self {
+    fn take(left: &Arc<Mutex<Duration>>, least: Duration) -> Self {
         let time = std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
-        Self { left: Arc::clone(left), deadline: Deadline::after(time) }
+        Self { left: Arc::clone(left), deadline: Deadline::after(time.max(least)) }
     }
 }
 
@@ -426,41 +440,45 @@ mod tests {
         let time = Duration::from_millis(400);
         let patience = patience(time, Cancel::default());
         for _ in 0..3 {
-            let call = patience.call("vault", true).unwrap();
+            let call = patience.call("vault", false).unwrap();
             let thread = call.for_thread();
             drop(call);
             drop(thread);
             SystemClock.sleep(time / 2);
         }
-        assert!(patience.call("vault", true).is_ok());
+        assert!(patience.call("vault", false).is_ok());
     }
 
     #[test]
     fn the_time_of_a_command_is_shared_by_its_calls() {
         let patience = patience(Duration::from_millis(30), Cancel::default());
-        let first = patience.call("vault", true).unwrap();
+        let first = patience.call("vault", false).unwrap();
         let (_keep, answers) = std::sync::mpsc::channel::<()>();
         assert!(matches!(first.receive(&answers), Err(VaultError::TimedOut { .. })));
-        assert!(matches!(patience.call("vault", true), Err(VaultError::TimedOut { .. })));
+        assert!(matches!(patience.call("vault", false), Err(VaultError::TimedOut { .. })));
+        // What has to be undone has not had its time yet.
+        assert!(
+            patience.call("vault", true).unwrap().remaining().unwrap() > Duration::from_secs(1)
+        );
     }
 
     #[test]
     fn a_cancellation_prevents_a_change_that_has_not_begun() {
         let cancel = Cancel::default();
         let patience = patience(Duration::from_secs(5), cancel.clone());
-        let call = patience.call("vault", true).unwrap();
+        let call = patience.call("vault", false).unwrap();
         cancel.cancel();
         assert!(matches!(call.begin_change(), Err(VaultError::Canceled)));
         drop(call);
-        assert!(matches!(patience.call("vault", true), Err(VaultError::Canceled)));
-        assert!(patience.call("vault", false).is_ok());
+        assert!(matches!(patience.call("vault", false), Err(VaultError::Canceled)));
+        assert!(patience.call("vault", true).is_ok());
     }
 
     #[test]
     fn a_cancellation_lets_a_change_end() {
         let cancel = Cancel::default();
         let patience = patience(Duration::from_secs(5), cancel.clone());
-        let call = patience.call("vault", true).unwrap();
+        let call = patience.call("vault", false).unwrap();
         call.begin_change().unwrap();
         cancel.cancel();
         let (sender, answers) = std::sync::mpsc::channel();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use baseten_auth::{StoragePolicy, Summary, display_text};
+use baseten_auth::{StoragePolicy, StoreError, Summary, plain_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ pub(crate) struct ListRecord {
 pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
     let store = host.context().store()?;
-    let records = host.context().read(&store, |profiles| {
+    let (records, broken) = host.context().read(&store, |profiles| {
         let current = profiles.current();
         let record = |profile: Summary| ListRecord {
             current: current.as_ref() == Some(&profile.name),
@@ -50,15 +50,24 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
             email: profile.identity.email,
             workspace_name: profile.identity.workspace_name,
         };
-        let summaries = profiles.summaries(&policy);
-        let records: Result<Vec<_>, _> = summaries.map(|profile| profile.map(record)).collect();
-        records.map_err(|error| store.bad_profile(error))
+        // One that is broken does not hide the others.
+        let mut broken = None;
+        let mut good = |profile: Result<Summary, _>| match profile {
+            Ok(profile) => Some(record(profile)),
+            Err(error) => {
+                broken.get_or_insert(error);
+                None
+            }
+        };
+        let records: Vec<_> = profiles.summaries(&policy).filter_map(&mut good).collect();
+        Ok::<_, StoreError>((records, broken))
     })?;
+    let failure = broken.map(|error| CliError::from(store.bad_profile(error)));
     let for_people = matches!(args.common.output, None | Some(Format::Text));
-    if records.is_empty() && for_people && stdout_columns().is_some() {
+    if records.is_empty() && failure.is_none() && for_people && stdout_columns().is_some() {
         talk("No profile is stored. Log in with: baseten auth login");
     }
-    Ok(Report::list(records, |records| text(records, stdout_columns())))
+    Ok(Report::list(records, |records| text(records, stdout_columns())).failing(failure))
 }
 
 const BOLD: Style = Style::new().bold();
@@ -89,10 +98,10 @@ fn style(current: bool) -> Style {
 fn row(record: &ListRecord) -> [String; 5] {
     [
         if record.current { "*" } else { "" }.to_owned(),
-        display_text(&record.profile),
-        display_text(&record.remote_url),
+        plain_text(&record.profile),
+        plain_text(&record.remote_url),
         record.auth_type.to_owned(),
-        display_text(&record.storage),
+        plain_text(&record.storage),
     ]
 }
 

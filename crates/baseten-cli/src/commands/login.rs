@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 
 use baseten_auth::{
-    Authorization, Context, Credential, DeviceAuthorization, DeviceError, Login, ManagementUrl,
-    Pending, ProfileName, Remote, Secret, StoragePolicy, User, client, device, display_text,
-    read_api_key, session, store_login,
+    Context, Credential, DeviceAuthorization, DeviceError, Login, ManagementUrl, OAuthCredential,
+    Pending, ProfileName, Remote, Secret, StoragePolicy, User, abandon, device, identify,
+    plain_text, read_api_key, session, store_login,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::LoginArgs;
-use crate::error::CliError;
+use crate::error::{CliError, login_options};
 use crate::host::{Host, stdin_is_terminal};
 use crate::prompt::{self, Method};
 use crate::report::Report;
@@ -59,6 +59,8 @@ struct Plan {
     management: ManagementUrl,
     storage: StoragePolicy,
     switch: bool,
+    /// Whether somebody drives it with `--no-wait` and `--resume`.
+    two_steps: bool,
 }
 
 pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
@@ -70,12 +72,11 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     match chosen_method(args).map_or_else(prompt::method, Ok)? {
         Method::Browser if args.no_wait => start_only(plan, host),
         Method::Browser => {
-            let pending =
-                device::start(host.context().http(), host.context().clock(), &plan.management)
-                    .map_err(CliError::Device)?;
+            let pending = start(&plan, host)?;
             let waiting = show(&pending, args, host);
-            let credential = wait(&plan.management, &pending, waiting, host)?;
-            finish(plan, credential, host)
+            let tokens = wait(&plan.management, &pending, waiting, host);
+            let tokens = tokens.map_err(|error| plan.failed(error))?;
+            finish(plan, &Credential::OAuth(tokens), host)
         }
         Method::ApiKey => {
             let key = if stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
                 Some(name) => name.clone(),
                 None => prompt::profile_name()?,
             };
-            finish(Plan { name: Some(name), ..plan }, Credential::ApiKey(key), host)
+            finish(Plan { name: Some(name), ..plan }, &Credential::ApiKey(key), host)
         }
     }
 }
@@ -117,10 +118,32 @@ impl Plan {
             None => session::remote_of_environment(context)?.unwrap_or_default(),
         };
         let management = management_url(context, &remote)?;
-        let storage = storage(args.insecure_storage, host)?;
-        context.store()?.rehearse(context.clock(), context.cancel())?;
-        let name = args.profile.clone();
-        Ok(Self { name, remote, management, storage, switch: !args.no_switch })
+        let plan = Self {
+            name: args.profile.clone(),
+            remote,
+            management,
+            storage: storage(args.insecure_storage, host)?,
+            switch: !args.no_switch,
+            two_steps: args.no_wait,
+        };
+        plan.check(context)?;
+        Ok(plan)
+    }
+
+    /// Whether it could be stored.
+    fn check(&self, context: &Context) -> Result<(), CliError> {
+        context.check_storage(&self.storage, self.name.as_ref())?;
+        Ok(context.store()?.rehearse(context.clock(), context.cancel())?)
+    }
+
+    /// An error of the browser login, with the command that starts the same login again.
+    fn failed(&self, error: DeviceError) -> CliError {
+        let steps = if self.two_steps { " --no-wait" } else { "" };
+        let options = login_options(self.name.as_ref(), Some(self.remote.as_str()));
+        let storage = if self.storage == StoragePolicy::File { " --insecure-storage" } else { "" };
+        let switch = if self.switch { "" } else { " --no-switch" };
+        let again = format!("baseten auth login --web{steps}{options}{storage}{switch}");
+        CliError::Device { error, again }
     }
 }
 
@@ -153,44 +176,59 @@ fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting
     Waiting::start(host, Some(&invitation))
 }
 
+fn start(plan: &Plan, host: &Host) -> Result<DeviceAuthorization, CliError> {
+    device::start(host.context().http(), host.context().clock(), &plan.management)
+        .map_err(|error| plan.failed(error))
+}
+
 /// Waits until the person has approved.
 fn wait(
     management: &ManagementUrl,
     pending: &DeviceAuthorization,
     mut waiting: Waiting,
     host: &Host,
-) -> Result<Credential, CliError> {
+) -> Result<OAuthCredential, DeviceError> {
     let (http, clock) = (host.context().http(), host.context().clock());
     let tokens = device::wait(http, clock, management, pending, &mut |left| waiting.tell(left));
     waiting.end(host);
-    Ok(Credential::OAuth(tokens.map_err(CliError::Device)?))
+    tokens
 }
 
-/// The login is granted: asks who it is, stores it, reports it.
-fn finish(plan: Plan, credential: Credential, host: &Host) -> Result<Report, CliError> {
-    let context = host.context();
-    let header = Authorization::new(credential.clone()).header_value();
-    let user = client::users_me(context.http(), &plan.management, &header).map_err(|error| {
-        match credential {
-            Credential::ApiKey(_) => CliError::Refused(error),
-            Credential::OAuth(_) => CliError::Device(error.into()),
-        }
-    })?;
-    let login = Login {
-        name: plan.name,
-        remote: plan.remote,
-        credential,
-        user,
-        switch: plan.switch,
-        storage: plan.storage,
-    };
-    let name = host.interrupt().store(|| store_login(context, &login))?;
-    notices::still_wins(host.env(), Some(&name));
+/// The login is granted: stores it, and reports it. One that can't be stored is ended again.
+fn finish(plan: Plan, credential: &Credential, host: &Host) -> Result<Report, CliError> {
+    let management = plan.management.clone();
+    let stored = identify_and_store(plan, credential, host);
+    if stored.is_err() {
+        abandon(host.context(), &management, credential);
+    }
+    let (name, login) = stored?;
+    if login.switch {
+        notices::still_wins(host.env(), Some(&name));
+    }
     Ok(report(&name, login.user))
 }
 
+/// Asks whose it is, and stores it.
+fn identify_and_store(
+    plan: Plan,
+    credential: &Credential,
+    host: &Host,
+) -> Result<(ProfileName, Login), CliError> {
+    let context = host.context();
+    let user =
+        identify(context, &plan.management, credential).map_err(|error| match credential {
+            Credential::ApiKey(_) => CliError::Refused(error),
+            Credential::OAuth(_) => plan.failed(error.into()),
+        })?;
+    let Plan { name, remote, storage, switch, .. } = plan;
+    let credential = credential.clone();
+    let login = Login { name, remote, credential, user, switch, storage };
+    let name = host.interrupt().store(|| store_login(context, &login))?;
+    Ok((name, login))
+}
+
 fn report(name: &ProfileName, user: User) -> Report {
-    let shown = |text: &str| display_text(text);
+    let shown = |text: &str| plain_text(text);
     let who = user.email.as_ref().or(user.name.as_ref()).unwrap_or(&user.user_id);
     let mut text = format!("Logged in as {}", shown(who));
     if let Some(workspace) = &user.workspace_name {
@@ -210,8 +248,7 @@ fn report(name: &ProfileName, user: User) -> Report {
 /// The first of two steps: says where to go and ends.
 fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
-    let authorization = device::start(context.http(), context.clock(), &plan.management)
-        .map_err(CliError::Device)?;
+    let authorization = start(&plan, host)?;
     let record = PendingRecord {
         verification_uri: authorization.verification_uri.clone(),
         verification_uri_complete: authorization
@@ -232,8 +269,8 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
     host.interrupt().store(|| pending.save(context, &context.store()?).map_err(CliError::from))?;
     let text = format!(
         "Open {}\nand confirm the code {}\nThen run: {RESUME}\n",
-        display_text(pending.authorization.page()),
-        display_text(&pending.authorization.user_code),
+        pending.authorization.page(),
+        plain_text(&pending.authorization.user_code),
     );
     Ok(Report::one(text, record))
 }
@@ -242,26 +279,28 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
 fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let store = context.store()?;
-    let pending = Pending::load(context, &store)?;
+    let pending = Pending::load(&store)?;
     let plan = Plan {
         name: args.profile.clone().or(pending.name),
         management: management_url(context, &pending.remote)?,
         remote: pending.remote,
         storage: storage(args.insecure_storage || pending.insecure_storage, host)?,
         switch: pending.switch && !args.no_switch,
+        two_steps: true,
     };
-    store.rehearse(context.clock(), context.cancel())?;
-    let waiting = Waiting::start(host, None);
-    let credential = match wait(&plan.management, &pending.authorization, waiting, host) {
-        Err(CliError::Device(error @ (DeviceError::Denied | DeviceError::Expired))) => {
-            Pending::forget(&store)?;
-            return Err(CliError::Device(error));
-        }
-        outcome => outcome?,
+    plan.check(context)?;
+    let granted = if pending.authorization.has_expired(context.clock()) {
+        Err(DeviceError::Expired)
+    } else {
+        let waiting = Waiting::start(host, None);
+        wait(&plan.management, &pending.authorization, waiting, host)
     };
-    let report = finish(plan, credential, host)?;
-    Pending::forget(&store)?;
-    Ok(report)
+    if granted.as_ref().map_or_else(DeviceError::ends_the_code, |_| true) {
+        // The code is used up; it would only be refused if its file stayed.
+        let _ = Pending::forget(&store);
+    }
+    let tokens = granted.map_err(|error| plan.failed(error))?;
+    finish(plan, &Credential::OAuth(tokens), host)
 }
 
 fn storage(insecure: bool, host: &Host) -> Result<StoragePolicy, CliError> {

@@ -1,6 +1,6 @@
 //! `baseten auth logout`
 
-use baseten_auth::{display_text, logout, session};
+use baseten_auth::{logout, plain_text, session};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,6 +26,6 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     host.interrupt().store(|| logout(context, &profile.name, source))?;
     notices::still_wins(host.env(), None);
     let name = profile.name.as_str();
-    let text = format!("Logged out {}\n", display_text(name));
+    let text = format!("Logged out {}\n", plain_text(name));
     Ok(Report::one(text, LogoutRecord { profile: name.to_owned() }))
 }

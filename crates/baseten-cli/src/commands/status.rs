@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use baseten_auth::{
-    Credential, Env, Profile, Session, SessionSource, Storage, StoragePolicy, display_text,
+    Credential, Env, Profile, Session, SessionSource, Storage, StoragePolicy, plain_text,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -101,7 +101,7 @@ fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
     };
     let text = format!(
         "Using API key from BASETEN_API_KEY\n  Remote: {}\n",
-        display_text(session.remote_url())
+        plain_text(session.remote_url())
     );
     (text + &over(&record.shadows), record)
 }
@@ -135,18 +135,18 @@ fn of_profile(
     };
     let mut text = format!(
         "{BOLD}{}{BOLD:#}\n  Remote: {}\n  Auth type: {}\n",
-        display_text(&record.profile),
-        display_text(&record.remote_url),
+        plain_text(&record.profile),
+        plain_text(&record.remote_url),
         record.auth_type,
     );
     let _ = match storage {
         Storage::File => {
-            let path = display_text(&path.unwrap_or_default());
+            let path = plain_text(&path.unwrap_or_default());
             writeln!(text, "  Storage: file ({path})")
         }
         Storage::Keyring => writeln!(text, "  Storage: system keyring"),
         Storage::Helper(name) => {
-            writeln!(text, "  Storage: docker-credential-{}", display_text(&name))
+            writeln!(text, "  Storage: docker-credential-{}", plain_text(&name))
         }
     };
     if let Some(expiry) = expiry {

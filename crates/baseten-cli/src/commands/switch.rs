@@ -1,6 +1,6 @@
 //! `baseten auth switch`
 
-use baseten_auth::{Error, ProfileName, SessionSource, Store, StoreError, display_text};
+use baseten_auth::{Error, ProfileName, SessionSource, Store, StoreError, plain_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     };
     host.interrupt().store(|| {
         store.update(context.clock(), context.cancel(), |profiles| {
-            if !profiles.contains(&name) {
+            if profiles.get(&name).map_err(|error| store.bad_profile(error))?.is_none() {
                 let selected_by = SessionSource::ProfileFlag;
                 return Err(Error::NoSuchProfile { name: name.clone(), selected_by });
             }
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
         })
     })?;
     notices::still_wins(host.env(), Some(&name));
-    let text = format!("Switched to {}\n", display_text(name.as_str()));
+    let text = format!("Switched to {}\n", plain_text(name.as_str()));
     Ok(Report::one(text, SwitchRecord { profile: name.as_str().to_owned() }))
 }
 

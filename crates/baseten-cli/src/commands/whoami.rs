@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use baseten_auth::{User, display_text};
+use baseten_auth::{User, plain_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -44,7 +44,7 @@ impl UserRecord {
             ("Workspace", &self.workspace_name),
         ] {
             if !value.is_empty() {
-                let _ = writeln!(text, "  {label}: {}", display_text(value));
+                let _ = writeln!(text, "  {label}: {}", plain_text(value));
             }
         }
         text
@@ -56,6 +56,6 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let user =
         UserRecord::new(session.user().map_err(|error| CliError::of_session(error, &session))?);
     let known = [&user.email, &user.name, &user.user_id].into_iter().find(|text| !text.is_empty());
-    let text = format!("{}\n{}", display_text(known.map_or("", String::as_str)), user.lines());
+    let text = format!("{}\n{}", plain_text(known.map_or("", String::as_str)), user.lines());
     Ok(Report::one(text, user))
 }

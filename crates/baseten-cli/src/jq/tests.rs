@@ -183,7 +183,6 @@ fn no_definition_hides_a_function() {
 #[test]
 fn compile_errors_say_where_and_what() {
     for (expression, expected) in [
-        ("", "at character 1: expected term, found the end"),
         (".a |", "at character 5: expected term, found the end"),
         ("\"é\" | [1, 2", "at character 7: `[` has no closing bracket"),
         (".a = \"x", "at character 6: `\"` has no closing quote"),

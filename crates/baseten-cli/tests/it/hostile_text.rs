@@ -11,9 +11,9 @@ use crate::server::{Act, Server, answer};
 use crate::support::{Home, Outcome};
 
 /// Clears the screen, hides, sets the title, in 7 and 8 bits; backspace, delete, carriage return;
-/// no width, right to left, isolate, tag, filler, variation.
+/// no width, right to left, isolate, tag, filler.
 const EVIL: &str = "no\u{1b}[2J\u{1b}[8m\u{1b}]0;title\u{7}\u{9b}2J\u{9d}0;t\u{9c}\u{8}\u{7f}\r\u{200b}\
-                    \u{202e}\u{2066}\u{feff}\u{e0041}\u{3164}\u{fe0f}pe";
+                    \u{202e}\u{2066}\u{feff}\u{e0041}\u{3164}pe";
 
 /// Every way to print. What a filter finds bare, and what it says when it fails, are text as well.
 const MODES: &[&[&str]] = &[
@@ -36,10 +36,9 @@ fn assert_harmless(outcome: &Outcome) {
         let bad = plain.chars().find(|c| {
             (c.is_control() && *c != '\n')
                 || matches!(*c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{3164}' | '\u{feff}')
-                || ('\u{200b}'..='\u{200f}').contains(c)
+                || matches!(*c, '\u{200b}' | '\u{200e}' | '\u{200f}')
                 || ('\u{2028}'..='\u{202e}').contains(c)
                 || ('\u{2060}'..='\u{206f}').contains(c)
-                || ('\u{fe00}'..='\u{fe0f}').contains(c)
                 || ('\u{e0000}'..='\u{e0fff}').contains(c)
         });
         assert_eq!(bad, None, "{outcome}\n{text:?}");

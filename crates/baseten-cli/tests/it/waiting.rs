@@ -145,7 +145,7 @@ fn control_c_takes_the_picture_away() {
     let home = home(&sandbox);
     let terminal = Terminal::of_size(80, 40);
     let (login, shown) = log_in(&terminal, &home);
-    assert!(terminal.screen().contains(&picture(&shown)[4].trim_end()), "{}", terminal.screen());
+    assert!(terminal.screen().contains(picture(&shown)[4].trim_end()), "{}", terminal.screen());
     terminal.press(CONTROL_C);
     let ended = login.end();
     assert_eq!(ended.status, 130, "{ended}");

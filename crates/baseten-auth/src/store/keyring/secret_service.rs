@@ -70,6 +70,11 @@ impl Backend {
         }
     }
 
+    /// Fails where there is no bus to ask on.
+    pub(super) fn check(&self) -> Result<(), VaultError> {
+        self.bus_address().map(drop)
+    }
+
     pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
         self.service(call)?.get(profile, call)
     }
@@ -260,7 +265,7 @@ impl Service {
         Ok(Found { unlocked, locked })
     }
 
-    /// Whether a mere search may open a window: KeePassXC does so when it is locked, and answers
+    /// Whether a mere search may open a window: `KeePassXC` does so when it is locked, and answers
     /// once the window is closed. GNOME's `login` can be searched as it is.
     fn would_ask_before_a_search(&self, call: &Call) -> Result<bool, VaultError> {
         let collection = self.collection(call)?;
