@@ -366,6 +366,21 @@ fn a_change_under_way_is_not_cut_in_half_by_a_cancellation() {
     waiting.join().unwrap().unwrap();
 }
 
+#[test]
+fn what_a_slow_change_came_too_late_for_is_put_back() {
+    let slow_set = Duration::from_millis(800);
+    let (session, service) = fake(Script { secret: Some("before"), slow_set, ..Script::default() });
+    let vault = vault_with(&session, options(0.4, false, &Cancel::default()));
+    let set = vault.set(&name(NAME), REMOTE, &"after".into());
+    assert!(matches!(set, Err(VaultError::TimedOut { .. })), "{set:?}");
+    let started = Instant::now();
+    vault.restore(&name(NAME), REMOTE, Some(&"before".into())).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(3));
+    let changes: Vec<_> =
+        service.calls().into_iter().filter(|call| call.starts_with("SetSecret")).collect();
+    assert_eq!(changes, ["SetSecret after", "SetSecret before"]);
+}
+
 fn fake(script: Script) -> (KeyringSession, FakeService) {
     let session = KeyringSession::without_keyring();
     let environment = session.environment();

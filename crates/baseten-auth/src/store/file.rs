@@ -345,11 +345,13 @@ fn write_beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// The system's own error, without the name of a file that nobody has seen.
+/// The system's own words, without the name of a file that nobody has seen.
 fn without_path(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|wrapped| wrapped.source());
-    let system = cause.and_then(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
-    system.map_or(error, io::Error::from_raw_os_error)
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((words, _)) => io::Error::new(error.kind(), words),
+        None => error,
+    }
 }
 
 /// Puts the file in the place of `target`. Windows refuses that while another program has the
@@ -426,5 +428,83 @@ fn user_config_directory(env: &Env) -> Result<PathBuf, StoreError> {
     match absolute(env, "XDG_CONFIG_HOME")? {
         Some(directory) => Ok(directory),
         None => Ok(home("HOME")?.join(".config")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// Another program, which goes on writing while we wait.
+    #[derive(Debug)]
+    struct Writer {
+        path: PathBuf,
+        rest: &'static [u8],
+    }
+
+    impl Clock for Writer {
+        fn now(&self) -> Timestamp {
+            SystemClock.now()
+        }
+
+        fn monotonic(&self) -> std::time::Instant {
+            SystemClock.monotonic()
+        }
+
+        fn sleep(&self, _: Duration) {
+            let mut file = File::options().append(true).open(&self.path).unwrap();
+            file.write_all(self.rest).unwrap();
+        }
+    }
+
+    fn store(directory: &Path) -> Store {
+        let env: Env = [("BASETEN_CONFIG_DIR", directory)].into_iter().collect();
+        Store::locate(&env).unwrap()
+    }
+
+    #[test]
+    fn a_store_that_ends_within_a_character_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let whole = "{\"current\": \"\u{20ac}\"}".as_bytes();
+        let (start, rest) = whole.split_at(14);
+        assert!(str::from_utf8(start).is_err());
+        let writer = Writer { path: store.path().to_owned(), rest };
+        fs::write(store.path(), start).unwrap();
+        let current = |profiles: &Profiles<'_>| Ok::<_, StoreError>(profiles.current());
+        assert_eq!(store.read(&writer, current).unwrap().unwrap().as_str(), "\u{20ac}");
+
+        let writer = Writer { rest: b"", ..writer };
+        fs::write(store.path(), start).unwrap();
+        let error = store.read(&writer, current).unwrap_err();
+        assert!(error.to_string().ends_with("(it ends too early)"), "{error}");
+        fs::write(store.path(), [start, b"\""].concat()).unwrap();
+        let error = store.read(&writer, current).unwrap_err();
+        assert!(error.to_string().ends_with("(it is not UTF-8)"), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_to_the_same_file_have_the_same_lock() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (real, link) = (store(one.path()), store(other.path()));
+        std::os::unix::fs::symlink(real.path(), link.path()).unwrap();
+        let cancel = Cancel::default();
+        let held = real.lock(&SystemClock, &cancel).unwrap();
+        cancel.cancel();
+        let refused = link.lock(&SystemClock, &cancel);
+        assert!(matches!(refused, Err(StoreError::Lock { source: LockError::Canceled, .. })));
+        drop(held);
+        link.lock(&SystemClock, &cancel).unwrap();
+    }
+
+    #[test]
+    fn an_error_names_the_store_and_no_file_of_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = write_beside(&directory.path().join("missing/auth.json"), b"").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!error.to_string().contains(TEMPORARY_PREFIX), "{error}");
     }
 }

@@ -178,6 +178,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn a_directory_for_locks_is_ours_or_none() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("locks");
+        let uid = rustix::process::geteuid().as_raw();
+        own_directory(&directory, uid).unwrap();
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+        own_directory(&directory, uid).unwrap();
+        assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let error = own_directory(&directory, uid + 1).unwrap_err();
+        assert_eq!(error.to_string(), "it belongs to somebody else");
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(&directory, &link).unwrap();
+        assert!(own_directory(&link, uid).is_err());
+    }
+
+    #[test]
     fn names_have_locks_of_their_own() {
         assert_ne!(profile_lock("a").unwrap(), profile_lock("b").unwrap());
         assert_eq!(profile_lock("a").unwrap(), profile_lock("a").unwrap());

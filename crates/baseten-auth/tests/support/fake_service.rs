@@ -29,6 +29,8 @@ pub struct Script {
     pub prompt: Option<(PromptEnd, Duration)>,
     /// How long it takes to create an item.
     pub slow_create: Duration,
+    /// How long it takes to change one.
+    pub slow_set: Duration,
 }
 
 /// What somebody does about a prompt.
@@ -154,6 +156,13 @@ impl State {
                 SystemClock.sleep(self.script.slow_create);
                 self.script.secret = Some("created");
                 answer.append2(path(ITEM), path(NONE))
+            }
+            "SetSecret" => {
+                type Value<'a> = (Path<'a>, Vec<u8>, Vec<u8>, String);
+                let (_, _, secret, _): Value<'_> = message.read1().unwrap();
+                log(format!("SetSecret {}", String::from_utf8(secret).unwrap()));
+                SystemClock.sleep(self.script.slow_set);
+                answer
             }
             _ => {
                 let name = "org.freedesktop.DBus.Error.UnknownMethod".into();

@@ -278,6 +278,38 @@ fn a_refused_token_makes_the_keyring_be_asked_before_anything_is_refreshed() {
 }
 
 #[test]
+fn tokens_that_are_refused_in_both_places_are_refreshed() {
+    let keyring = KeyringSession::start();
+    let server = Obliging::start();
+    let home = with_keyring(home_at(&server.server), &keyring);
+    let name = name("both-refused");
+    // Neither has ended by its own word.
+    home.write_store(&store([(name.as_str(), in_file(REMOTE, &of("file-refused", 7200)))]));
+    keyring.store(&name, &of("keyring-refused", 3600).to_string(), &[]);
+    let outcome = home.run(&["whoami"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 4);
+    assert!(requests[2].contains("refresh_token=file-refused-refresh"), "{}", requests[2]);
+    assert!(requests[3].contains("Bearer new-access"), "{}", requests[3]);
+    assert_eq!(keyring.lookup(&name), None);
+}
+
+#[test]
+fn a_logout_that_asks_for_the_file_removes_a_copy_that_can_be_reached() {
+    let keyring = KeyringSession::start();
+    let sandbox = sandbox();
+    let home = home_in(&keyring, &sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
+    let name = name("file-only");
+    let fresh = session(&sandbox, "ada", 3600);
+    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &fresh))]));
+    keyring.store(&name, &of("old", -60).to_string(), &[]);
+    let outcome = home.run(&["auth", "logout", "--profile", &name]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert_eq!(keyring.lookup(&name), None);
+}
+
+#[test]
 fn a_fresh_token_in_the_file_is_used_without_asking_the_keyring() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();

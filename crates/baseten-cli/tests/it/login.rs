@@ -10,8 +10,7 @@ use baseten_sandbox::Request;
 #[cfg(unix)]
 use baseten_sandbox::Sandbox;
 
-#[cfg(unix)]
-use crate::server::{Server, answer};
+use crate::server::{Act, Server, answer};
 use crate::support::{Home, Outcome, approve, sandbox, sandbox_with};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,6 +56,26 @@ fn mistakes_are_found_before_any_request() {
         let outcome = home.run_with_input(&[&["auth", "login"], arguments].concat(), input);
         assert_eq!(outcome.status, status, "{arguments:?}: {outcome}");
         assert!(!home.auth_json().exists());
+    }
+    assert!(sandbox.requests().is_empty());
+}
+
+#[test]
+fn storage_that_cannot_be_used_is_found_before_any_request() {
+    let sandbox = sandbox();
+    for (variable, value, status) in [
+        ("BASETEN_KEYRING_TIMEOUT", "soon", 2),
+        ("BASETEN_CREDENTIAL_STORE", "nowhere", 2),
+        ("BASETEN_CREDENTIAL_STORE", "helper:not-installed", 1),
+        #[cfg(target_os = "linux")]
+        ("BASETEN_CREDENTIAL_STORE", "keyring", 1),
+    ] {
+        let home = Home::at(&sandbox).with(variable, value);
+        let key = ["auth", "login", "--with-api-key", "--profile", "bot"];
+        for outcome in [home.run(&["auth", "login", "--web"]), home.run_with_input(&key, "key")] {
+            assert_eq!(outcome.status, status, "{variable}={value}: {outcome}");
+            assert!(!home.auth_json().exists());
+        }
     }
     assert!(sandbox.requests().is_empty());
 }
@@ -597,4 +616,82 @@ fn an_interrupted_second_step_can_be_run_again() {
     drop(second);
     approve(&sandbox, "ada");
     assert_eq!(home.run(SECOND).status, 0);
+}
+
+// What goes wrong once the login is granted.
+
+const STARTED: &str = r#"{"device_code": "d", "user_code": "WDJB-MJHT", "interval": 1,
+    "verification_uri": "https://app.example.com/device", "expires_in": 600}"#;
+const TOKENS: &str = r#"{"access_token": "access-1", "refresh_token": "refresh-1"}"#;
+const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com"}"#;
+const WEB: &[&str] = &["auth", "login", "--web", "--insecure-storage", "--profile", "work"];
+
+fn at(server: &Server) -> Home {
+    Home::new().with("BASETEN_REMOTE_URL", server.url("localhost", ""))
+}
+
+#[test]
+fn a_user_who_cannot_be_asked_for_a_moment_is_asked_again() {
+    let ok = |body| answer(200, "", body);
+    let server = Server::start([ok(STARTED), ok(TOKENS), answer(503, "", ""), Act::Close, ok(ADA)]);
+    let outcome = at(&server).run(WEB);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(server.requests().len(), 5);
+}
+
+#[test]
+fn a_login_that_cannot_be_stored_is_ended_at_the_server() {
+    let refused = || answer(403, "", r#"{"message": "no workspace"}"#);
+    let script = || [answer(200, "", STARTED), answer(200, "", TOKENS), refused()];
+    let server = Server::start(script().into_iter().chain([answer(204, "", "")]));
+    let home = at(&server);
+    let outcome = home.run(WEB);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    // The same login, not one at another remote or under another name.
+    let again = format!(
+        "hint: start again with: baseten auth login --web --profile work --remote-url {} \
+         --insecure-storage\n",
+        server.url("localhost", "")
+    );
+    assert!(outcome.stderr.ends_with(&again), "{outcome}");
+    let last = server.requests().pop().unwrap();
+    assert!(last.starts_with("POST /v1/users/auth/logout "), "{last}");
+    assert!(last.contains("Bearer access-1"), "{last}");
+    assert!(!home.auth_json().exists());
+}
+
+#[test]
+fn a_code_that_is_used_up_is_forgotten() {
+    let used = answer(400, "", r#"{"error": "invalid_grant"}"#);
+    let server = Server::start([answer(200, "", STARTED), used]);
+    let home = at(&server);
+    assert_eq!(home.run(FIRST).status, 0);
+    let outcome = home.run(SECOND);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    assert!(outcome.stderr.contains("start again with: baseten auth login --web --no-wait"));
+    assert!(!pending_file(&home).exists());
+}
+
+#[test]
+fn a_server_that_hangs_does_not_outlast_the_code() {
+    let started = STARTED.replace("600", "3");
+    let server = Server::start([answer(200, "", &started), Act::Hang, Act::Hang]);
+    let start = std::time::Instant::now();
+    let outcome = at(&server).run(WEB);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    assert!(outcome.stderr.contains("the code expired"), "{outcome}");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_long_page_can_be_copied() {
+    let page = format!("https://app.example.com/device?state={}", "x".repeat(500));
+    let started = STARTED.replace("https://app.example.com/device", &page);
+    let denied = answer(400, "", r#"{"error": "access_denied"}"#);
+    let server = Server::start([answer(200, "", &started), denied, answer(200, "", &started)]);
+    let home = at(&server);
+    let outcome = home.run(WEB);
+    assert!(outcome.stderr.contains(&format!("\n  {page}\n")), "{outcome}");
+    let outcome = home.run(FIRST);
+    assert!(outcome.stdout.starts_with(&format!("Open {page}\n")), "{outcome}");
 }
