@@ -28,6 +28,12 @@ fn invalid(expression: &str) -> String {
     }
 }
 
+#[test]
+fn an_empty_filter_is_the_identity() {
+    assert_eq!(line("", r#"{"a":1}"#), r#"{"a":1}"#);
+    assert_eq!(line(" \n", r#"{"a":1}"#), r#"{"a":1}"#);
+}
+
 fn failure(expression: &str, record: &str) -> String {
     let record = serde_json::from_str(record).expect("JSON");
     let error = compile(expression).apply(&record).expect_err(expression);

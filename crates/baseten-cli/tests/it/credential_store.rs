@@ -47,6 +47,24 @@ fn log_in(home: &Home, key: &str, profile: &str, more: &[&str]) -> Outcome {
 }
 
 #[test]
+fn all_calls_to_a_helper_share_one_deadline() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:slow");
+    let mut home = home.with("BASETEN_KEYRING_TIMEOUT", "2");
+    // A login looks, stores and looks again.
+    install(&mut home, "slow", &format!("sleep 0.9\n{KEEPER}"));
+    let start = std::time::Instant::now();
+    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert!(
+        outcome.stderr.contains("docker-credential-slow did not answer within 2 s"),
+        "{outcome}"
+    );
+    // Two more to take back what was stored.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_helper_keeps_the_secret_and_the_file_has_none() {
     let sandbox = sandbox();
     let mut home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");

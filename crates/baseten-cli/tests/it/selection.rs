@@ -256,6 +256,20 @@ fn a_variable_that_still_wins_is_told_after_switch_login_and_logout() {
 }
 
 #[test]
+fn both_variables_that_still_win_are_told_and_none_where_nothing_was_chosen() {
+    let sandbox = sandbox();
+    let home = three_profiles().with("BASETEN_API_KEY", "key").with("BASETEN_PROFILE", "variable");
+    let switch = home.run(&["auth", "switch", "--profile", "flag"]);
+    assert!(switch.stderr.contains("warning: BASETEN_API_KEY is set"), "{switch}");
+    assert!(switch.stderr.contains("warning: BASETEN_PROFILE is set"), "{switch}");
+    let home = home.with("BASETEN_REMOTE_URL", sandbox.remote_url());
+    let more = ["--with-api-key", "--insecure-storage", "--no-switch", "--profile", "new"];
+    let key = sandbox.api_key("ada").unwrap();
+    let login = home.run_with_input(&[&["auth", "login"][..], &more].concat(), &key);
+    assert_eq!((login.status, login.stderr.as_str()), (0, ""), "{login}");
+}
+
+#[test]
 fn a_variable_that_selects_the_same_profile_is_not_worth_a_word() {
     let home = three_profiles().with("BASETEN_PROFILE", "flag");
     let outcome = home.run(&["auth", "switch", "--profile", "flag"]);
@@ -280,6 +294,27 @@ fn names_of_1_to_255_bytes_are_taken() {
         assert_eq!(json["profile"], name);
         let json = home.run(&["auth", "logout", "-o", "json", &option]).json();
         assert_eq!(json["profile"], name);
+    }
+}
+
+#[test]
+fn names_are_printed_to_the_letter() {
+    for name in ["a  b ", "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}", "-dash"] {
+        let home = Home::new();
+        let entry = serde_json::json!({
+            "remote_url": "https://app.example.com", "auth_type": "api_key", "api_key": "key",
+        });
+        let store = serde_json::json!({ "version": 1, "profiles": { name: entry } });
+        home.write_store(&store.to_string());
+        let option = format!("--profile={name}");
+        let switched = home.run(&["auth", "switch", &option]);
+        assert_eq!(switched, Outcome::done(&format!("Switched to {name}\n")));
+        let bare = home.run(&["auth", "list", "--jq", ".profile", "-r"]);
+        assert_eq!(bare, Outcome::done(&format!("{name}\n")));
+        let status = home.run(&["auth", "status"]);
+        assert!(status.stdout.starts_with(&format!("{name}\n")), "{status}");
+        let logged_out = home.run(&["auth", "logout", &option]);
+        assert!(logged_out.stdout.ends_with(&format!("Logged out {name}\n")), "{logged_out}");
     }
 }
 

@@ -353,3 +353,26 @@ fn the_directory_is_the_one_that_others_use() {
     home.unset("HOME");
     assert_eq!(profile(&home), "bot");
 }
+
+#[test]
+fn an_entry_that_is_no_profile_does_not_hide_the_others() {
+    for entry in [r#"{"remote_url": "x", "auth_type": "sso"}"#, "7", r#"{"\ud800": 1}"#] {
+        let good = r#"{"remote_url": "https://app.example.com", "auth_type": "api_key"}"#;
+        let store =
+            format!(r#"{{"current": "good", "profiles": {{"good": {good}, "odd": {entry}}}}}"#);
+        let home = with(&store);
+        let list = home.run(&["auth", "list", "-o", "json"]);
+        assert_eq!(list.status, 1, "{list}");
+        assert_eq!(list.json()[0]["profile"], "good");
+        assert!(list.stderr.contains("the profile 'odd' in "), "{list}");
+        assert!(
+            list.stderr.contains("replace it with: baseten auth login --profile odd"),
+            "{list}"
+        );
+        // Nothing is made current that no command could use.
+        let switch = home.run(&["auth", "switch", "--profile", "odd"]);
+        assert_eq!(switch.status, 1, "{switch}");
+        assert_eq!(home.store(), store);
+        assert_eq!(home.run(&["auth", "status"]).status, 0);
+    }
+}
