@@ -31,7 +31,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     println!("{}", page.display());
     let directory = root().join(&args.man);
     fs::create_dir_all(&directory)?;
-    clap_mangen::generate_to(baseten_cli::command(), &directory)?;
+    let command = baseten_cli::command()
+        .mut_subcommand("auth", |auth| auth.after_help(outputs::surroundings()));
+    clap_mangen::generate_to(command, &directory)?;
     println!("{}", directory.display());
     if args.picture { picture::draw() } else { Ok(()) }
 }
@@ -59,6 +61,15 @@ fn reference() -> String {
         } else {
             page += &section(subcommand, subcommand.get_name());
         }
+    }
+    page += "\n# Environment variables\n\n| variable | meaning |\n|---|---|\n";
+    for (name, meaning) in outputs::VARIABLES {
+        let name = name.replace(", ", "`, `");
+        let _ = writeln!(page, "| `{name}` | {} |", meaning.replace('<', "&lt;"));
+    }
+    page += "\n# Where the profiles are\n\n| system | file |\n|---|---|\n";
+    for (system, file) in outputs::FILES {
+        let _ = writeln!(page, "| {system} | `{}` |", file.replace(", or ", "`, or `"));
     }
     page += "\n# Exit statuses\n\n| status | meaning |\n|---|---|\n";
     for (status, meaning) in outputs::exit_statuses() {

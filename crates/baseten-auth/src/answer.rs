@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 
 use crate::http::{HttpError, Response};
 use crate::text::{display_text, is_hidden};
-use crate::{Clock, Secret};
+use crate::{Clock, Event, Observer, Secret};
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// fails for a reason that may pass ([`ApiError::is_transient`]).
 pub(crate) fn patiently<T>(
     clock: &dyn Clock,
+    observer: &Observer,
     mut attempt: impl FnMut() -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let mut retries = 0;
@@ -108,7 +109,9 @@ pub(crate) fn patiently<T>(
         if wanted > LONGEST_WAIT {
             return Err(error);
         }
-        clock.sleep(wanted.max(Duration::from_secs(1 << retries)));
+        let pause = wanted.max(Duration::from_secs(1 << retries));
+        observer.notify(&Event::Retry { reason: &error, pause });
+        clock.sleep(pause);
         retries += 1;
     }
 }
@@ -185,6 +188,9 @@ pub(crate) fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     is_object.then(|| serde_json::from_slice(body).ok()).flatten()
 }
 
+/// What is shorter, in bytes, is no secret of any service; it may well be a part of a word.
+const TELLING: usize = 6;
+
 /// The text without any of these secrets, nor a header's secret without its scheme. Hidden
 /// characters go first, for one inside a secret would keep it from being found, and not be shown.
 fn without(text: &str, secrets: &[&Secret]) -> String {
@@ -192,7 +198,7 @@ fn without(text: &str, secrets: &[&Secret]) -> String {
     let mut text: String = text.chars().filter(shown).collect();
     for secret in secrets {
         let secret = secret.expose().rsplit(' ').next().unwrap_or_default();
-        if !secret.is_empty() && text.contains(secret) {
+        if secret.len() >= TELLING && text.contains(secret) {
             text = text.replace(secret, "…");
         }
     }

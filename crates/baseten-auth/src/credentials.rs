@@ -104,12 +104,12 @@ pub(crate) fn from_vault(
     let credential = answer.as_ref().ok().and_then(Option::as_ref).and_then(decode_secret);
     let usable = credential.filter(|credential| credential.auth_type() == profile.auth_type);
     let outcome = match (&answer, &usable) {
-        (Err(_), _) => "no answer",
-        (Ok(None), _) => "not there",
-        (Ok(Some(_)), None) => "of another type",
-        (Ok(Some(_)), Some(_)) => "found",
+        (Err(error), _) => error.reason().to_string(),
+        (Ok(None), _) => "has no credential of the profile".to_owned(),
+        (Ok(Some(_)), None) => "has a secret of another type".to_owned(),
+        (Ok(Some(_)), Some(_)) => "read".to_owned(),
     };
-    context.observer().notify(&Event::StorageRead { storage: label, outcome });
+    context.observer().notify(&Event::StorageRead { storage: label, outcome: &outcome });
     answer?;
     Ok(usable)
 }

@@ -12,7 +12,7 @@ use crate::http::{Http, Request, Response};
 use crate::remote::is_loopback;
 use crate::text::display_text;
 use crate::token::{CLIENT_ID, TOKEN_PATH, Tokens, is_visible_ascii, parse_tokens};
-use crate::{Clock, ManagementUrl, OAuthCredential, Secret};
+use crate::{Clock, ManagementUrl, OAuthCredential, Observer, Secret};
 
 const AUTHORIZE_PATH: &str = "/v1/users/auth/device/authorize";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -111,10 +111,11 @@ struct AuthorizationMembers {
 pub fn start(
     http: &Http,
     clock: &dyn Clock,
+    observer: &Observer,
     management: &ManagementUrl,
 ) -> Result<DeviceAuthorization, DeviceError> {
     let request = Request::post(management.endpoint(AUTHORIZE_PATH)).field("client_id", CLIENT_ID);
-    let (sent, answer) = patiently(clock, || {
+    let (sent, answer) = patiently(clock, observer, || {
         let sent = clock.now();
         let answer = http.send(&request)?;
         error_in(&answer, &[]).map_or(Ok((sent, answer)), Err)

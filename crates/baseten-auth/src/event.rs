@@ -21,6 +21,13 @@ pub enum Event<'a> {
         /// From before the connection to the end of the answer.
         elapsed: Duration,
     },
+    /// A request failed for a reason that may pass, and is made again.
+    Retry {
+        /// Why it failed.
+        reason: &'a dyn std::error::Error,
+        /// After this long.
+        pause: Duration,
+    },
     /// A place that credentials are kept in was read.
     StorageRead {
         /// The place: a path, `system keyring`, or a credential helper's name.

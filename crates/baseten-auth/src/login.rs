@@ -57,7 +57,7 @@ pub fn identify(
     let ask = || client::users_me(context.http(), management, &header);
     match credential {
         Credential::ApiKey(_) => ask(),
-        Credential::OAuth(_) => patiently(context.clock(), ask),
+        Credential::OAuth(_) => patiently(context.clock(), context.observer(), ask),
     }
 }
 
@@ -188,7 +188,9 @@ fn remove_old_copy(context: &Context, old: &Profile, new: &Profile, place: &Plac
         }
         _ => false,
     };
-    if replaced {
+    // That there is no keyring was said already, and there was none when the file was chosen.
+    let is_known = matches!(place, Place::FileInstead { .. }) && old.in_file.is_some();
+    if replaced || is_known {
         return;
     }
     credentials::remove_copy(context, old);

@@ -50,7 +50,7 @@ enum Kind {
     /// The API key of the environment. Nothing stored is touched.
     ApiKey { key: Secret, remote: Remote },
     /// A stored profile.
-    Profile { store: Store, profile: Profile },
+    Profile { store: Store, profile: Profile, current: Option<ProfileName> },
 }
 
 /// What goes into a request's `Authorization` header (RFC 6750 §2.1 for `Bearer`).
@@ -96,8 +96,8 @@ pub fn resolve(context: &Context, profile: Option<&ProfileName>) -> Result<Sessi
         (source, kind)
     } else {
         let store = context.store()?;
-        let (source, profile) = select_stored(context, &store, profile)?;
-        (source, Kind::Profile { store, profile })
+        let Selected { source, profile, current } = select_stored(context, &store, profile)?;
+        (source, Kind::Profile { store, profile, current })
     };
     Ok(Session { context: context.clone(), source, kind })
 }
@@ -123,27 +123,39 @@ fn profile_of_environment(context: &Context) -> Result<Option<ProfileName>, Erro
     text.map(ProfileName::new).transpose().map_err(Error::ProfileEnv)
 }
 
+/// A stored profile that was selected.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// What selected it.
+    pub source: SessionSource,
+    /// The profile.
+    pub profile: Profile,
+    /// The current profile, which may be another one, or gone.
+    pub current: Option<ProfileName>,
+}
+
 /// Selects a stored profile: `profile`, `BASETEN_PROFILE`, the current one.
 pub fn select_stored(
     context: &Context,
     store: &Store,
     profile: Option<&ProfileName>,
-) -> Result<(SessionSource, Profile), Error> {
+) -> Result<Selected, Error> {
     let named = match profile {
         Some(name) => Some((SessionSource::ProfileFlag, name.clone())),
         None => profile_of_environment(context)?.map(|name| (SessionSource::ProfileEnv, name)),
     };
-    let (source, profile) = context.read(store, |profiles| {
-        let current = || profiles.current().map(|name| (SessionSource::Current, name));
+    let selected = context.read(store, |profiles| {
+        let current = profiles.current();
         let (source, name) = named
-            .or_else(current)
+            .or_else(|| Some((SessionSource::Current, current.clone()?)))
             .ok_or(Error::NoCurrentProfile { any_stored: !profiles.is_empty() })?;
         let profile = profiles.get(&name).map_err(|error| store.bad_profile(error))?;
         let profile = profile.ok_or(Error::NoSuchProfile { name, selected_by: source })?;
-        Ok::<_, Error>((source, profile))
+        Ok::<_, Error>(Selected { source, profile, current })
     })?;
-    context.observer().notify(&Event::Selected { source, profile: Some(&profile.name) });
-    Ok((source, profile))
+    let (source, name) = (selected.source, &selected.profile.name);
+    context.observer().notify(&Event::Selected { source, profile: Some(name) });
+    Ok(selected)
 }
 
 impl Session {
@@ -157,6 +169,16 @@ impl Session {
         match &self.kind {
             Kind::ApiKey { .. } => None,
             Kind::Profile { profile, .. } => Some(profile),
+        }
+    }
+
+    /// The current profile, where something else than it was selected from the store.
+    pub fn hidden_current(&self) -> Option<&ProfileName> {
+        match &self.kind {
+            Kind::Profile { profile, current: Some(current), .. } if *current != profile.name => {
+                Some(current)
+            }
+            Kind::Profile { .. } | Kind::ApiKey { .. } => None,
         }
     }
 
@@ -194,7 +216,7 @@ impl Session {
             let answer = send(&authorization);
             let unauthorized = answer.as_ref().is_err_and(|error| error.status() == Some(401));
             let may_be_old = authorization.scheme == "Bearer" && !just_refreshed;
-            let Kind::Profile { store, profile } = &self.kind else {
+            let Kind::Profile { store, profile, .. } = &self.kind else {
                 return answer.map_err(|error| self.refused(error));
             };
             // The file's tokens, the vault's, and then new ones: there are no more.
@@ -227,7 +249,7 @@ impl Session {
             Kind::ApiKey { key, .. } => {
                 return Ok((Authorization::new(Credential::ApiKey(key.clone())), false));
             }
-            Kind::Profile { store, profile } => (store, profile),
+            Kind::Profile { store, profile, .. } => (store, profile),
         };
         // A secret is never looked up for a remote that it may not be sent to.
         management_url(&self.context, profile)?;

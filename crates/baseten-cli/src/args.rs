@@ -50,7 +50,7 @@ fn finished(command: clap::Command) -> clap::Command {
     let help = |name| Arg::new(name).long(name).action(ArgAction::Help).help_heading(COMMON);
     command
         .disable_help_flag(true)
-        .arg(help("help").short('h').help("Print help; --help tells more than -h"))
+        .arg(help("help").short('h').help("Print help (--help: with the description)"))
         .arg(
             help(HELP_OUTPUT)
                 .help("Print help with the output's JSON schema and the exit statuses"),
@@ -115,7 +115,7 @@ pub(crate) enum Command {
         "Print just the version's number", "baseten version --jq '.version' --raw-output"
     ))]
     Version(VersionArgs),
-    /// Print the completion script of a shell
+    /// Print a completion script for your shell
     ///
     /// Print a script that makes a shell complete commands, options and the names of the stored
     /// profiles. Load it where the shell starts.
@@ -162,8 +162,9 @@ pub(crate) enum AuthCommand {
     /// also where there is no terminal. --with-api-key takes an API key, from standard input or,
     /// on a terminal, from a hidden prompt.
     ///
-    /// A browser login names the profile after your email; an API key needs a name in --profile.
-    /// The new profile becomes the current one, unless you say --no-switch.
+    /// A browser login names the profile after your email; at another remote than the default one,
+    /// after your email and its host, as in alice@example.com:localhost. An API key needs a name in
+    /// --profile. The new profile becomes the current one, unless you say --no-switch.
     #[command(after_help = examples!(
         "Log in through the browser (OAuth device flow)", "baseten auth login --web";
         "Take an API key from standard input, as a named profile",
@@ -192,7 +193,7 @@ pub(crate) enum AuthCommand {
         "Print just the new current profile",
         "baseten auth switch --profile <profile> --jq '.profile'"
     ))]
-    Switch(SelectArgs),
+    Switch(SwitchArgs),
     /// Show the selected profile
     ///
     /// Show the resolved authentication state: the profile, its remote and its type of
@@ -217,8 +218,10 @@ pub(crate) enum AuthCommand {
     /// Print a valid access token or API key of the selected profile, refreshed if needed, for
     /// programs that make requests of their own.
     #[command(after_help = examples!(
-        "Make a request with curl",
-        "curl -H \"$(baseten auth token --header)\" https://api.baseten.co/v1/models"
+        "Make a request with curl, which reads the header from its input",
+        "baseten auth token --header | curl -H @- https://api.baseten.co/v1/models";
+        "Print when the token expires",
+        "baseten auth token --jq '.expires_at'"
     ))]
     Token(TokenArgs),
 }
@@ -227,7 +230,7 @@ pub(crate) enum AuthCommand {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct LoginArgs {
-    /// Store credentials in plain text instead of system keyring
+    /// Store the credential in plain text instead of the system keyring
     #[arg(long)]
     pub(crate) insecure_storage: bool,
     /// Print the URL and the code, and start no browser
@@ -236,7 +239,7 @@ pub(crate) struct LoginArgs {
     /// Store the profile without making it the current profile
     #[arg(long)]
     pub(crate) no_switch: bool,
-    /// Print the URL and the code and end; --resume waits for the approval
+    /// Print the URL and the code, and exit; --resume waits for the approval
     #[arg(long, conflicts_with_all = ["with_api_key", "resume"])]
     pub(crate) no_wait: bool,
     /// Name to store the profile under
@@ -267,6 +270,16 @@ pub(crate) struct SelectArgs {
     pub(crate) common: Common,
 }
 
+/// Options of `auth switch`.
+#[derive(Debug, Args)]
+pub(crate) struct SwitchArgs {
+    /// The profile that becomes the current one
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) profile: Option<ProfileName>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 /// Options of `auth status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -289,7 +302,7 @@ pub(crate) struct ListArgs {
 /// Options of `auth token`.
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
-    /// Print the whole header, `Authorization: …`, as curl's -H takes it
+    /// Print the whole header line, `Authorization: …`
     #[arg(long)]
     pub(crate) header: bool,
     #[command(flatten)]

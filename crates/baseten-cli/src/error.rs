@@ -200,7 +200,7 @@ pub(crate) fn login_options(name: Option<&ProfileName>, remote_url: Option<&str>
     profile.unwrap_or_default() + &remote.unwrap_or_default()
 }
 
-/// The command that mends a profile.
+/// The command that gives a profile a new credential.
 pub(crate) fn log_in_again(name: &ProfileName, origin: Option<&Origin>) -> String {
     let with_key = match origin.map(|origin| origin.auth_type) {
         Some(AuthType::ApiKey) => " --with-api-key",
@@ -215,7 +215,7 @@ fn library(error: &Error, origin: Option<&Origin>) -> Told {
     match error {
         Error::Store(error) => store(error),
         Error::StoragePolicy(_) => {
-            told(Exit::Usage, sentence, "set BASETEN_CREDENTIAL_STORE to one of these, or unset it")
+            told(Exit::Usage, sentence, "correct BASETEN_CREDENTIAL_STORE, or unset it")
         }
         Error::HelperName(_) => told(
             Exit::Failure,
@@ -365,12 +365,12 @@ fn store(error: &StoreError) -> Told {
             "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
         }
         StoreError::Malformed { .. } => {
-            "mend the file, or move it away and log in again; nothing was changed"
+            "fix the file, or move it away and log in again; nothing was changed"
         }
         StoreError::BadProfile { source, .. } => {
             let name = ProfileName::new(source.name.clone());
             let options = login_options(name.as_ref().ok(), None);
-            let login = format!("mend the entry, or replace it with: baseten auth login{options}");
+            let login = format!("fix the entry, or replace it with: baseten auth login{options}");
             return told(Exit::Failure, sentence, login);
         }
         StoreError::Newer { .. } => "update baseten; nothing was changed",

@@ -41,10 +41,13 @@ fn full_help(arguments: &[OsString], with_output: bool) -> String {
     let (command, path) = args::named(&root, arguments);
     let description = command.get_long_about().or(command.get_about()).cloned().unwrap_or_default();
     let mut whole = command.clone().about(description);
+    if path == ["auth"] {
+        whole = whole.after_help(outputs::surroundings());
+    }
     if !with_output {
         return whole.render_help().ansi().to_string();
     }
-    let examples = command.get_after_help().cloned().unwrap_or_default();
+    let examples = whole.get_after_help().cloned().unwrap_or_default();
     let header = *command.get_styles().get_header();
     let output = outputs::of(&path.join(" "));
     let prose = format!("{}\n{}", examples.ansi(), endings(header, output));

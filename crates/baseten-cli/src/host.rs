@@ -15,6 +15,7 @@ pub struct Host {
     context: Context,
     interrupt: Interrupt,
     interactive: bool,
+    verbose: bool,
 }
 
 /// The size of a terminal's window, in characters.
@@ -33,7 +34,7 @@ impl Host {
         // A prompt is shown on stderr and answered on stdin. `/dev/null` is no terminal.
         let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         let context = Context::new(env).with_cancel(interrupt.cancel()).with_prompt(interactive);
-        Self { context, interrupt, interactive }
+        Self { context, interrupt, interactive, verbose: false }
     }
 
     /// The same, telling what happens on stderr; all of it where `verbose`.
@@ -44,7 +45,12 @@ impl Host {
             Event::TokenKept => interrupt.release(),
             event => notices::tell(event, verbose),
         });
-        Self { context: self.context.with_observer(observer), ..self }
+        Self { context: self.context.with_observer(observer), verbose, ..self }
+    }
+
+    /// Whether everything that happens is told.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
     }
 
     /// What the library works with.

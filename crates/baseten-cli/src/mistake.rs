@@ -51,12 +51,21 @@ fn hint(stop: &clap::Error, arguments: &[OsString]) -> String {
     let suggestions =
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let suggested = suggestions.into_iter().find_map(|kind| context(stop, kind));
-    if let Some(meant) = suggested.map(str::to_owned).or_else(|| closest_option(stop, command)) {
+    let meant = command_of_auth(&root, stop)
+        .or_else(|| suggested.map(str::to_owned))
+        .or_else(|| closest_option(stop, command));
+    if let Some(meant) = meant {
         return format!("did you mean {meant}?");
     }
     let what = if command.has_subcommands() { "commands" } else { "options" };
     let words: Vec<_> = std::iter::once(root.get_name()).chain(path).collect();
     format!("see the {what} with: {} --help", words.join(" "))
+}
+
+/// `baseten login` is meant as `baseten auth login`.
+fn command_of_auth(root: &clap::Command, stop: &clap::Error) -> Option<String> {
+    let name = root.find_subcommand("auth")?.find_subcommand(subcommand(stop))?.get_name();
+    Some(format!("{} auth {name}", root.get_name()))
 }
 
 /// What the parser keeps under this name; of several texts the last, which fits best.

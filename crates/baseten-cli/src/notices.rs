@@ -71,6 +71,9 @@ fn notice(event: &Event<'_>) -> Option<Notice> {
             let (url, time) = (plain_text(url), elapsed.as_millis());
             Notice::Detail(format!("{method} {url} {status} ({time} ms)"))
         }
+        Event::Retry { reason, pause } => {
+            Notice::Talk(format!("{}; trying again in {} s", with_causes(*reason), pause.as_secs()))
+        }
         Event::StorageRead { storage, outcome } => {
             Notice::Detail(format!("{}: {outcome}", plain_text(storage)))
         }

@@ -1,6 +1,8 @@
 //! What each command prints, for `--help-output` and the reference page. The schemas come from the
 //! types that are printed.
 
+use std::fmt::Write as _;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
@@ -44,6 +46,52 @@ pub fn of(command: &str) -> Option<&'static Output> {
 /// The exit statuses and their meanings.
 pub fn exit_statuses() -> impl Iterator<Item = (u8, &'static str)> {
     Exit::MEANINGS.iter().map(|(exit, meaning)| (*exit as u8, *meaning))
+}
+
+/// The variables that the program reads, and what each is for.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("BASETEN_API_KEY", "An API key that is used instead of a stored profile"),
+    ("BASETEN_PROFILE", "The stored profile to use instead of the current one"),
+    (
+        "BASETEN_REMOTE_URL",
+        "The remote of a login, and of BASETEN_API_KEY (default: https://app.baseten.co)",
+    ),
+    ("BASETEN_CONFIG_DIR", "The directory that the profiles are kept in"),
+    (
+        "BASETEN_CREDENTIAL_STORE",
+        "Where a login keeps its secret: auto (the default: the system keyring, or else the file), \
+         keyring, file, or helper:<name> for the program docker-credential-<name>",
+    ),
+    (
+        "BASETEN_KEYRING_TIMEOUT",
+        "How many seconds a command may wait for the keyring or a helper (default: 3, or 60 where \
+         somebody at a terminal can unlock it)",
+    ),
+    ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "The URL of the management API, for this run"),
+    ("BROWSER", "The program that opens the page of a login, also over SSH"),
+    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies, and what is reached without one"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificates to trust beside those of the system"),
+    ("NO_COLOR", "No colors"),
+];
+
+/// Where the profiles are, by operating system.
+pub const FILES: &[(&str, &str)] = &[
+    ("Linux", "$XDG_CONFIG_HOME/baseten/auth.json, or ~/.config/baseten/auth.json"),
+    ("macOS", "~/Library/Application Support/baseten/auth.json"),
+    ("Windows", "%AppData%\\baseten\\auth.json"),
+];
+
+/// Both of them below a command's help.
+pub fn surroundings() -> String {
+    let mut text = String::new();
+    for (title, rows) in [("Environment variables", VARIABLES), ("Profiles", FILES)] {
+        let _ = writeln!(text, "{title}:");
+        for (name, what) in rows {
+            let _ = writeln!(text, "  {name}\n    {what}");
+        }
+        text.push('\n');
+    }
+    text
 }
 
 const OUTPUTS: &[Output] = &[
@@ -132,6 +180,33 @@ mod tests {
             }
             leaves(subcommand, &path, found);
         }
+    }
+
+    /// The names in quotes that begin with `BASETEN_`.
+    fn variables_in(directory: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                variables_in(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let quoted = text.split('"').filter(|text| text.starts_with("BASETEN_"));
+                let is_name =
+                    |text: &&str| text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+                found.extend(quoted.filter(is_name).map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_variable_is_described() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut read = std::collections::BTreeSet::new();
+        variables_in(&crates.join("baseten-auth/src"), &mut read);
+        variables_in(&crates.join("baseten-cli/src"), &mut read);
+        let described = VARIABLES.iter().map(|(name, _)| (*name).to_owned());
+        let described = described.filter(|name| name.starts_with("BASETEN_")).collect();
+        assert_eq!(read, described);
     }
 
     #[test]

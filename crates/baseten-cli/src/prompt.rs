@@ -34,7 +34,8 @@ impl std::fmt::Display for Method {
 /// Asks how to log in.
 pub(crate) fn method() -> Result<Method, CliError> {
     let choices = vec![Method::Browser, Method::ApiKey];
-    ask(|| Select::new("How do you want to log in?", choices).prompt())
+    let prompt = Select::new("How do you want to log in?", choices);
+    ask(|| prompt.with_help_message("↑↓ to move, enter to select").prompt())
 }
 
 /// Asks for an API key, without showing it.
@@ -68,7 +69,9 @@ pub(crate) fn choose(
 ) -> Result<ProfileName, CliError> {
     let cursor = names.iter().position(|name| Some(name) == current).unwrap_or(0);
     let shown = names.iter().map(|name| plain_text(name.as_str())).collect();
-    let prompt = Select::new("Switch to which profile?", shown).with_starting_cursor(cursor);
+    let prompt = Select::new("Switch to which profile?", shown)
+        .with_starting_cursor(cursor)
+        .with_help_message("↑↓ to move, type to filter, enter");
     let chosen = ask(|| prompt.raw_prompt())?;
     names.into_iter().nth(chosen.index).ok_or(CliError::Canceled(Exit::Interrupted))
 }

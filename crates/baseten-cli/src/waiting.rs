@@ -29,9 +29,9 @@ struct Picture {
 impl Invitation {
     /// The URL, which the library has made plain ASCII, and the code; and a QR code of the URL where
     /// it is wanted and the window has room for all of it.
-    pub(crate) fn new(host: &Host, url: &str, user_code: &str, with_picture: bool) -> Self {
+    pub(crate) fn new(host: &Host, url: &str, user_code: &str, opens: bool) -> Self {
         let user_code = display_text(user_code);
-        let window = host.window().filter(|_| with_picture);
+        let window = host.window().filter(|_| !opens);
         let inks = Inks::of(host);
         let picture = window.and_then(|window| Picture::new(url, window, inks));
         let room = window.zip(picture.as_ref()).map(|(window, picture)| {
@@ -40,9 +40,11 @@ impl Invitation {
         });
         let link = host.has_hyperlinks();
         let (text, picture) = match room {
-            Some(left) if left < COMPACT_LINES => (roomy(url, &user_code, link), None),
+            Some(left) if left < COMPACT_LINES => (roomy(OPEN, url, &user_code, link), None),
             Some(left) if left < ROOMY_LINES => (compact(url, &user_code, link), picture),
-            _ => (roomy(url, &user_code, link), picture),
+            Some(_) => (roomy(OPEN_OR_SCAN, url, &user_code, link), picture),
+            None if opens => (roomy(OPENING, url, &user_code, link), None),
+            None => (roomy(OPEN, url, &user_code, link), None),
         };
         Self { text, picture }
     }
@@ -56,6 +58,10 @@ impl Invitation {
     }
 }
 
+const OPEN: &str = "Open this page in a browser:";
+const OPEN_OR_SCAN: &str = "Open this page, or scan its QR code:";
+const OPENING: &str = "Opening this page in your browser:";
+
 const INDENT: usize = 2;
 
 /// The lines of [`roomy`] and [`compact`] beside the URL's.
@@ -63,10 +69,10 @@ const ROOMY_LINES: usize = 7;
 const COMPACT_LINES: usize = 2;
 
 /// The URL and the code, each alone on a line, so that it can be copied.
-fn roomy(url: &str, user_code: &str, link: bool) -> String {
+fn roomy(what: &str, url: &str, user_code: &str, link: bool) -> String {
     let (url, bold) = (linked(url, link), BOLD);
     format!(
-        "Open this page in a browser:\n\n  {url}\n\nand check that it shows this code:\n\n  \
+        "{what}\n\n  {url}\n\nand check that it shows this code:\n\n  \
          {bold}{user_code}{bold:#}\n"
     )
 }
@@ -74,7 +80,7 @@ fn roomy(url: &str, user_code: &str, link: bool) -> String {
 /// The same for a window of few lines.
 fn compact(url: &str, user_code: &str, link: bool) -> String {
     let (url, bold) = (linked(url, link), BOLD);
-    format!("Open this page and check its code:\n  {url}\n  {bold}{user_code}{bold:#}")
+    format!("Open this page or scan it, and check its code:\n  {url}\n  {bold}{user_code}{bold:#}")
 }
 
 const BOLD: Style = Style::new().bold();
@@ -189,7 +195,8 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Starts the line below an invitation, where one can be drawn; else says once that we wait.
     pub(crate) fn start(host: &Host, invitation: Option<&Invitation>) -> Self {
-        let window = host.window();
+        // Lines of the log would be torn by one that is drawn anew.
+        let window = host.window().filter(|_| !host.is_verbose());
         if window.is_none() {
             talk("Waiting for the approval in the browser…");
         }
@@ -246,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_lines_of_an_invitation_are_counted_right() {
-        assert_eq!(roomy("u", "c", false).lines().count() + 1, ROOMY_LINES + 1);
+        assert_eq!(roomy(OPEN, "u", "c", false).lines().count() + 1, ROOMY_LINES + 1);
         assert_eq!(compact("u", "c", false).lines().count(), COMPACT_LINES + 1);
     }
 

@@ -335,7 +335,7 @@ fn the_first_request_is_sent_up_to_four_times() {
     let clock = FakeClock::new();
     let busy = || answer(429, "Retry-After: 9\r\n", "");
     let server = Server::start([Act::Close, busy(), answer(503, "", ""), answer(200, "", STARTED)]);
-    let started = start(&http(), &clock, &management(&server)).unwrap();
+    let started = start(&http(), &clock, &Observer::default(), &management(&server)).unwrap();
     assert_eq!(clock.sleeps(), [1.0, 9.0, 4.0]);
     // Counted from the request that was answered.
     assert_eq!(started.expires_at, "2026-11-01T12:10:14Z".parse().unwrap());
@@ -345,14 +345,14 @@ fn the_first_request_is_sent_up_to_four_times() {
 
     let clock = FakeClock::new();
     let server = Server::start((0..5).map(|_| answer(500, "", "")));
-    let error = start(&http(), &clock, &management(&server)).unwrap_err();
+    let error = start(&http(), &clock, &Observer::default(), &management(&server)).unwrap_err();
     assert!(matches!(error, DeviceError::Api(ApiError::Status { status: 500, .. })));
     assert_eq!((clock.sleeps(), server.requests().len()), (vec![1.0, 2.0, 4.0], 4));
 
     // A server that wants more than a minute is not waited for.
     let clock = FakeClock::new();
     let server = Server::start([answer(429, "Retry-After: 61\r\n", ""), answer(200, "", STARTED)]);
-    assert!(start(&http(), &clock, &management(&server)).is_err());
+    assert!(start(&http(), &clock, &Observer::default(), &management(&server)).is_err());
     assert_eq!((clock.sleeps(), server.requests().len()), (vec![], 1));
 }
 
@@ -360,7 +360,7 @@ fn the_first_request_is_sent_up_to_four_times() {
 fn the_first_request_is_not_repeated_after_a_refusal() {
     for act in [answer(400, "", ""), answer(200, "", "<html>"), answer(302, "", "")] {
         let (clock, server) = (FakeClock::new(), Server::start([act, answer(200, "", STARTED)]));
-        assert!(start(&http(), &clock, &management(&server)).is_err());
+        assert!(start(&http(), &clock, &Observer::default(), &management(&server)).is_err());
         assert_eq!((clock.sleeps(), server.requests().len()), (vec![], 1));
     }
 }

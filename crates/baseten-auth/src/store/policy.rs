@@ -24,7 +24,7 @@ pub enum StoragePolicy {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoragePolicyError {
     /// It is something else.
-    #[error("{VARIABLE} is none of auto, keyring, file and helper:<name>")]
+    #[error("{VARIABLE} must be auto, keyring, file or helper:<name>")]
     Unknown,
     /// The helper's name could name a program somewhere else.
     #[error("{VARIABLE} names a helper with characters other than letters, digits, '-', '_', '.'")]

@@ -168,7 +168,7 @@ fn read_key() -> Result<Secret, CliError> {
 fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
     let url = pending.page();
     let opens = !args.no_browser && browser::is_within_sight(host.env());
-    let invitation = Invitation::new(host, url, &pending.user_code, !opens);
+    let invitation = Invitation::new(host, url, &pending.user_code, opens);
     invitation.show();
     if opens {
         browser::open(url);
@@ -177,7 +177,8 @@ fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting
 }
 
 fn start(plan: &Plan, host: &Host) -> Result<DeviceAuthorization, CliError> {
-    device::start(host.context().http(), host.context().clock(), &plan.management)
+    let context = host.context();
+    device::start(context.http(), context.clock(), context.observer(), &plan.management)
         .map_err(|error| plan.failed(error))
 }
 

@@ -1,6 +1,7 @@
 //! `baseten auth logout`
 
-use baseten_auth::{logout, plain_text, session};
+use baseten_auth::session::{self, Selected};
+use baseten_auth::{logout, plain_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let store = context.store()?;
     // The API key of the environment never selects what is removed.
     let selected = session::select_stored(context, &store, args.select.profile.as_ref());
-    let (source, profile) = selected?;
+    let Selected { source, profile, .. } = selected?;
     host.interrupt().store(|| logout(context, &profile.name, source))?;
     notices::still_wins(host.env(), None);
     let name = profile.name.as_str();

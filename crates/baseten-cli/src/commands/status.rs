@@ -43,8 +43,10 @@ pub(crate) struct StatusRecord {
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
     /// What selected it.
+    #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_PROFILE", "current profile"]))]
     selected_by: &'static str,
-    /// What is set, and was not considered because of that.
+    /// What would have selected something else: `BASETEN_API_KEY`, `BASETEN_PROFILE` and
+    /// `current profile`, as far as they are set.
     shadows: Vec<&'static str>,
     /// With `--check`: whether the server takes the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +97,7 @@ fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
         storage_path: None,
         expires_at: None,
         selected_by: session.source().as_str(),
-        shadows: shadows(session.source(), env),
+        shadows: shadows(session, env),
         valid: None,
         user: None,
     };
@@ -129,7 +131,7 @@ fn of_profile(
         storage_path: path.clone(),
         expires_at: expiry.map(|expiry| expiry.to_string()),
         selected_by: session.source().as_str(),
-        shadows: shadows(session.source(), host.env()),
+        shadows: shadows(session, host.env()),
         valid: None,
         user: None,
     };
@@ -150,7 +152,7 @@ fn of_profile(
         }
     };
     if let Some(expiry) = expiry {
-        let _ = writeln!(text, "  Token expires: {}", expires(expiry, host));
+        let _ = writeln!(text, "  Token {}", expires(expiry, host));
     }
     let _ = writeln!(text, "  Selected by: {}", record.selected_by);
     text += &over(&record.shadows);
@@ -159,18 +161,24 @@ fn of_profile(
 
 fn expires(expiry: Timestamp, host: &Host) -> String {
     let now = host.context().clock().now();
-    let refreshed = if expiry <= now { ", and is refreshed when it is needed" } else { "" };
-    format!("{}{refreshed}", when(expiry, now))
+    let when = when(expiry, now);
+    if expiry <= now {
+        format!("expired: {when}; it is refreshed when it is needed")
+    } else {
+        format!("expires: {when}")
+    }
 }
 
-/// The variables that would have selected something else.
-fn shadows(source: SessionSource, env: &Env) -> Vec<&'static str> {
-    let lower: &[&'static str] = match source {
+/// What would have selected something else. The API key of the environment is used without a look
+/// at what is stored.
+fn shadows(session: &Session, env: &Env) -> Vec<&'static str> {
+    let lower: &[&'static str] = match session.source() {
         SessionSource::ProfileFlag => &["BASETEN_API_KEY", "BASETEN_PROFILE"],
         SessionSource::ApiKeyEnv => &["BASETEN_PROFILE"],
         SessionSource::ProfileEnv | SessionSource::Current => &[],
     };
-    lower.iter().copied().filter(|variable| env.has(variable)).collect()
+    let variables = lower.iter().copied().filter(|variable| env.has(variable));
+    variables.chain(session.hidden_current().map(|_| SessionSource::Current.as_str())).collect()
 }
 
 fn over(shadows: &[&'static str]) -> String {

@@ -4,7 +4,7 @@ use baseten_auth::{Error, ProfileName, SessionSource, Store, StoreError, plain_t
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::SelectArgs;
+use crate::args::SwitchArgs;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::report::Report;
@@ -17,10 +17,10 @@ pub(crate) struct SwitchRecord {
     profile: String,
 }
 
-pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
+pub(crate) fn run(args: &SwitchArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let store = context.store()?;
-    let name = match &args.select.profile {
+    let name = match &args.profile {
         Some(name) => name.clone(),
         None => choose(host, &store)?,
     };

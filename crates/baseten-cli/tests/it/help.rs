@@ -88,6 +88,8 @@ fn a_mistyped_option_is_answered_with_the_one_that_was_meant() {
     }
     let outcome = home.run(&["auth", "logni"]);
     assert!(outcome.stderr.ends_with("\nhint: did you mean login?\n"), "{outcome}");
+    let outcome = home.run(&["login", "--web"]);
+    assert!(outcome.stderr.ends_with("\nhint: did you mean baseten auth login?\n"), "{outcome}");
     let outcome = home.run(&["auth", "login", "--output", "jsno"]);
     assert!(outcome.stderr.ends_with("\nhint: did you mean json?\n"), "{outcome}");
     let outcome = home.run(&["auth", "login", "--quite-another"]);

@@ -415,7 +415,12 @@ fn the_first_request_is_tried_three_times_more() {
     ]);
     let outcome = home("http", &server).run(&LOG_IN);
     assert_eq!(outcome.status, 6, "{outcome}");
-    assert!(outcome.stderr.starts_with("error: the server answered HTTP 502\n"), "{outcome}");
+    // Nobody is left to wonder what it waits for.
+    let told = "the server answered HTTP 503; trying again in 1 s\n\
+                the server answered HTTP 429; trying again in 3 s\n\
+                the server answered HTTP 500; trying again in 4 s\n\
+                error: the server answered HTTP 502\n";
+    assert!(outcome.stderr.starts_with(told), "{outcome}");
     assert_pauses(&server, &[1.0, 3.0, 4.0]);
 
     // What will not get better is not tried again.

@@ -191,11 +191,15 @@ fn status_says_what_selected_the_profile_and_what_it_hides() {
     let home = selecting(true, true);
     let outcome = home.run(&["auth", "status", "--profile", "flag"]);
     assert!(outcome.stdout.contains("  Selected by: --profile\n"), "{outcome}");
-    assert!(outcome.stdout.contains("  Shadows: BASETEN_API_KEY, BASETEN_PROFILE\n"), "{outcome}");
+    let shadows = "  Shadows: BASETEN_API_KEY, BASETEN_PROFILE, current profile\n";
+    assert!(outcome.stdout.contains(shadows), "{outcome}");
     let outcome = home.run(&["auth", "status"]);
     assert!(outcome.stdout.contains("  Shadows: BASETEN_PROFILE\n"), "{outcome}");
     let outcome = selecting(false, true).run(&["auth", "status"]);
     assert!(outcome.stdout.contains("  Selected by: BASETEN_PROFILE\n"), "{outcome}");
+    assert!(outcome.stdout.contains("  Shadows: current profile\n"), "{outcome}");
+    let outcome = selecting(false, false).run(&["auth", "status", "--profile", "current"]);
+    assert!(!outcome.stdout.contains("Shadows"), "{outcome}");
 }
 
 #[test]
