@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
+use crate::docs::man_pages;
 use crate::process::{command, has_program, root, run as run_command};
 use crate::toolchain::Toolchain;
 
@@ -124,9 +125,7 @@ impl Shipment {
 
     /// Man pages and completion scripts, from the program itself.
     fn documents(&self) -> Outcome {
-        let pages = self.work("man");
-        fs::create_dir_all(&pages)?;
-        clap_mangen::generate_to(baseten_cli::command(), &pages)?;
+        man_pages(&self.work("man"))?;
         let scripts = self.work("completions");
         fs::create_dir_all(&scripts)?;
         for (shell, file, _) in COMPLETIONS {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use baseten_cli::outputs::{self, Output, Record};
 use clap::{Arg, ArgAction, Command};
@@ -30,12 +30,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     fs::write(&page, reference())?;
     println!("{}", page.display());
     let directory = root().join(&args.man);
-    fs::create_dir_all(&directory)?;
-    let command = baseten_cli::command()
-        .mut_subcommand("auth", |auth| auth.after_help(outputs::surroundings()));
-    clap_mangen::generate_to(command, &directory)?;
+    man_pages(&directory)?;
     println!("{}", directory.display());
     if args.picture { picture::draw() } else { Ok(()) }
+}
+
+/// Writes a man page for each command.
+pub(crate) fn man_pages(directory: &Path) -> Outcome {
+    fs::create_dir_all(directory)?;
+    let command = baseten_cli::command()
+        .mut_subcommand("auth", |auth| auth.after_help(outputs::surroundings()));
+    Ok(clap_mangen::generate_to(command, directory)?)
 }
 
 const INTRODUCTION: &str = "\

@@ -168,7 +168,7 @@ pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiEr
         Some(ErrorMembers { error: Some(error), error_description, .. }) => {
             // Callers branch on it, and a word that short may well stand within a secret's text.
             let code = if CODES.contains(&error.as_str()) { Some(error) } else { fit(Some(error)) };
-            let code = code.unwrap_or_else(|| "an error without a name".to_owned());
+            let code = code.unwrap_or_else(|| "an unnamed error".to_owned());
             let description = fit(error_description);
             Some(ApiError::OAuth { status, code, description, retry_after })
         }
@@ -300,7 +300,7 @@ mod tests {
                 Some("the server answered invalid_grant: used up"),
             ),
             (200, r#"{"error": "access_denied"}"#, Some("the server answered access_denied")),
-            (200, r#"{"error": ""}"#, Some("the server answered an error without a name")),
+            (200, r#"{"error": ""}"#, Some("the server answered an unnamed error")),
             (
                 401,
                 r#"{"code": "UNAUTHORIZED", "message": "Who\u001b[31m are\u202e you?"}"#,

@@ -54,7 +54,7 @@ impl Context {
         self
     }
 
-    /// The same, with a flag that ends its waits.
+    /// The same, with a flag that ends its waits for locks, vaults and the end of a session.
     #[must_use]
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;

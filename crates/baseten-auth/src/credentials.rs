@@ -24,10 +24,9 @@ pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
     tokens.expiry.is_none_or(|expiry| expiry.duration_since(context.clock().now()) > MARGIN)
 }
 
-/// Whether a token has not ended, and is not the one that the server has just refused.
-pub(crate) fn is_alive(context: &Context, tokens: &OAuthCredential, refused: &[Secret]) -> bool {
+/// Whether a token has not ended.
+pub(crate) fn is_alive(context: &Context, tokens: &OAuthCredential) -> bool {
     tokens.expiry.is_none_or(|expiry| expiry > context.clock().now())
-        && !refused.contains(&tokens.access_token)
 }
 
 /// Whether a token can be used: it is fresh, and none that the server has just refused.

@@ -1,4 +1,4 @@
-//! One snapshot of the environment, and the only place that reads it.
+//! One snapshot of the environment. None of our code reads it elsewhere.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

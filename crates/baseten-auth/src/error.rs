@@ -93,7 +93,7 @@ pub enum Error {
         source: VaultError,
     },
     /// There is no directory that locks could be made in.
-    #[error("no lock can be taken")]
+    #[error("no lock directory can be used")]
     LockDirectory(#[source] std::io::Error),
     /// Another process is at work on the profile, or its lock can't be had.
     #[error("cannot lock profile '{profile}'")]
@@ -104,7 +104,7 @@ pub enum Error {
         source: LockError,
     },
     /// The management API refused or failed.
-    #[error("the server did not answer the request")]
+    #[error("the request to the management API failed")]
     Api {
         /// The profile whose credential was used; `None` for the API key of the environment.
         profile: Option<ProfileName>,

@@ -10,8 +10,8 @@ use crate::refresh::lock_profile;
 use crate::session::management_url;
 use crate::store::{Vault, encode_secret};
 use crate::{
-    ApiError, Authorization, Context, Credential, Error, Event, Identity, ManagementUrl, Profile,
-    ProfileName, Remote, Secret, StoragePolicy, Store, StoreError, VaultError,
+    ApiError, Authorization, Cancel, Context, Credential, Error, Event, Identity, ManagementUrl,
+    Profile, ProfileName, Remote, Secret, StoragePolicy, Store, StoreError, VaultError,
 };
 
 /// A login that the server has granted and that is not stored yet.
@@ -63,9 +63,11 @@ pub fn identify(
 
 /// Ends the session of a login that could not be stored: nobody would use it again, or end it.
 pub fn abandon(context: &Context, management: &ManagementUrl, credential: &Credential) {
+    // A cancellation may be the reason, and must not end this as well.
+    let context = context.clone().with_cancel(Cancel::default());
     if let Credential::OAuth(tokens) = credential {
         // What went wrong before is what has to be told.
-        let _ = end_session(context, management, tokens);
+        let _ = end_session(&context, management, tokens);
     }
 }
 

@@ -55,8 +55,9 @@ pub fn logout(
     Ok(())
 }
 
-/// Tells the server that a session is over, within 5 s in all. A cancellation ends the wait: the
-/// request is left to itself then.
+/// Tells the server that a session is over, within 5 s in all. A cancellation ends the wait, and
+/// leaves the request to itself: whether the session is over is not known then, and the next logout
+/// finds out.
 pub(crate) fn end_session(
     context: &Context,
     management: &ManagementUrl,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::store::{Refusal, read_private};
 use crate::{Context, DeviceAuthorization, ProfileName, Remote, Secret, Store, StoreError};
 
 /// A login that was started, and that somebody is about to approve.
@@ -106,12 +107,13 @@ impl Pending {
     /// Takes up the login that was started last. Its codes may have expired.
     pub fn load(store: &Store) -> Result<Self, PendingError> {
         let path = store.pending_path();
-        let text = match fs::read(&path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(PendingError::None);
+        let text = match read_private(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Err(PendingError::None),
+            Err(Refusal::Io(source)) => return Err(PendingError::Io { path, source }),
+            Err(Refusal::NoFile | Refusal::TooLarge) => {
+                return Err(PendingError::Malformed { path });
             }
-            Err(source) => return Err(PendingError::Io { path, source }),
         };
         parse(&text).ok_or(PendingError::Malformed { path })
     }

@@ -67,9 +67,7 @@ pub(crate) fn refresh(
             // A program that does not know our lock may have been faster.
             match read_again(context, store, name, refused)? {
                 // Even if it ends soon: it is the best that there is.
-                (_, newer, _)
-                    if newer != old && credentials::is_alive(context, &newer, refused) =>
-                {
+                (_, newer, _) if newer != old && credentials::is_alive(context, &newer) => {
                     Ok(Usable { tokens: newer, just_refreshed: false })
                 }
                 _ => Err(ended()),
@@ -157,6 +155,8 @@ fn keep_in_file(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> 
 fn keep_in_vault(context: &Context, store: &Store, refreshed: &Refreshed<'_>) -> Result<(), Error> {
     let Refreshed { profile, old, tokens, .. } = refreshed;
     let now = read_profile(context, store, &profile.name)?;
+    // What came before may have used up all the time, and there is no second such answer.
+    context.vault(&now)?.refill();
     match credentials::from_vault(context, &now)? {
         // What is gone by now must not come back.
         None => Err(logged_out(&profile.name)),

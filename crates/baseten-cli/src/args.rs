@@ -50,7 +50,7 @@ fn finished(command: clap::Command) -> clap::Command {
     let help = |name| Arg::new(name).long(name).action(ArgAction::Help).help_heading(COMMON);
     command
         .disable_help_flag(true)
-        .arg(help("help").short('h').help("Print help (--help: with the description)"))
+        .arg(help("help").short('h').help("Print help (use --help for more)"))
         .arg(
             help(HELP_OUTPUT)
                 .help("Print help with the output's JSON schema and the exit statuses"),
@@ -233,7 +233,7 @@ pub(crate) struct LoginArgs {
     /// Store the credential in plain text instead of the system keyring
     #[arg(long)]
     pub(crate) insecure_storage: bool,
-    /// Print the URL and the code, and start no browser
+    /// Print the URL and the code without opening a browser
     #[arg(long)]
     pub(crate) no_browser: bool,
     /// Store the profile without making it the current profile
@@ -358,7 +358,7 @@ pub(crate) struct Common {
     /// Output format [default: text]
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) output: Option<Format>,
-    /// Print the strings that --jq finds without quotes
+    /// Print string results of --jq without quotes
     #[arg(short, long)]
     pub(crate) raw_output: bool,
     /// Enable verbose logging

@@ -153,7 +153,7 @@ impl From<StoreError> for CliError {
 }
 
 const LOG_IN: &str = "log in with: baseten auth login";
-const OTHERS_HANG: &str = "try again; end other baseten processes if they hang";
+const OTHERS_HANG: &str = "try again; if other baseten processes hang, stop them";
 
 fn told(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Told {
     Told { exit, message: message.into(), hint: Some(hint.into()) }
@@ -470,7 +470,7 @@ impl Whose<'_> {
                                   or unset it to use a stored profile"
                 .to_owned(),
             Self::Given => "check that the key is valid, and that it belongs to this remote: \
-                            baseten auth login --with-api-key --remote-url <url>"
+                            baseten auth login --with-api-key --profile <profile> --remote-url <url>"
                 .to_owned(),
             Self::Nobody { again } => again.clone(),
         }
@@ -517,7 +517,9 @@ fn of_status(status: u16, message: String, log_in: String) -> Told {
         404 => told(Exit::NotFound, message, "check the remote URL"),
         407 => told(Exit::Server, message, "check the user name and password in the proxy's URL"),
         400..=499 => told(Exit::Refused, message, "try again later; update baseten if it persists"),
-        300..=399 => told(Exit::Server, message, "check the remote URL; it leads elsewhere"),
+        300..=399 => {
+            told(Exit::Server, message, "check the remote URL: the server redirects elsewhere")
+        }
         _ => told(Exit::Server, message, "try again later"),
     }
 }

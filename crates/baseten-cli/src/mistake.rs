@@ -14,7 +14,7 @@ pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
         // The parser would quote these, and they may be secrets: an API key given as an argument is
         // as exposed as it needs to be.
         ErrorKind::UnknownArgument if !argument.starts_with('-') => CliError::usage(
-            "this command takes options only, and there is another word",
+            "unexpected argument: this command takes only options",
             "give an API key on standard input, never as an argument; see --help for the options",
         ),
         ErrorKind::TooManyValues => CliError::usage(

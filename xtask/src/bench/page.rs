@@ -46,7 +46,7 @@ fn introduction(results: &Results) -> Outcome<String> {
         "# Performance\n\n\
          `cargo xtask bench` wrote this page on {date}, at commit {commit}, on {machine}.\n\n\
          Every command ran once in each of {rounds} rounds (the slow ones in {slow_rounds} of \
-         them), each in another order, so that all of them had the same weather; the times are medians, from the start \
+         them), each in another order, so that all of them ran under the same load; the times are medians, from the start \
          of the process to its end. Instructions are counted by callgrind, outside the kernel. \
          Memory is the most that was resident. Logins are made at a sandbox on the same machine, \
          and the keyring is GNOME's, in a session of its own. What counts is the ratio to a \

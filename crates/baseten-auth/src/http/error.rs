@@ -215,11 +215,11 @@ impl std::fmt::Display for ProxyProblem {
             Self::Certificate(problem) => write!(formatter, "has a certificate that {problem}"),
             Self::Timeout => formatter.write_str("did not answer in time"),
             Self::Authentication => {
-                formatter.write_str("wants a user name and a password, or other ones")
+                formatter.write_str("requires a user name and a password, or refused those given")
             }
             Self::Refused(None) => formatter.write_str("did not connect"),
             Self::Refused(Some(status)) => write!(formatter, "did not connect (HTTP {status})"),
-            Self::Protocol => formatter.write_str("did not answer as a proxy does"),
+            Self::Protocol => formatter.write_str("gave an answer that is not a proxy's"),
         }
     }
 }

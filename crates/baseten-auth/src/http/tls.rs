@@ -187,11 +187,10 @@ fn system_verifier(
     /// Where there is no such file.
     const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
-    let system = FILES.iter().filter_map(|file| read_pem(Path::new(file)).ok());
-    let mut certificates =
-        system.into_iter().find(|found| !found.is_empty()).unwrap_or_else(|| {
-            DIRECTORIES.iter().flat_map(|directory| read_directory(Path::new(directory))).collect()
-        });
+    let mut system = FILES.iter().filter_map(|file| read_pem(Path::new(file)).ok());
+    let mut certificates = system.next().unwrap_or_else(|| {
+        DIRECTORIES.iter().flat_map(|directory| read_directory(Path::new(directory))).collect()
+    });
     certificates.extend(named);
     certificates.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
     certificates.dedup();

@@ -320,19 +320,9 @@ impl<'a> Profiles<'a> {
         self.current = name.map(|name| name.as_str().to_owned());
     }
 
-    /// How many profiles there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether there is no profile.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// Whether there is an entry of this name.
-    pub fn contains(&self, name: &ProfileName) -> bool {
-        self.entries.contains_key(name.as_str())
     }
 
     /// Every name, sorted.

@@ -206,7 +206,8 @@ impl Store {
         let _lock = self.lock(clock, cancel)?;
         let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
         let temporary = write_beside(path, bytes).map_err(unwritable)?;
-        temporary.persist(path).map_err(|error| unwritable(error.error))?;
+        persist(temporary, path).map_err(unwritable)?;
+        self.tighten_directory();
         Ok(())
     }
 
@@ -224,24 +225,11 @@ impl Store {
     }
 
     fn read_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        let unreadable = |source| StoreError::Unreadable { path: self.path.clone(), source };
-        let file = match open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-        };
-        let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() {
-            return Err(self.malformed("it is not a file"));
-        }
-        // With room for all of it, no copy of it is left behind by a growing buffer.
-        let size = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1024));
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(self.malformed("it is larger than 64 MiB"));
-        }
-        Ok(Some(bytes))
+        read_private(&self.path).map_err(|refusal| match refusal {
+            Refusal::NoFile => self.malformed("it is not a file"),
+            Refusal::TooLarge => self.malformed("it is larger than 64 MiB"),
+            Refusal::Io(source) => StoreError::Unreadable { path: self.path.clone(), source },
+        })
     }
 
     /// Beside the file that is replaced: several links may lead to it.
@@ -319,6 +307,31 @@ fn not_utf8<'a>(is_cut: bool) -> Result<Profiles<'a>, DocumentError> {
     } else {
         DocumentError::Malformed("it is not UTF-8".to_owned())
     })
+}
+
+/// Why a file is not read.
+pub(crate) enum Refusal {
+    NoFile,
+    TooLarge,
+    Io(io::Error),
+}
+
+/// Reads a file of secrets; `None` where there is none.
+pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Refusal::Io(error)),
+    };
+    let metadata = file.metadata().map_err(Refusal::Io)?;
+    if !metadata.is_file() {
+        return Err(Refusal::NoFile);
+    }
+    // With room for all of it, no copy of it is left behind by a growing buffer.
+    let size = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1024));
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Refusal::Io)?;
+    if bytes.len() as u64 > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(Some(bytes)) }
 }
 
 /// Opens a file to read it. A pipe in its place is not waited for.
@@ -465,18 +478,20 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_ends_within_a_character_is_waited_for() {
+    fn a_store_that_is_half_written_is_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
         let whole = "{\"current\": \"\u{20ac}\"}".as_bytes();
-        let (start, rest) = whole.split_at(14);
-        assert!(str::from_utf8(start).is_err());
-        let writer = Writer { path: store.path().to_owned(), rest };
-        fs::write(store.path(), start).unwrap();
         let current = |profiles: &Profiles<'_>| Ok::<_, StoreError>(profiles.current());
-        assert_eq!(store.read(&writer, current).unwrap().unwrap().as_str(), "\u{20ac}");
-
-        let writer = Writer { rest: b"", ..writer };
+        for cut in 0..whole.len() {
+            let (start, rest) = whole.split_at(cut);
+            let writer = Writer { path: store.path().to_owned(), rest };
+            fs::write(store.path(), start).unwrap();
+            assert_eq!(store.read(&writer, current).unwrap().unwrap().as_str(), "\u{20ac}");
+        }
+        let start = &whole[..14];
+        assert!(str::from_utf8(start).is_err());
+        let writer = Writer { path: store.path().to_owned(), rest: b"" };
         fs::write(store.path(), start).unwrap();
         let error = store.read(&writer, current).unwrap_err();
         assert!(error.to_string().ends_with("(it ends too early)"), "{error}");

@@ -43,7 +43,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub struct Helper {
     program: String,
     search: Option<OsString>,
-    patience: Patience,
+    pub(super) patience: Patience,
 }
 
 /// Why a text is no credential helper's name.

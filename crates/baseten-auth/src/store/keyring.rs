@@ -30,7 +30,7 @@ const SERVICE: &str = "baseten-profile";
 
 /// The operating system's keyring, for the length of one command.
 pub struct Keyring {
-    patience: Patience,
+    pub(super) patience: Patience,
     /// Kept between calls: connecting costs more than asking.
     backend: Arc<Mutex<platform::Backend>>,
 }

@@ -128,7 +128,7 @@ fn own_directory(directory: &Path, uid: u32) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(directory)?;
     if !metadata.is_dir() || metadata.uid() != uid {
         let kind = io::ErrorKind::PermissionDenied;
-        return Err(io::Error::new(kind, "it belongs to somebody else"));
+        return Err(io::Error::new(kind, "it belongs to another user"));
     }
     if metadata.mode() & 0o077 != 0 {
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
@@ -189,7 +189,7 @@ mod tests {
         own_directory(&directory, uid).unwrap();
         assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         let error = own_directory(&directory, uid + 1).unwrap_err();
-        assert_eq!(error.to_string(), "it belongs to somebody else");
+        assert_eq!(error.to_string(), "it belongs to another user");
         let link = parent.path().join("link");
         std::os::unix::fs::symlink(&directory, &link).unwrap();
         assert!(own_directory(&link, uid).is_err());

@@ -14,6 +14,7 @@ mod secret_text;
 mod vault;
 
 pub use document::{BadProfile, Profiles, Summary};
+pub(crate) use file::{Refusal, read_private};
 pub use file::{Store, StoreError};
 pub use helper::{Helper, HelperNameError};
 pub use keyring::Keyring;

@@ -21,9 +21,10 @@ const TIMEOUT_WITH_PROMPT: Duration = Duration::from_mins(1);
 /// After this long without an answer, a prompt is probably what is being waited for.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// What there is at least for putting back what was there before. A change that came too late is
-/// still on its way, and the keyring does one after the other.
-const UNDO: Duration = Duration::from_secs(2);
+/// What there is at least for putting back what was there before, and for keeping what a server
+/// gives only once. A change that came too late is still on its way, and the keyring does one after
+/// the other.
+const RESERVE: Duration = Duration::from_secs(2);
 
 /// How long a change that is already under way may take to end after a cancellation. Leaving
 /// earlier would mean not to know whether the secret is stored.
@@ -55,6 +56,14 @@ impl Vault {
         match self {
             Self::Keyring(keyring) => keyring.check(),
             Self::Helper(helper) => helper.check(),
+        }
+    }
+
+    /// Sees to it that there is time for what can't be had again.
+    pub(crate) fn refill(&self) {
+        match self {
+            Self::Keyring(keyring) => keyring.patience.refill(),
+            Self::Helper(helper) => helper.patience.refill(),
         }
     }
 
@@ -251,11 +260,20 @@ impl Patience {
         Self { options, left, announced: Arc::default() }
     }
 
+    /// Leaves at least [`RESERVE`] for the calls to come.
+    pub(super) fn refill(&self) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = (*left).max(RESERVE);
+    }
+
     /// Starts a call to a vault of that name, which gets all the time that is left; one that undoes
     /// a change gets some in any case, and no cancellation ends it.
     pub(super) fn call(&self, vault: &str, undoes: bool) -> Result<Call, VaultError> {
         let VaultOptions { timeout, prompt, cancel, observer } = self.options.clone();
-        let turn = Turn::take(&self.left, if undoes { UNDO } else { Duration::ZERO });
+        if undoes {
+            self.refill();
+        }
+        let turn = Turn::take(&self.left);
         let call = Call {
             vault: vault.to_owned(),
             timeout,
@@ -283,9 +301,9 @@ struct Turn {
 }
 
 impl Turn {
-    fn take(left: &Arc<Mutex<Duration>>, least: Duration) -> Self {
+    fn take(left: &Arc<Mutex<Duration>>) -> Self {
         let time = std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
-        Self { left: Arc::clone(left), deadline: Deadline::after(time.max(least)) }
+        Self { left: Arc::clone(left), deadline: Deadline::after(time) }
     }
 }
 

@@ -47,21 +47,26 @@ fn log_in(home: &Home, key: &str, profile: &str, more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn all_calls_to_a_helper_share_one_deadline() {
+fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_kept_all_the_same() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:slow");
-    let mut home = home.with("BASETEN_KEYRING_TIMEOUT", "2");
-    // A login looks, stores and looks again.
-    install(&mut home, "slow", &format!("sleep 0.9\n{KEEPER}"));
-    let start = std::time::Instant::now();
-    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
+    let mut home = home.with("BASETEN_KEYRING_TIMEOUT", "1.8");
+    install(&mut home, "slow", "sleep 0.7\ncase $1 in get) cat secret;; *) cat > stored;; esac");
+    let name = name("slow-helper");
+    home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    let secret = session(&sandbox, "ada", -60).to_string();
+    let answer = serde_json::json!({ "ServerURL": "", "Username": name, "Secret": secret });
+    fs::write(home.path().join("secret"), answer.to_string()).unwrap();
+    // It is asked before the lock and under it; there is no time for more of that.
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    let stored = fs::read_to_string(home.path().join("stored")).unwrap();
+    assert!(stored.contains(outcome.stdout.trim()), "{outcome}");
+    home.set("BASETEN_KEYRING_TIMEOUT", "1.2");
+    let outcome = home.run(&["auth", "token"]);
     assert_eq!(outcome.status, 1, "{outcome}");
-    assert!(
-        outcome.stderr.contains("docker-credential-slow did not answer within 2 s"),
-        "{outcome}"
-    );
-    // Two more to take back what was stored.
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    let slow = "docker-credential-slow did not answer within 1.2 s";
+    assert!(outcome.stderr.contains(slow), "{outcome}");
 }
 
 #[test]

@@ -523,6 +523,7 @@ fn signals_cancel_a_logout_that_waits_for_the_server() {
         let outcome = running.end();
         assert!(sent.elapsed() < Duration::from_secs(3), "{:?}", sent.elapsed());
         assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{outcome}");
+        assert_eq!(outcome.stderr, "Canceled.\n");
         assert_eq!(home.store(), before);
     }
 }
@@ -553,7 +554,7 @@ fn a_signal_after_a_login_is_stored_ends_the_wait_for_the_old_session() {
 }
 
 #[test]
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn a_signal_ends_a_command_whose_output_nobody_reads() {
     let home = logged_in(LIVES, []);
     let (_reader, writer) = std::io::pipe().unwrap();

@@ -9,7 +9,7 @@
     reason = "a test may"
 )]
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod approval_page;
 #[path = "../../../baseten-auth/tests/support/certificates.rs"]
 mod certificates;
@@ -17,7 +17,7 @@ mod certificates;
 mod completion;
 #[cfg(target_os = "linux")]
 mod concurrency;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod counterparts;
 #[cfg(target_os = "linux")]
 mod crash;
@@ -33,7 +33,7 @@ mod freshness;
 mod help;
 #[cfg(unix)]
 mod hostile_text;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod independent_server;
 #[cfg(target_os = "linux")]
 mod keyring;

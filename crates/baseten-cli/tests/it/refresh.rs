@@ -126,12 +126,19 @@ fn after(act: impl FnOnce() + Send + 'static, bytes: Vec<u8>) -> Act {
 
 #[test]
 fn what_another_program_stored_meanwhile_is_used_when_the_refresh_token_is_refused() {
+    // One that ends soon is still the best that there is.
+    for seconds in [3600, 30] {
+        second_chance(seconds);
+    }
+}
+
+fn second_chance(seconds: i64) {
     let name = name("second-chance");
     let server = Server::start([Act::Hang]);
     let home = home_at(&server);
     let theirs = store([(
         name.as_str(),
-        in_file(REMOTE, &tokens("their-access", "their-refresh", &ends_in(3600))),
+        in_file(REMOTE, &tokens("their-access", "their-refresh", &ends_in(seconds))),
     )]);
     let (path, text) = (home.auth_json(), theirs.clone());
     let refused = http(400, r#"{"error":"invalid_grant"}"#);
@@ -226,7 +233,7 @@ fn a_newer_login_of_another_program_survives_a_slow_refresh() {
     let refreshes =
         [&name, &in_keyring].map(|name| home.start(&["auth", "token", "--profile", name]));
     for user in 1..=2 {
-        let count = || sandbox.refresh_count() == user;
+        let count = || sandbox.refresh_count() >= user;
         assert!(sandbox.wait_for_request(PATIENCE, |_| count()).is_some());
     }
     let newer = session(&sandbox, "ada", 3600);

@@ -218,16 +218,6 @@ fn an_empty_store_counts_as_new() {
 }
 
 #[test]
-fn a_half_written_store_is_read_when_the_writer_is_done() {
-    let home = with(&FROM_GO[..FROM_GO.len() / 2]);
-    let running = home.start(&["auth", "token"]);
-    std::thread::sleep(std::time::Duration::from_millis(30));
-    home.write_store(FROM_GO);
-    let outcome = running.end();
-    assert_eq!(outcome, Outcome::done("acc<ess\n"));
-}
-
-#[test]
 fn a_store_that_is_none_is_named_and_never_written_to() {
     for store in [
         &FROM_GO.as_bytes()[..FROM_GO.len() / 2],

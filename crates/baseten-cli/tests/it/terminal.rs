@@ -100,7 +100,7 @@ fn the_list_to_switch_in_starts_at_the_current_profile() {
     let home = home_with_three(&sandbox);
     let mut switch = terminal.start(&home, &["auth", "switch"]);
     switch.asks(SWITCH);
-    assert!(terminal.screen().contains("> two"), "{}", terminal.screen());
+    switch.shows("> two");
     terminal.press(&format!("{DOWN}{ENTER}"));
     crate::assert_outcome!(home, switch.end());
     assert_eq!(current(&home), "zero");
