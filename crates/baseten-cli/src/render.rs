@@ -150,7 +150,8 @@ fn write_out(text: &str) -> io::Result<()> {
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-const CYAN: Style = AnsiColor::Cyan.on_default().bold();
+/// No colour: none of them can be read on every background.
+const BOLD: Style = Style::new().bold();
 
 /// Prints an error, and gives its exit status.
 pub(crate) fn failure(error: &CliError) -> Exit {
@@ -161,7 +162,7 @@ pub(crate) fn failure(error: &CliError) -> Exit {
     }
     talk(&format!("{RED}error{RED:#}: {}", tame(&told.message)));
     if let Some(hint) = told.hint {
-        talk(&format!("{CYAN}hint{CYAN:#}: {}", tame(&hint)));
+        talk(&format!("{BOLD}hint{BOLD:#}: {}", tame(&hint)));
     }
     told.exit
 }

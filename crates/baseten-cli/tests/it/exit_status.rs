@@ -1,6 +1,6 @@
 //! The exit statuses: every row of their table, and every case that has one of its own.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::net::TcpListener;
 use std::process::Stdio;

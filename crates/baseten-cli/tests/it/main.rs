@@ -47,6 +47,8 @@ mod networks;
 #[cfg(target_os = "linux")]
 mod no_side_effects;
 #[cfg(target_os = "linux")]
+mod proxies;
+#[cfg(target_os = "linux")]
 mod pty;
 mod reference;
 mod reference_facts;

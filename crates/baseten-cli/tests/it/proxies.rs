@@ -1,0 +1,112 @@
+//! A login through a proxy of somebody else's, which wants one itself.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::certificates::{Authority, serve_answer};
+use crate::counterparts::need_program;
+use crate::networks::{ADA, LOG_IN, STARTED, TOKENS, assert_no_secret, bytes};
+use crate::server::Server;
+use crate::support::Home;
+
+/// `tinyproxy` with a login. It ends when this is dropped.
+struct Tinyproxy {
+    child: Child,
+    port: u16,
+    directory: tempfile::TempDir,
+}
+
+impl Tinyproxy {
+    fn start() -> Self {
+        let program = need_program("tinyproxy", "tinyproxy-bin");
+        let directory = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let configuration = format!(
+            "Port {port}\nListen 127.0.0.1\nTimeout 30\nMaxClients 20\nLogLevel Connect\n\
+             LogFile \"{}\"\nBasicAuth ada canary-word\n",
+            directory.path().join("log").display()
+        );
+        let file = directory.path().join("tinyproxy.conf");
+        fs::write(&file, configuration).unwrap();
+        let child = Command::new(program)
+            .args(["-d", "-c"])
+            .arg(file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(20), "tinyproxy does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { child, port, directory }
+    }
+
+    fn url(&self, login: &str) -> String {
+        format!("http://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections it was asked for, and whether granted or not.
+    fn requests(&self) -> usize {
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap();
+        log.lines().filter(|line| line.contains("Request") && line.contains("CONNECT")).count()
+    }
+}
+
+impl Drop for Tinyproxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that leads to this machine, although it is not one of loopback.
+const HERE: &str = "0.0.0.0";
+
+#[test]
+fn a_login_goes_through_a_proxy_that_wants_one_itself() {
+    let proxy = Tinyproxy::start();
+    let authority = Authority::new("Private authority");
+    let identity = Arc::new(authority.issue(HERE));
+    let start = |bodies: &[&str], login: &str| {
+        let acts: Vec<_> = bodies.iter().map(|body| serve_answer(&identity, bytes(body))).collect();
+        let server = Server::start(acts);
+        let url = format!("https://{HERE}:{}", server.address.port());
+        let home = Home::new()
+            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)
+            .with("SSL_CERT_FILE", authority.file())
+            .with("HTTPS_PROXY", proxy.url(login));
+        (server, home)
+    };
+    let (_server, home) = start(&[STARTED, TOKENS, ADA], "ada:canary%2Dword@");
+    let outcome = home.run(&[&LOG_IN[..], &["-v"]].concat());
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_no_secret(&outcome);
+    assert_eq!(proxy.requests(), 3);
+
+    // The password is wrong, or there is none.
+    for (name, login) in [("wrong", "ada:canary-wrong@"), ("none", "")] {
+        let (_server, home) = start(&[], login);
+        let outcome = home.run(&[&LOG_IN[..], &["-v"]].concat());
+        assert_eq!(outcome.status, 6, "{name}: {outcome}");
+        assert_no_secret(&outcome);
+        let start = outcome.stderr.find("error").unwrap();
+        let text = outcome.stderr[start..].replace(&proxy.port.to_string(), "[PORT]");
+        insta::assert_snapshot!(format!("a_proxy_with_a_password_that_is_{name}"), text);
+    }
+
+    // Around the proxy.
+    for list in [HERE, "example.com, 0.0.0.0/32", "*"] {
+        let before = proxy.requests();
+        let (_server, mut home) = start(&[ADA], "ada:canary-wrong@");
+        home.set("NO_PROXY", list);
+        home.set("BASETEN_API_KEY", "canary-key");
+        let outcome = home.run(&["whoami"]);
+        assert_eq!(outcome.status, 0, "{list}: {outcome}");
+        assert_eq!(proxy.requests(), before, "{list}");
+    }
+}
