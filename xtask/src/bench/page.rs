@@ -46,11 +46,12 @@ fn introduction(results: &Results) -> Outcome<String> {
         "# Performance\n\n\
          `cargo xtask bench` wrote this page on {date}, at commit {commit}, on {machine}.\n\n\
          Every command ran once in each of {rounds} rounds (the slow ones in {slow_rounds} of \
-         them), each in another order, so that all of them ran under the same load; the times are medians, from the start \
-         of the process to its end. Instructions are counted by callgrind, outside the kernel. \
+         them), each in another order, so that all of them ran under the same load; the times are \
+         medians, from the start of the process to its end. Instructions are counted by callgrind, outside the kernel. \
          Memory is the most that was resident. Logins are made at a sandbox on the same machine, \
          and the keyring is GNOME's, in a session of its own. What counts is the ratio to a \
-         hello-world, in Rust, built with the same profile.\n\n",
+         hello-world, in Rust, built with the same profile and linked dynamically, also where \
+         ours is linked statically; a hello-world that is linked statically has a row of its own.\n\n",
         date = told(&["date", "+%Y-%m-%d"])?,
         commit = told(&["git", "rev-parse", "--short", "HEAD"])?,
         machine = machine()?,
@@ -64,7 +65,9 @@ fn machine() -> Outcome<String> {
         processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("a processor of unknown make", |(_, model)| model);
     let cores = std::thread::available_parallelism()?;
+    // Without what the machine's owner calls their builds.
     let kernel = told(&["uname", "-sr"])?;
+    let kernel = kernel.split('-').next().unwrap_or_default();
     Ok(format!("{cores} cores of {model}, {kernel}, {}", told(&["rustc", "--version"])?))
 }
 
