@@ -21,6 +21,13 @@ pub struct User {
     pub workspace_name: Option<String>,
 }
 
+impl User {
+    /// The best name that there is: the email, else the full name, else the id.
+    pub fn label(&self) -> &str {
+        self.email.as_ref().or(self.name.as_ref()).unwrap_or(&self.user_id)
+    }
+}
+
 #[derive(Deserialize)]
 struct UserMembers {
     #[serde(default, deserialize_with = "answer::name")]

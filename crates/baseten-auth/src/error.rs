@@ -11,7 +11,7 @@ use crate::{
 pub enum Error {
     /// The store can't be found, read, locked or written.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// `BASETEN_CREDENTIAL_STORE` has a value that means nothing.
     #[error(transparent)]
     StoragePolicy(#[from] StoragePolicyError),
@@ -122,6 +122,16 @@ pub enum Error {
     /// Somebody raised the context's cancel flag.
     #[error("canceled")]
     Canceled,
+}
+
+/// A wait for a lock that was canceled is no fault of the store.
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Lock { source: LockError::Canceled, .. } => Self::Canceled,
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl Error {

@@ -10,6 +10,7 @@ use baseten_auth::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::whoami::UserRecord;
 use crate::args::LoginArgs;
 use crate::error::{CliError, login_options};
 use crate::host::{Host, stdin_is_terminal};
@@ -23,14 +24,9 @@ use crate::{browser, notices};
 pub(crate) struct LoginRecord {
     /// The profile that was stored.
     profile: String,
-    /// The service's id of the user.
-    user_id: String,
-    /// The user's email address.
-    email: String,
-    /// The user's name.
-    name: String,
-    /// The user's workspace.
-    workspace_name: String,
+    /// Who is behind it.
+    #[serde(flatten)]
+    user: UserRecord,
 }
 
 /// The JSON of the first of two steps.
@@ -230,19 +226,12 @@ fn identify_and_store(
 
 fn report(name: &ProfileName, user: User) -> Report {
     let shown = |text: &str| plain_text(text);
-    let who = user.email.as_ref().or(user.name.as_ref()).unwrap_or(&user.user_id);
-    let mut text = format!("Logged in as {}", shown(who));
+    let mut text = format!("Logged in as {}", shown(user.label()));
     if let Some(workspace) = &user.workspace_name {
         let _ = write!(text, " ({})", shown(workspace));
     }
     let _ = writeln!(text, " as profile {}", shown(name.as_str()));
-    let record = LoginRecord {
-        profile: name.as_str().to_owned(),
-        user_id: user.user_id,
-        email: user.email.unwrap_or_default(),
-        name: user.name.unwrap_or_default(),
-        workspace_name: user.workspace_name.unwrap_or_default(),
-    };
+    let record = LoginRecord { profile: name.as_str().to_owned(), user: UserRecord::new(user) };
     Report::one(text, record)
 }
 

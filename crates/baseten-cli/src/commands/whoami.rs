@@ -53,9 +53,8 @@ impl UserRecord {
 
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let session = host.context().session(args.select.profile.as_ref())?;
-    let user =
-        UserRecord::new(session.user().map_err(|error| CliError::of_session(error, &session))?);
-    let known = [&user.email, &user.name, &user.user_id].into_iter().find(|text| !text.is_empty());
-    let text = format!("{}\n{}", plain_text(known.map_or("", String::as_str)), user.lines());
-    Ok(Report::one(text, user))
+    let user = session.user().map_err(|error| CliError::of_session(error, &session))?;
+    let label = plain_text(user.label());
+    let user = UserRecord::new(user);
+    Ok(Report::one(format!("{label}\n{}", user.lines()), user))
 }
