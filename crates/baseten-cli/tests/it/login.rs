@@ -695,3 +695,44 @@ fn a_long_page_can_be_copied() {
     let outcome = home.run(FIRST);
     assert!(outcome.stdout.starts_with(&format!("Open {page}\n")), "{outcome}");
 }
+
+#[test]
+#[cfg(unix)]
+fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
+    let mut home = Home::new();
+    let lock = home.auth_json().with_file_name("auth.json.lock");
+    let (locked, held) = std::sync::mpsc::channel();
+    // Another process has the store when this login would write to it.
+    let me = Act::Custom(Box::new(move |mut stream| {
+        crate::server::read_request(&mut stream);
+        let file = std::fs::File::options().write(true).open(lock).unwrap();
+        file.lock().unwrap();
+        locked.send(file).unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{ADA}", ADA.len());
+        std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+    }));
+    let (told, heard) = std::sync::mpsc::channel();
+    let slow_logout = Act::Custom(Box::new(move |mut stream| {
+        told.send(crate::server::read_request(&mut stream)).unwrap();
+        std::thread::sleep(Duration::from_millis(600));
+        let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 204 No Content\r\n\r\n");
+    }));
+    let script = [answer(200, "", STARTED), answer(200, "", TOKENS), me, slow_logout];
+    let server = Server::start(script);
+    home.set("BASETEN_REMOTE_URL", server.url("localhost", ""));
+    let running = home.start(WEB);
+    let _held = held.recv_timeout(PATIENCE).unwrap();
+    // Sooner, it would end the process while nothing is stored yet.
+    std::thread::sleep(Duration::from_millis(700));
+    let kill = format!("kill -INT {}", running.0.id());
+    assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    let request = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(request.starts_with("POST /v1/users/auth/logout "), "{request}");
+    let start = Instant::now();
+    let outcome = running.end();
+    // It stays until the server has answered.
+    assert!(start.elapsed() > Duration::from_millis(400), "{:?}", start.elapsed());
+    assert_eq!(outcome.status, 130, "{outcome}");
+    assert!(outcome.stderr.ends_with("Canceled.\n"), "{outcome}");
+    assert!(!home.auth_json().exists());
+}
