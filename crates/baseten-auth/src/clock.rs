@@ -1,8 +1,9 @@
 //! Now, sleep, and deadlines that a cancellation cuts short.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -52,6 +53,37 @@ impl Cancel {
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// How often a wait for something that cannot be stopped looks at the cancellation.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Does work that cannot be stopped on a thread of its own, and leaves it there after a cancellation:
+/// then there is no outcome. Where no thread can be made, it is done here.
+pub(crate) fn apart<T: Send + 'static>(
+    cancel: &Cancel,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let theirs = Arc::clone(&work);
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (sender, outcome) = mpsc::channel();
+    let thread = move || {
+        if let Some(work) = take(&theirs) {
+            // Nobody listens any more after a cancellation.
+            let _ = sender.send(work());
+        }
+    };
+    if std::thread::Builder::new().spawn(thread).is_err() {
+        return take(&work).map(|work| work());
+    }
+    loop {
+        match outcome.recv_timeout(GLANCE) {
+            Ok(outcome) => return Some(outcome),
+            Err(RecvTimeoutError::Timeout) if !cancel.is_canceled() => {}
+            Err(_) => return None,
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn from_vault(
     let credential = answer.as_ref().ok().and_then(Option::as_ref).and_then(decode_secret);
     let usable = credential.filter(|credential| credential.auth_type() == profile.auth_type);
     let outcome = match (&answer, &usable) {
-        (Err(error), _) => error.reason().to_string(),
+        (Err(error), _) => whole(error.reason()),
         (Ok(None), _) => "has no credential of the profile".to_owned(),
         (Ok(Some(_)), None) => "has a secret of another type".to_owned(),
         (Ok(Some(_)), Some(_)) => "read".to_owned(),
@@ -111,6 +111,12 @@ pub(crate) fn from_vault(
     context.observer().notify(&Event::StorageRead { storage: label, outcome: &outcome });
     answer?;
     Ok(usable)
+}
+
+/// An error with what caused it.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(format!("no answer: {error}"), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Puts a secret into a profile's vault.

@@ -155,7 +155,14 @@ pub fn wait(
             return Err(DeviceError::Expired);
         }
         let sent = clock.now();
-        match step(&mut pace, poll(http, management, &authorization.device_code, left())) {
+        let outcome = poll(http, management, &authorization.device_code, left());
+        if let Err(error) = &outcome
+            && error.retry_after().is_some_and(|wanted| wanted >= left())
+        {
+            // There will be no other poll, and that is not the person's doing.
+            return outcome.map(|tokens| tokens.into_credential(sent, None)).map_err(Into::into);
+        }
+        match step(&mut pace, outcome) {
             Decision::Wait(next) => pause = next,
             Decision::Done(tokens) => return Ok(tokens.into_credential(sent, None)),
             Decision::Denied => return Err(DeviceError::Denied),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::answer::patiently;
 use crate::client::{self, User};
+use crate::clock::apart;
 use crate::credentials;
 use crate::logout::end_session;
 use crate::refresh::lock_profile;
@@ -46,19 +47,22 @@ pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Erro
     }
 }
 
-/// Asks whose a credential is that a login was granted. A browser login can't be had a second time,
-/// so with its tokens the question is asked up to four times where the answer fails to come.
+/// Asks whose a credential is that a login was granted; `None` after a cancellation. A browser login
+/// can't be had a second time, so with its tokens the question is asked up to four times where the
+/// answer fails to come.
 pub fn identify(
     context: &Context,
     management: &ManagementUrl,
     credential: &Credential,
-) -> Result<User, ApiError> {
+) -> Result<Option<User>, ApiError> {
     let header = Authorization::new(credential.clone()).header_value();
-    let ask = || client::users_me(context.http(), management, &header);
-    match credential {
-        Credential::ApiKey(_) => ask(),
-        Credential::OAuth(_) => patiently(context.clock(), context.observer(), ask),
-    }
+    let is_rare = matches!(credential, Credential::OAuth(_));
+    let (away, management) = (context.clone(), management.clone());
+    let ask = move || {
+        let ask = || client::users_me(away.http(), &management, &header);
+        if is_rare { patiently(away.clock(), away.observer(), ask) } else { ask() }
+    };
+    apart(context.cancel(), ask).transpose()
 }
 
 /// Ends the session of a login that could not be stored: nobody would use it again, or end it.
@@ -190,8 +194,9 @@ fn remove_old_copy(context: &Context, old: &Profile, new: &Profile, place: &Plac
         }
         _ => false,
     };
-    // That there is no keyring was said already, and there was none when the file was chosen.
-    let is_known = matches!(place, Place::FileInstead { .. }) && old.in_file.is_some();
+    // That there is no keyring has just been said.
+    let is_known = old.in_file.is_some()
+        && matches!(place, Place::FileInstead { reason: VaultError::NotAvailable { .. } });
     if replaced || is_known {
         return;
     }

@@ -1,8 +1,8 @@
 //! The end of a session: at the server, in the vault, in the file.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::clock::apart;
 use crate::credentials;
 use crate::refresh::lock_profile;
 use crate::session::management_url;
@@ -14,9 +14,6 @@ use crate::{
 
 /// The most that ending a session at the server may take.
 const END_SESSION: Duration = Duration::from_secs(5);
-
-/// How often the wait for it looks at the cancellation.
-const GLANCE: Duration = Duration::from_millis(20);
 
 /// Ends a profile's session, removes its secret and then the profile. It is gone, wholly, when
 /// this returns `Ok`. A server that can't be told is an [`Event::SessionNotEnded`].
@@ -63,19 +60,10 @@ pub(crate) fn end_session(
     management: &ManagementUrl,
     tokens: &OAuthCredential,
 ) -> Result<(), Error> {
-    let (answer, ended) = mpsc::channel();
     let (away, management, tokens) = (context.clone(), management.clone(), tokens.clone());
-    std::thread::spawn(move || {
-        // Nobody listens any more after a cancellation.
-        let _ = answer.send(tell_server(&away, &management, tokens));
-    });
-    loop {
-        match ended.recv_timeout(GLANCE) {
-            Ok(outcome) => return outcome.map_err(|source| Error::Api { profile: None, source }),
-            Err(RecvTimeoutError::Timeout) if !context.cancel().is_canceled() => {}
-            Err(_) => return Err(Error::Canceled),
-        }
-    }
+    let told = apart(context.cancel(), move || tell_server(&away, &management, tokens));
+    let told = told.ok_or(Error::Canceled)?;
+    told.map_err(|source| Error::Api { profile: None, source })
 }
 
 /// The endpoint wants a live token, so an old one is refreshed first; a session that is over already

@@ -118,8 +118,12 @@ impl Pending {
         parse(&text).ok_or(PendingError::Malformed { path })
     }
 
-    /// Removes the file, if there is one.
-    pub fn forget(store: &Store) -> Result<(), PendingError> {
+    /// Removes the file, unless it is of another login by now.
+    pub fn forget(store: &Store, login: &DeviceAuthorization) -> Result<(), PendingError> {
+        let is_another = |kept: Self| kept.authorization.device_code != login.device_code;
+        if Self::load(store).is_ok_and(is_another) {
+            return Ok(());
+        }
         let path = store.pending_path();
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {

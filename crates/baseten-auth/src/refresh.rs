@@ -67,7 +67,11 @@ pub(crate) fn refresh(
             // A program that does not know our lock may have been faster.
             match read_again(context, store, name, refused)? {
                 // Even if it ends soon: it is the best that there is.
-                (_, newer, _) if newer != old && credentials::is_alive(context, &newer) => {
+                (_, newer, _)
+                    if newer != old
+                        && credentials::is_alive(context, &newer)
+                        && !refused.contains(&newer.access_token) =>
+                {
                     Ok(Usable { tokens: newer, just_refreshed: false })
                 }
                 _ => Err(ended()),

@@ -100,7 +100,10 @@ impl Remote {
         let Some(Host::Domain(host)) = self.0.0.host() else { return Err(no_name()) };
         let host = match host {
             "app.dev.baseten.co" => "api.mc-dev.baseten.co".to_owned(),
-            host => format!("api.{}", host.strip_prefix("app.").unwrap_or(host)),
+            host => {
+                let rest = host.strip_prefix("app.").filter(|rest| !rest.is_empty());
+                format!("api.{}", rest.unwrap_or(host))
+            }
         };
         let mut url = self.0.0.clone();
         url.set_host(Some(&host)).map_err(|_| no_name())?;
@@ -174,6 +177,8 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 fn is_possible(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
+            // The root may be named (RFC 1034 §3.1).
+            let name = name.strip_suffix('.').unwrap_or(name);
             name.split('.').all(|label| (1..=63).contains(&label.len()) && !label.contains('*'))
         }
         host => host.is_some(),
@@ -289,7 +294,6 @@ mod tests {
             ("https://app.baseten.co\\x", E::Host),
             ("https://app.baseten.co:99999", E::Host),
             ("https://.", E::Host),
-            ("https://app.", E::Host),
             ("https://a..b", E::Host),
             ("https://*.example.com", E::Host),
             ("https:///app.baseten.co", E::Path),
@@ -316,6 +320,8 @@ mod tests {
             ("http://app.localhost:8000", "http://api.localhost:8000"),
             ("https://app.example.com:8443", "https://api.example.com:8443"),
             ("https://example.com", "https://api.example.com"),
+            ("https://app.example.com.", "https://api.example.com."),
+            ("https://app.", "https://api.app."),
             ("https://application.example.com", "https://api.application.example.com"),
         ] {
             assert_eq!(management(remote, &env), url, "{remote}");

@@ -94,7 +94,10 @@ impl CliError {
                 let (exit, hint) = if error.is_mistake() {
                     (Exit::Usage, "try the filter '.' to see the whole output")
                 } else {
-                    (Exit::Failure, "the command itself is done; the filter '.' shows its output")
+                    (
+                        Exit::Failure,
+                        "the command itself is done; only its output could not be filtered",
+                    )
                 };
                 told(exit, error.to_string(), hint)
             }

@@ -121,12 +121,14 @@ impl Interrupt {
         // Without a handler, a signal ends the process in the system's way.
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
         let interrupt = self.clone();
-        std::thread::spawn(move || {
+        let listen = move || {
             for signal in signals.forever() {
                 let exit = if signal == SIGTERM { Exit::Terminated } else { Exit::Interrupted };
                 interrupt.on_signal(exit);
             }
-        });
+        };
+        // Nor without a thread: what listened is dropped with it.
+        let _ = std::thread::Builder::new().spawn(listen);
     }
 
     /// Starts to listen for Ctrl-C.

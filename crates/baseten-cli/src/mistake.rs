@@ -15,7 +15,7 @@ pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
         // as exposed as it needs to be.
         ErrorKind::UnknownArgument if !argument.starts_with('-') => CliError::usage(
             "unexpected argument: this command takes only options",
-            "give an API key on standard input, never as an argument; see --help for the options",
+            hint_for_a_word(arguments),
         ),
         ErrorKind::TooManyValues => CliError::usage(
             format!("{} takes no value", argument.split(['=', ' ']).next().unwrap_or_default()),
@@ -25,6 +25,20 @@ pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
             CliError::usage("there is no such command", hint(stop, arguments))
         }
         _ => CliError::usage(sentence(stop), hint(stop, arguments)),
+    }
+}
+
+/// What a word without an option was meant for.
+fn hint_for_a_word(arguments: &[OsString]) -> &'static str {
+    let root = args::command();
+    let (command, _) = args::named(&root, arguments);
+    let has = |option: &str| command.get_arguments().any(|it| it.get_long() == Some(option));
+    if has("with-api-key") {
+        "give an API key on standard input, never as an argument; see --help for the options"
+    } else if has("profile") {
+        "name a profile with --profile <profile>"
+    } else {
+        "see --help for the options"
     }
 }
 

@@ -83,13 +83,15 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// told, because hang-ups are ignored, reading from it would be tried for ever.
 fn ask<T>(prompt: impl FnOnce() -> Result<T, InquireError>) -> Result<T, CliError> {
     let (answered, pending) = mpsc::channel::<()>();
-    std::thread::spawn(move || {
+    let watch = move || {
         while pending.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
             if !std::io::stdin().is_terminal() {
                 interrupt::end(Exit::Interrupted, false, None);
             }
         }
-    });
+    };
+    // Without it, the prompt is there all the same.
+    let _ = std::thread::Builder::new().spawn(watch);
     let answer = prompt().map_err(failed);
     drop(answered);
     answer

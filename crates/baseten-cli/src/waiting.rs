@@ -31,7 +31,8 @@ impl Invitation {
     /// it is wanted and the window has room for all of it.
     pub(crate) fn new(host: &Host, url: &str, user_code: &str, opens: bool) -> Self {
         let user_code = display_text(user_code);
-        let window = host.window().filter(|_| !opens);
+        // A log would soon push it, and the page above it, out of sight.
+        let window = host.window().filter(|_| !opens && !host.is_verbose());
         let inks = Inks::of(host);
         let picture = window.and_then(|window| Picture::new(url, window, inks));
         let room = window.zip(picture.as_ref()).map(|(window, picture)| {

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::{Format, ListArgs};
-use crate::error::CliError;
+use crate::error::{CliError, with_causes};
 use crate::host::{Host, stdout_columns};
-use crate::render::talk;
+use crate::render::{talk, warning};
 use crate::report::Report;
 use crate::table::table;
 
@@ -51,18 +51,20 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
             workspace_name: profile.identity.workspace_name,
         };
         // One that is broken does not hide the others.
-        let mut broken = None;
+        let mut broken = Vec::new();
         let mut good = |profile: Result<Summary, _>| match profile {
             Ok(profile) => Some(record(profile)),
             Err(error) => {
-                broken.get_or_insert(error);
+                broken.push(store.bad_profile(error));
                 None
             }
         };
         let records: Vec<_> = profiles.summaries(&policy).filter_map(&mut good).collect();
         Ok::<_, StoreError>((records, broken))
     })?;
-    let failure = broken.map(|error| CliError::from(store.bad_profile(error)));
+    let mut broken = broken.into_iter();
+    let failure = broken.next().map(CliError::from);
+    broken.for_each(|error| warning(&with_causes(&error)));
     let for_people = matches!(args.common.output, None | Some(Format::Text));
     if records.is_empty() && failure.is_none() && for_people && stdout_columns().is_some() {
         talk("No profile is stored. Log in with: baseten auth login");

@@ -205,23 +205,26 @@ fn finish(plan: Plan, credential: &Credential, host: &Host) -> Result<Report, Cl
     Ok(report(&name, login.user))
 }
 
-/// Asks whose it is, and stores it.
+/// Asks whose it is, and stores it. A signal meanwhile is a reason to end what was granted.
 fn identify_and_store(
     plan: Plan,
     credential: &Credential,
     host: &Host,
 ) -> Result<(ProfileName, Login), CliError> {
     let context = host.context();
-    let user =
-        identify(context, &plan.management, credential).map_err(|error| match credential {
-            Credential::ApiKey(_) => CliError::Refused(error),
-            Credential::OAuth(_) => plan.failed(error.into()),
-        })?;
-    let Plan { name, remote, storage, switch, .. } = plan;
-    let credential = credential.clone();
-    let login = Login { name, remote, credential, user, switch, storage };
-    let name = host.interrupt().store(|| store_login(context, &login))?;
-    Ok((name, login))
+    host.interrupt().store(|| {
+        let user =
+            identify(context, &plan.management, credential).map_err(|error| match credential {
+                Credential::ApiKey(_) => CliError::Refused(error),
+                Credential::OAuth(_) => plan.failed(error.into()),
+            })?;
+        let user = user.ok_or(baseten_auth::Error::Canceled)?;
+        let Plan { name, remote, storage, switch, .. } = plan;
+        let credential = credential.clone();
+        let login = Login { name, remote, credential, user, switch, storage };
+        let name = store_login(context, &login)?;
+        Ok((name, login))
+    })
 }
 
 fn report(name: &ProfileName, user: User) -> Report {
@@ -287,7 +290,7 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     };
     if granted.as_ref().map_or_else(DeviceError::ends_the_code, |_| true) {
         // The code is used up; it would only be refused if its file stayed.
-        let _ = Pending::forget(&store);
+        let _ = Pending::forget(&store, &pending.authorization);
     }
     let tokens = granted.map_err(|error| plan.failed(error))?;
     finish(plan, &Credential::OAuth(tokens), host)

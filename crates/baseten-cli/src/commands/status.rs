@@ -46,7 +46,7 @@ pub(crate) struct StatusRecord {
     #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_PROFILE", "current profile"]))]
     selected_by: &'static str,
     /// What would have selected something else: `BASETEN_API_KEY`, `BASETEN_PROFILE` and
-    /// `current profile`, as far as they are set.
+    /// `current profile`. What is stored is not looked at where `BASETEN_API_KEY` is selected.
     shadows: Vec<&'static str>,
     /// With `--check`: whether the server takes the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,7 +177,11 @@ fn shadows(session: &Session, env: &Env) -> Vec<&'static str> {
         SessionSource::ApiKeyEnv => &["BASETEN_PROFILE"],
         SessionSource::ProfileEnv | SessionSource::Current => &[],
     };
-    let variables = lower.iter().copied().filter(|variable| env.has(variable));
+    let selected = session.profile().map(|profile| profile.name.as_str());
+    let selects_the_same =
+        |variable| variable == "BASETEN_PROFILE" && selected == env.text(variable).ok().flatten();
+    let variables = lower.iter().copied();
+    let variables = variables.filter(|variable| env.has(variable) && !selects_the_same(*variable));
     variables.chain(session.hidden_current().map(|_| SessionSource::Current.as_str())).collect()
 }
 

@@ -661,6 +661,57 @@ fn a_login_that_cannot_be_stored_is_ended_at_the_server() {
 }
 
 #[test]
+fn a_second_step_forgets_no_login_but_its_own() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let second = home.start(SECOND);
+    sandbox.wait_for_request(PATIENCE, Request::is_poll).unwrap();
+    let (first, newer) = (sandbox.pending_user_codes(), home.run(FIRST));
+    assert_eq!(newer.status, 0, "{newer}");
+    sandbox.deny(&first[0]).unwrap();
+    assert_eq!(second.end().status, 3);
+    assert!(pending_file(&home).exists());
+    approve(&sandbox, "ada");
+    assert_eq!(home.run(SECOND).status, 0);
+}
+
+#[test]
+fn a_server_that_wants_more_time_than_the_code_has_is_the_one_to_blame() {
+    let busy = answer(503, "Retry-After: 3600\r\n", "");
+    let server = Server::start([answer(200, "", STARTED), busy]);
+    let outcome = at(&server).run(WEB);
+    assert_eq!(outcome.status, 6, "{outcome}");
+    assert!(outcome.stderr.contains("error: the server answered HTTP 503"), "{outcome}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_login_that_is_canceled_before_it_is_known_whose_it_is_is_ended_too() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let silent = Act::Custom(Box::new(move |mut stream| {
+        crate::server::read_request(&mut stream);
+        told.send(stream).unwrap();
+    }));
+    let server = Server::start([
+        answer(200, "", STARTED),
+        answer(200, "", TOKENS),
+        silent,
+        answer(204, "", ""),
+    ]);
+    let running = at(&server).start(WEB);
+    let _open = heard.recv_timeout(PATIENCE).unwrap();
+    let kill = format!("kill -TERM {}", running.0.id());
+    assert!(std::process::Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    let start = Instant::now();
+    let outcome = running.end();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(outcome.status, 143, "{outcome}");
+    assert!(outcome.stderr.ends_with("Canceled.\n"), "{outcome}");
+    assert!(server.requests().pop().unwrap().starts_with("POST /v1/users/auth/logout "));
+}
+
+#[test]
 fn a_code_that_is_used_up_is_forgotten() {
     let used = answer(400, "", r#"{"error": "invalid_grant"}"#);
     let server = Server::start([answer(200, "", STARTED), used]);
