@@ -188,9 +188,6 @@ pub(crate) fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     is_object.then(|| serde_json::from_slice(body).ok()).flatten()
 }
 
-/// What is shorter, in bytes, is no secret of any service; it may well be a part of a word.
-const TELLING: usize = 6;
-
 /// The text without any of these secrets, nor a header's secret without its scheme. Hidden
 /// characters go first, for one inside a secret would keep it from being found, and not be shown.
 fn without(text: &str, secrets: &[&Secret]) -> String {
@@ -198,7 +195,7 @@ fn without(text: &str, secrets: &[&Secret]) -> String {
     let mut text: String = text.chars().filter(shown).collect();
     for secret in secrets {
         let secret = secret.expose().rsplit(' ').next().unwrap_or_default();
-        if secret.len() >= TELLING && text.contains(secret) {
+        if !secret.is_empty() && text.contains(secret) {
             text = text.replace(secret, "…");
         }
     }

@@ -105,7 +105,7 @@ impl Context {
         look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let path = store.path().display().to_string();
-        self.observer.notify(&Event::StorageRead { storage: &path, outcome: "read" });
+        self.observer.notify(&Event::StorageRead { storage: &path, outcome: Ok("read") });
         store.read(self.clock(), look)
     }
 

@@ -103,20 +103,14 @@ pub(crate) fn from_vault(
     let credential = answer.as_ref().ok().and_then(Option::as_ref).and_then(decode_secret);
     let usable = credential.filter(|credential| credential.auth_type() == profile.auth_type);
     let outcome = match (&answer, &usable) {
-        (Err(error), _) => whole(error.reason()),
-        (Ok(None), _) => "has no credential of the profile".to_owned(),
-        (Ok(Some(_)), None) => "has a secret of another type".to_owned(),
-        (Ok(Some(_)), Some(_)) => "read".to_owned(),
+        (Err(error), _) => Err(error.reason() as &dyn std::error::Error),
+        (Ok(None), _) => Ok("has no credential of the profile"),
+        (Ok(Some(_)), None) => Ok("has a secret of another type"),
+        (Ok(Some(_)), Some(_)) => Ok("read"),
     };
-    context.observer().notify(&Event::StorageRead { storage: label, outcome: &outcome });
+    context.observer().notify(&Event::StorageRead { storage: label, outcome });
     answer?;
     Ok(usable)
-}
-
-/// An error with what caused it.
-fn whole(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(format!("no answer: {error}"), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Puts a secret into a profile's vault.

@@ -32,8 +32,8 @@ pub enum Event<'a> {
     StorageRead {
         /// The place: a path, `system keyring`, or a credential helper's name.
         storage: &'a str,
-        /// What was found there, in a word or two.
-        outcome: &'a str,
+        /// What was found there, in a word or two, or why it could not be asked.
+        outcome: Result<&'a str, &'a dyn std::error::Error>,
     },
     /// A profile, or the API key of the environment, was selected.
     Selected {

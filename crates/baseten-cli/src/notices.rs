@@ -75,6 +75,10 @@ fn notice(event: &Event<'_>) -> Option<Notice> {
             Notice::Talk(format!("{}; trying again in {} s", with_causes(*reason), pause.as_secs()))
         }
         Event::StorageRead { storage, outcome } => {
+            let outcome = match outcome {
+                Ok(found) => (*found).to_owned(),
+                Err(reason) => format!("no answer: {}", with_causes(*reason)),
+            };
             Notice::Detail(format!("{}: {outcome}", plain_text(storage)))
         }
         Event::Selected { source, profile: Some(profile) } => {
