@@ -277,7 +277,7 @@ mod tests {
     fn shown(status: u16, body: &str) -> Option<String> {
         let response =
             Response { status, retry_after: None, body: body.as_bytes().to_vec().into() };
-        let secrets = [&Secret::from("Bearer canary"), &Secret::from("")];
+        let secrets = [&Secret::from("Bearer canary"), &Secret::from("k1"), &Secret::from("")];
         error_in(&response, &secrets).map(|error| error.to_string())
     }
 
@@ -317,6 +317,7 @@ mod tests {
                 r#"{"message": "canary is no key"}"#,
                 Some("the server answered HTTP 401: … is no key"),
             ),
+            (401, r#"{"message": "k1?"}"#, Some("the server answered HTTP 401: …?")),
             (
                 401,
                 r#"{"message": "can\u200bary is no\nkey"}"#,

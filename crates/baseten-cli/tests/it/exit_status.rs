@@ -6,18 +6,15 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
-#[cfg(unix)]
-use baseten_sandbox::Request;
-
 use crate::server::{Act, Server, answer};
 use crate::support::{Home, Outcome, Running, sandbox, sandbox_with};
 
-const LIVES: &str = "2100-01-01T00:00:00Z";
+pub(crate) const LIVES: &str = "2100-01-01T00:00:00Z";
 const EXPIRED: &str = "2020-01-01T00:00:00Z";
 
 /// A home whose only credential is an API key of the environment, and whose requests go to a
 /// server that plays this.
-fn asking(script: impl IntoIterator<Item = Act>) -> Home {
+pub(crate) fn asking(script: impl IntoIterator<Item = Act>) -> Home {
     let server = Server::start(script);
     Home::new()
         .with("BASETEN_API_KEY", "key")
@@ -25,7 +22,7 @@ fn asking(script: impl IntoIterator<Item = Act>) -> Home {
 }
 
 /// A home with one current OAuth profile, and the same.
-fn logged_in(expiry: &str, script: impl IntoIterator<Item = Act>) -> Home {
+pub(crate) fn logged_in(expiry: &str, script: impl IntoIterator<Item = Act>) -> Home {
     let mut home = asking(script);
     home.unset("BASETEN_API_KEY");
     home.write_store(&format!(
@@ -462,121 +459,6 @@ fn a_helper_that_has_nothing_is_3_and_one_that_fails_is_1() {
     assert!(outcome.stderr.contains("out of order"), "{outcome}");
     let home = with_helper("").with("PATH", "/usr/bin:/bin");
     ends_with(1, &home.run(&["auth", "token"]));
-}
-
-#[test]
-#[cfg(unix)]
-fn signals_cancel_a_login_that_waits_and_nothing_is_stored() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
-        let sandbox = sandbox();
-        let home = Home::at(&sandbox);
-        let running = home.start(&["auth", "login", "--web", "--insecure-storage"]);
-        sandbox.wait_for_request(Duration::from_secs(30), Request::is_poll).unwrap();
-        send(signal, &running);
-        let outcome = running.end();
-        assert_eq!(outcome.status, status, "{outcome}");
-        assert_eq!(outcome.stdout, "");
-        assert!(outcome.stderr.ends_with("\nCanceled.\n"), "{outcome}");
-        assert!(!home.auth_json().exists());
-    }
-}
-
-#[test]
-#[cfg(unix)]
-fn signals_cancel_a_request_that_hangs() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
-        let (hang, arrival) = hang();
-        let home = asking([hang]);
-        let running = home.start(&["whoami"]);
-        let _open = arrival.recv_timeout(Duration::from_secs(30)).unwrap();
-        send(signal, &running);
-        let outcome = running.end();
-        assert_eq!(
-            outcome.to_string(),
-            format!("exit: {status}\n----- stdout -----\n----- stderr -----\nCanceled.\n")
-        );
-    }
-}
-
-/// Reads a request, says so, and keeps the connection open.
-#[cfg(unix)]
-fn hang() -> (Act, std::sync::mpsc::Receiver<std::net::TcpStream>) {
-    let (arrived, arrival) = std::sync::mpsc::channel();
-    let act = Act::Custom(Box::new(move |stream| {
-        crate::server::read_request(&mut &stream);
-        arrived.send(stream).unwrap();
-    }));
-    (act, arrival)
-}
-
-#[test]
-#[cfg(unix)]
-fn signals_cancel_a_logout_that_waits_for_the_server() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
-        let (hang, arrival) = hang();
-        let home = logged_in(LIVES, [hang]);
-        let before = home.store();
-        let running = home.start(&["auth", "logout"]);
-        let _open = arrival.recv_timeout(Duration::from_secs(30)).unwrap();
-        let sent = std::time::Instant::now();
-        send(signal, &running);
-        let outcome = running.end();
-        assert!(sent.elapsed() < Duration::from_secs(3), "{:?}", sent.elapsed());
-        assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{outcome}");
-        assert_eq!(outcome.stderr, "Canceled.\n");
-        assert_eq!(home.store(), before);
-    }
-}
-
-#[test]
-#[cfg(unix)]
-fn a_signal_after_a_login_is_stored_ends_the_wait_for_the_old_session() {
-    let (hang, arrival) = hang();
-    let home = logged_in(LIVES, [answer(200, "", r#"{"user_id": "ada"}"#), hang]);
-    let mut login = home.command(&[
-        "auth",
-        "login",
-        "--with-api-key",
-        "--insecure-storage",
-        "--profile",
-        "work",
-    ]);
-    let mut running = Running(login.stdin(Stdio::piped()).spawn().unwrap());
-    std::io::Write::write_all(&mut running.0.stdin.take().unwrap(), b"key").unwrap();
-    let _open = arrival.recv_timeout(Duration::from_secs(30)).unwrap();
-    let sent = std::time::Instant::now();
-    send("INT", &running);
-    let outcome = running.end();
-    assert!(sent.elapsed() < Duration::from_secs(3), "{:?}", sent.elapsed());
-    assert_eq!(outcome.status, 0, "{outcome}");
-    assert_eq!(outcome.stdout, "Logged in as ada as profile work\n");
-    assert!(home.store().contains("\"api_key\": \"key\""));
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_signal_ends_a_command_whose_output_nobody_reads() {
-    let home = logged_in(LIVES, []);
-    let (_reader, writer) = std::io::pipe().unwrap();
-    // Full, so that the next byte has to wait.
-    let mut filler = std::process::Command::new("/bin/sh");
-    filler.args(["-c", "exec timeout 1 cat /dev/zero"]).stdout(writer.try_clone().unwrap());
-    filler.status().unwrap();
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
-        let mut switch = home.command(&["auth", "switch", "--profile", "work"]);
-        let running = Running(switch.stdout(writer.try_clone().unwrap()).spawn().unwrap());
-        std::thread::sleep(Duration::from_millis(500));
-        send(signal, &running);
-        let outcome = running.end();
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (status, "Canceled.\n"));
-    }
-}
-
-#[cfg(unix)]
-fn send(signal: &str, running: &Running) {
-    let kill = format!("kill -{signal} {}", running.0.id());
-    let status = std::process::Command::new("/bin/sh").args(["-c", &kill]).status();
-    assert!(status.unwrap().success());
 }
 
 const PRINTING: &[&[&str]] = &[

@@ -42,6 +42,7 @@ mod keyring;
 #[expect(unreachable_pub, reason = "shared with another crate's tests")]
 mod keyring_session;
 mod login;
+mod login_trouble;
 #[cfg(unix)]
 mod networks;
 #[cfg(target_os = "linux")]
@@ -60,12 +61,15 @@ mod security_page;
 mod selection;
 #[path = "../../../baseten-auth/tests/http/server.rs"]
 mod server;
+#[cfg(unix)]
+mod signals;
 mod store_formats;
 #[cfg(target_os = "linux")]
 mod stored;
 mod support;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod two_steps;
 #[cfg(target_os = "linux")]
 mod waiting;
 #[cfg(windows)]

@@ -1,0 +1,149 @@
+//! Browser logins that run into trouble: servers that fail, hang or say much, and signals once the login
+//! is granted.
+
+use std::time::{Duration, Instant};
+
+use crate::login::PATIENCE;
+use crate::server::{Act, Server, answer};
+#[cfg(unix)]
+use crate::signals::send;
+use crate::support::Home;
+use crate::two_steps::FIRST;
+
+pub(crate) const STARTED: &str = r#"{"device_code": "d", "user_code": "WDJB-MJHT", "interval": 1,
+    "verification_uri": "https://app.example.com/device", "expires_in": 600}"#;
+pub(crate) const TOKENS: &str = r#"{"access_token": "access-1", "refresh_token": "refresh-1"}"#;
+const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com"}"#;
+const WEB: &[&str] = &["auth", "login", "--web", "--insecure-storage", "--profile", "work"];
+
+pub(crate) fn at(server: &Server) -> Home {
+    Home::new().with("BASETEN_REMOTE_URL", server.url("localhost", ""))
+}
+
+#[test]
+fn a_user_who_cannot_be_asked_for_a_moment_is_asked_again() {
+    let ok = |body| answer(200, "", body);
+    let server = Server::start([ok(STARTED), ok(TOKENS), answer(503, "", ""), Act::Close, ok(ADA)]);
+    let outcome = at(&server).run(WEB);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_eq!(server.requests().len(), 5);
+}
+
+#[test]
+fn a_login_that_cannot_be_stored_is_ended_at_the_server() {
+    let refused = || answer(403, "", r#"{"message": "no workspace"}"#);
+    let script = || [answer(200, "", STARTED), answer(200, "", TOKENS), refused()];
+    let server = Server::start(script().into_iter().chain([answer(204, "", "")]));
+    let home = at(&server);
+    let outcome = home.run(WEB);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    // The same login, not one at another remote or under another name.
+    let again = format!(
+        "hint: start again with: baseten auth login --web --profile work --remote-url {} \
+         --insecure-storage\n",
+        server.url("localhost", "")
+    );
+    assert!(outcome.stderr.ends_with(&again), "{outcome}");
+    let last = server.requests().pop().unwrap();
+    assert!(last.starts_with("POST /v1/users/auth/logout "), "{last}");
+    assert!(last.contains("Bearer access-1"), "{last}");
+    assert!(!home.auth_json().exists());
+}
+
+#[test]
+fn a_server_that_wants_more_time_than_the_code_has_is_the_one_to_blame() {
+    let busy = answer(503, "Retry-After: 3600\r\n", "");
+    let server = Server::start([answer(200, "", STARTED), busy]);
+    let outcome = at(&server).run(WEB);
+    assert_eq!(outcome.status, 6, "{outcome}");
+    assert!(outcome.stderr.contains("error: the server answered HTTP 503"), "{outcome}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_login_that_is_canceled_before_it_is_known_whose_it_is_is_ended_too() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let silent = Act::Custom(Box::new(move |mut stream| {
+        crate::server::read_request(&mut stream);
+        told.send(stream).unwrap();
+    }));
+    let server = Server::start([
+        answer(200, "", STARTED),
+        answer(200, "", TOKENS),
+        silent,
+        answer(204, "", ""),
+    ]);
+    let running = at(&server).start(WEB);
+    let _open = heard.recv_timeout(PATIENCE).unwrap();
+    send("TERM", &running);
+    let start = Instant::now();
+    let outcome = running.end();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(outcome.status, 143, "{outcome}");
+    assert!(outcome.stderr.ends_with("Canceled.\n"), "{outcome}");
+    assert!(server.requests().pop().unwrap().starts_with("POST /v1/users/auth/logout "));
+}
+
+#[test]
+fn a_server_that_hangs_does_not_outlast_the_code() {
+    let started = STARTED.replace("600", "3");
+    let server = Server::start([answer(200, "", &started), Act::Hang, Act::Hang]);
+    let start = std::time::Instant::now();
+    let outcome = at(&server).run(WEB);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    assert!(outcome.stderr.contains("the code expired"), "{outcome}");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_long_page_can_be_copied() {
+    let page = format!("https://app.example.com/device?state={}", "x".repeat(500));
+    let started = STARTED.replace("https://app.example.com/device", &page);
+    let denied = answer(400, "", r#"{"error": "access_denied"}"#);
+    let server = Server::start([answer(200, "", &started), denied, answer(200, "", &started)]);
+    let home = at(&server);
+    let outcome = home.run(WEB);
+    assert!(outcome.stderr.contains(&format!("\n  {page}\n")), "{outcome}");
+    let outcome = home.run(FIRST);
+    assert!(outcome.stdout.starts_with(&format!("Open {page}\n")), "{outcome}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
+    let mut home = Home::new();
+    let lock = home.auth_json().with_file_name("auth.json.lock");
+    let (locked, held) = std::sync::mpsc::channel();
+    // Another process has the store when this login would write to it.
+    let me = Act::Custom(Box::new(move |mut stream| {
+        crate::server::read_request(&mut stream);
+        let file = std::fs::File::options().write(true).open(lock).unwrap();
+        file.lock().unwrap();
+        locked.send(file).unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{ADA}", ADA.len());
+        std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+    }));
+    let (told, heard) = std::sync::mpsc::channel();
+    let slow_logout = Act::Custom(Box::new(move |mut stream| {
+        told.send(crate::server::read_request(&mut stream)).unwrap();
+        std::thread::sleep(Duration::from_millis(600));
+        let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 204 No Content\r\n\r\n");
+    }));
+    let script = [answer(200, "", STARTED), answer(200, "", TOKENS), me, slow_logout];
+    let server = Server::start(script);
+    home.set("BASETEN_REMOTE_URL", server.url("localhost", ""));
+    let running = home.start(WEB);
+    let _held = held.recv_timeout(PATIENCE).unwrap();
+    // Sooner, it would end the process while nothing is stored yet.
+    std::thread::sleep(Duration::from_millis(700));
+    send("INT", &running);
+    let request = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(request.starts_with("POST /v1/users/auth/logout "), "{request}");
+    let start = Instant::now();
+    let outcome = running.end();
+    // It stays until the server has answered.
+    assert!(start.elapsed() > Duration::from_millis(400), "{:?}", start.elapsed());
+    assert_eq!(outcome.status, 130, "{outcome}");
+    assert!(outcome.stderr.ends_with("Canceled.\n"), "{outcome}");
+    assert!(!home.auth_json().exists());
+}

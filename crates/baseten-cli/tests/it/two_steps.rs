@@ -1,0 +1,171 @@
+//! A browser login in two steps, as agents and remote shells do it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use baseten_sandbox::Request;
+
+use crate::login::{PATIENCE, store};
+use crate::login_trouble::{STARTED, at};
+use crate::server::{Server, answer};
+use crate::support::{Home, approve, sandbox, sandbox_with};
+
+fn pending_file(home: &Home) -> PathBuf {
+    home.auth_json().with_file_name("pending-login.json")
+}
+
+fn device_code(home: &Home) -> String {
+    let text = std::fs::read_to_string(pending_file(home)).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    file["device_code"].as_str().unwrap().to_owned()
+}
+
+pub(crate) const FIRST: &[&str] = &["auth", "login", "--web", "--no-wait", "--insecure-storage"];
+const SECOND: &[&str] = &["auth", "login", "--resume"];
+
+#[test]
+fn a_login_in_two_steps() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let first = home.run(&[FIRST, &["-o", "json"]].concat());
+    assert_eq!((first.status, first.stderr.as_str()), (0, ""), "{first}");
+    let json = first.json();
+    let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        ["verification_uri", "verification_uri_complete", "user_code", "expires_at", "next_step"]
+    );
+    assert_eq!(json["next_step"], "baseten auth login --resume");
+    assert_eq!(json["user_code"], sandbox.pending_user_codes()[0].as_str());
+    assert!(!first.to_string().contains(&device_code(&home)));
+    assert!(!home.auth_json().exists());
+
+    let second = home.start(&[SECOND, &["-v"]].concat());
+    approve(&sandbox, "ada");
+    let second = second.end();
+    assert_eq!(
+        second.stdout,
+        "Logged in as ada@example.com (Analytical Engines) as profile ada@example.com:localhost\n",
+        "{second}"
+    );
+    assert!(!pending_file(&home).exists());
+    assert_eq!(home.run(SECOND).status, 3);
+}
+
+#[test]
+fn the_first_step_as_text() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let outcome = home.run(FIRST);
+    assert!(!outcome.to_string().contains(&device_code(&home)));
+    crate::assert_outcome!(home, outcome);
+}
+
+#[test]
+fn the_second_step_remembers_what_the_first_was_told() {
+    let sandbox = sandbox();
+    let home = Home::new();
+    let remote = sandbox.remote_url();
+    let more = ["--profile", "work", "--no-switch", "--remote-url", &remote];
+    assert_eq!(home.run(&[FIRST, &more].concat()).status, 0);
+    approve(&sandbox, "ada");
+    let outcome = home.run(SECOND);
+    assert_eq!((outcome.status, outcome.stdout.ends_with("work\n")), (0, true), "{outcome}");
+    assert_eq!(store(&home)["current"], serde_json::Value::Null);
+    assert_eq!(store(&home)["profiles"]["work"]["remote_url"], remote);
+}
+
+#[test]
+#[cfg(unix)]
+fn the_file_between_the_steps_is_private() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&pending_file(&home)), 0o600);
+    assert_eq!(mode(pending_file(&home).parent().unwrap()), 0o700);
+}
+
+#[test]
+fn a_second_first_step_replaces_the_first() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let code = device_code(&home);
+    let again = home.run(&[FIRST, &["-o", "json"]].concat());
+    assert_ne!(device_code(&home), code);
+    let user_code = again.json()["user_code"].as_str().unwrap().to_owned();
+    sandbox.approve(&user_code, "grace").unwrap();
+    let outcome = home.run(SECOND);
+    assert!(outcome.stdout.starts_with("Logged in as grace@example.com "), "{outcome}");
+}
+
+#[test]
+fn a_denied_or_expired_login_is_3_and_forgotten() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    sandbox.deny(&sandbox.wait_for_user_code(PATIENCE).unwrap()).unwrap();
+    let outcome = home.run(SECOND);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    assert!(outcome.stderr.contains("denied"), "{outcome}");
+    assert!(!pending_file(&home).exists());
+
+    let sandbox = sandbox_with(|config| config.device_code_lifetime = Duration::from_secs(1));
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let waited = home.run(SECOND);
+    assert_eq!(waited.status, 3, "{waited}");
+    assert!(waited.stderr.contains("expired"), "{waited}");
+    assert!(!pending_file(&home).exists());
+    home.run(FIRST);
+    let text = std::fs::read_to_string(pending_file(&home)).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    file["expires_at"] = "2020-01-01T00:00:00Z".into();
+    std::fs::write(pending_file(&home), file.to_string()).unwrap();
+    let late = home.run(SECOND);
+    assert_eq!(late.status, 3, "{late}");
+    assert!(late.stderr.contains("--no-wait"), "{late}");
+    assert!(!pending_file(&home).exists());
+}
+
+#[test]
+fn an_interrupted_second_step_can_be_run_again() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let second = home.start(SECOND);
+    sandbox.wait_for_request(PATIENCE, Request::is_poll).unwrap();
+    drop(second);
+    approve(&sandbox, "ada");
+    assert_eq!(home.run(SECOND).status, 0);
+}
+
+#[test]
+fn a_second_step_forgets_no_login_but_its_own() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let second = home.start(SECOND);
+    sandbox.wait_for_request(PATIENCE, Request::is_poll).unwrap();
+    let (first, newer) = (sandbox.pending_user_codes(), home.run(FIRST));
+    assert_eq!(newer.status, 0, "{newer}");
+    sandbox.deny(&first[0]).unwrap();
+    assert_eq!(second.end().status, 3);
+    assert!(pending_file(&home).exists());
+    approve(&sandbox, "ada");
+    assert_eq!(home.run(SECOND).status, 0);
+}
+
+#[test]
+fn a_code_that_is_used_up_is_forgotten() {
+    let used = answer(400, "", r#"{"error": "invalid_grant"}"#);
+    let server = Server::start([answer(200, "", STARTED), used]);
+    let home = at(&server);
+    assert_eq!(home.run(FIRST).status, 0);
+    let outcome = home.run(SECOND);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    assert!(outcome.stderr.contains("start again with: baseten auth login --web --no-wait"));
+    assert!(!pending_file(&home).exists());
+}
