@@ -106,7 +106,8 @@ pub enum Error {
     /// The management API refused or failed.
     #[error("the request to the management API failed")]
     Api {
-        /// The profile whose credential was used; `None` for the API key of the environment.
+        /// The profile whose credential was used; `None` for the API key of the environment, and
+        /// for the end of a session, where whoever asked for it names the profile.
         profile: Option<ProfileName>,
         /// How.
         source: ApiError,

@@ -198,7 +198,8 @@ impl VaultError {
 /// What all calls to a vault in one command share.
 #[derive(Debug, Clone)]
 pub struct VaultOptions {
-    /// The time for all of them together. What passes between them does not count.
+    /// The time for all of them together. What passes between them does not count. When it is over,
+    /// there are two seconds for putting back, or keeping, what would be lost.
     pub timeout: Duration,
     /// Whether somebody is at a terminal and may be asked to unlock the keyring.
     pub prompt: bool,
