@@ -30,8 +30,8 @@ pub(crate) fn package(_: &[&str]) -> Outcome {
     dist::run(&dist::Args {})?;
     let system = CleanSystem::make()?;
     system.has_all_of_the_package()?;
-    let version = system.run("baseten version")?;
-    expect(&version, env!("CARGO_PKG_VERSION"))?;
+    let version = concat!("baseten version ", env!("CARGO_PKG_VERSION"));
+    expect(&system.run("baseten --version")?, version)?;
     expect(&system.run("baseten auth status; echo $?")?, "3")?;
     system.names_and_certificates()?;
     system.run("dpkg --remove baseten")?;

@@ -5,9 +5,17 @@ use serde::Serialize;
 
 use crate::report::Report;
 
-/// The version, the commit it was built from, and what it was built for.
-pub(crate) const LINE: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ", ", env!("BUILD_TARGET"), ")");
+/// The version, the commit it was built from, and what it was built for, after the program's name.
+/// Other programs read the number behind the word `version`.
+pub(crate) const LINE: &str = concat!(
+    "version ",
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BUILD_COMMIT"),
+    ", ",
+    env!("BUILD_TARGET"),
+    ")"
+);
 
 /// The JSON of the version.
 #[derive(Debug, Serialize, JsonSchema)]

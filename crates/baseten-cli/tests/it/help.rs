@@ -96,3 +96,12 @@ fn a_mistyped_option_is_answered_with_the_one_that_was_meant() {
     let hint = "\nhint: see the options with: baseten auth login --help\n";
     assert!(outcome.stderr.ends_with(hint), "{outcome}");
 }
+
+#[test]
+fn the_version_stands_behind_the_word_version() {
+    let home = Home::new();
+    let version = home.run(&["--version"]);
+    let start = concat!("baseten version ", env!("CARGO_PKG_VERSION"), " (");
+    assert!(version.stdout.starts_with(start), "{version}");
+    assert_eq!(version, home.run(&["version"]));
+}
