@@ -9,6 +9,18 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcomm
 
 const COMMON: &str = "Common options";
 
+/// The version, the commit it was built from, and what it was built for, after the program's name.
+/// Other programs read the number behind the word `version`.
+pub(crate) const VERSION_LINE: &str = concat!(
+    "version ",
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BUILD_COMMIT"),
+    ", ",
+    env!("BUILD_TARGET"),
+    ")"
+);
+
 /// The option that adds the form of a command's output to its help.
 pub(crate) const HELP_OUTPUT: &str = "help-output";
 
@@ -77,7 +89,7 @@ pub(crate) fn named<'c>(
 #[derive(Debug, Parser)]
 #[command(
     name = "baseten",
-    version = crate::commands::version::LINE,
+    version = VERSION_LINE,
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,

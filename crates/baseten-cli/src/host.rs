@@ -1,13 +1,12 @@
 //! What a run may touch: the environment, the terminal, the library's context.
 
-use std::io::IsTerminal;
-
 use baseten_auth::{Context, Env, Event, Observer};
 
 use crate::core_dump;
 use crate::error::CliError;
-use crate::interrupt::Interrupt;
 use crate::notices;
+use crate::terminal::interrupt::Interrupt;
+use crate::terminal::window::{self, Window};
 
 /// The machine as one run sees it.
 #[derive(Debug)]
@@ -18,21 +17,13 @@ pub struct Host {
     verbose: bool,
 }
 
-/// The size of a terminal's window, in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) columns: usize,
-    pub(crate) rows: usize,
-}
-
 impl Host {
     /// The environment and the terminal of this process.
     pub fn of_process() -> Self {
         core_dump::forbid();
         let env = Env::from_process();
-        let interrupt = Interrupt::new(can_redraw(&env));
-        // A prompt is shown on stderr and answered on stdin. `/dev/null` is no terminal.
-        let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let interrupt = Interrupt::new(window::can_redraw(&env));
+        let interactive = window::is_interactive();
         let context = Context::new(env).with_cancel(interrupt.cancel()).with_prompt(interactive);
         Self { context, interrupt, interactive, verbose: false }
     }
@@ -46,11 +37,6 @@ impl Host {
             event => notices::tell(event, verbose),
         });
         Self { context: self.context.with_observer(observer), verbose, ..self }
-    }
-
-    /// Whether everything that happens is told.
-    pub(crate) fn is_verbose(&self) -> bool {
-        self.verbose
     }
 
     /// What the library works with.
@@ -68,19 +54,9 @@ impl Host {
         self.interactive
     }
 
-    /// Whether a line on stderr can be written anew, as a waiting line is.
-    pub(crate) fn can_redraw(&self) -> bool {
-        can_redraw(self.env())
-    }
-
-    /// Whether the terminal shows a hyperlink rather than its escape sequence.
-    pub(crate) fn has_hyperlinks(&self) -> bool {
-        self.can_redraw() && supports_hyperlinks::on(supports_hyperlinks::Stream::Stderr)
-    }
-
-    /// How large the window of stderr is; `None` where it is no terminal.
+    /// The window of stderr, where lines can be written anew; a log would tear them apart.
     pub(crate) fn window(&self) -> Option<Window> {
-        window(self.can_redraw())
+        Window::of_stderr(self.env()).filter(|_| !self.verbose)
     }
 
     /// What Ctrl-C and SIGTERM do.
@@ -95,26 +71,4 @@ impl Host {
             None => error,
         }
     }
-}
-
-fn can_redraw(env: &Env) -> bool {
-    let dumb = env.os("TERM").is_none_or(|term| term == "dumb");
-    std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
-}
-
-/// Whether stdin is typed by somebody, who must not see a secret echoed.
-pub(crate) fn stdin_is_terminal() -> bool {
-    std::io::stdin().is_terminal()
-}
-
-/// How wide the terminal of stdout is; `None` where it is none.
-pub(crate) fn stdout_columns() -> Option<usize> {
-    window(std::io::stdout().is_terminal()).map(|window| window.columns)
-}
-
-/// How large the window is, where there is one.
-pub(crate) fn window(is_terminal: bool) -> Option<Window> {
-    let (columns, rows) = is_terminal.then(crossterm::terminal::size)?.ok()?;
-    // Some terminals tell no size.
-    (columns > 0).then(|| Window { columns: columns.into(), rows: rows.into() })
 }

@@ -4,23 +4,20 @@
 //! is the only one to have what that returns rendered.
 
 mod args;
-mod browser;
 mod commands;
 mod core_dump;
 mod error;
 mod exit;
 mod help;
 mod host;
-mod interrupt;
 mod jq;
 mod mistake;
 mod notices;
 pub mod outputs;
-mod prompt;
 mod render;
 mod report;
 mod table;
-mod waiting;
+mod terminal;
 mod words;
 
 use std::ffi::OsString;
@@ -77,7 +74,7 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         }
         Command::Version(args) => with_output(&args.common, host, |_| Ok(commands::version::run())),
         Command::Completion(args) => Ok(commands::completion::run(args.shell)),
-        Command::OpenBrowser { url } => Ok(browser::open_here(&url, host.env())),
+        Command::OpenBrowser { url } => Ok(terminal::browser::open_here(&url, host.env())),
     }
 }
 

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use crate::args::{Format, ListArgs};
 use crate::error::{CliError, with_causes};
-use crate::host::{Host, stdout_columns};
+use crate::host::Host;
 use crate::render::{talk, warning};
 use crate::report::Report;
 use crate::table::table;
+use crate::terminal::window::Window;
 
 /// The JSON of a profile in the list.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -66,23 +67,23 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     let failure = broken.next().map(CliError::from);
     broken.for_each(|error| warning(&with_causes(&error)));
     let for_people = matches!(args.common.output, None | Some(Format::Text));
-    if records.is_empty() && failure.is_none() && for_people && stdout_columns().is_some() {
+    if records.is_empty() && failure.is_none() && for_people && Window::of_stdout().is_some() {
         talk("No profile is stored. Log in with: baseten auth login");
     }
-    Ok(Report::list(records, |records| text(records, stdout_columns())).failing(failure))
+    Ok(Report::list(records, |records| text(records, Window::of_stdout())).failing(failure))
 }
 
 const BOLD: Style = Style::new().bold();
 const DIMMED: Style = Style::new().dimmed();
 
 /// A table; in a window that is too narrow for it, a paragraph for each profile.
-fn text(records: &[ListRecord], window: Option<usize>) -> String {
+fn text(records: &[ListRecord], window: Option<Window>) -> String {
     if records.is_empty() {
         return String::new();
     }
     let rows: Vec<_> = records.iter().map(row).collect();
     let heading = ["", "PROFILE", "REMOTE", "AUTH", "STORAGE"];
-    let Some(lines) = table(heading, &rows, window) else {
+    let Some(lines) = table(heading, &rows, window.map(|window| window.columns)) else {
         return rows.iter().map(paragraph).collect();
     };
     let current = records.iter().map(|record| record.current);
@@ -131,15 +132,18 @@ mod tests {
     #[test]
     fn nothing_is_cut_in_a_narrow_window() {
         let records = [record("alice@example.com", true), record("bot", false)];
-        let plain = |window| anstream::adapter::strip_str(&text(&records, window)).to_string();
+        let plain = |columns| {
+            let window = Some(Window { columns, rows: 24 });
+            anstream::adapter::strip_str(&text(&records, window)).to_string()
+        };
         assert_eq!(
-            plain(Some(80)),
+            plain(80),
             "   PROFILE            REMOTE                  AUTH   STORAGE\n\
              *  alice@example.com  https://app.baseten.co  oauth  keyring\n   \
                 bot                https://app.baseten.co  oauth  keyring\n"
         );
         assert_eq!(
-            plain(Some(40)),
+            plain(40),
             "* alice@example.com\n    https://app.baseten.co\n    oauth, keyring\n  \
                bot\n    https://app.baseten.co\n    oauth, keyring\n"
         );

@@ -13,11 +13,12 @@ use serde::Serialize;
 use super::whoami::UserRecord;
 use crate::args::LoginArgs;
 use crate::error::{CliError, login_options};
-use crate::host::{Host, stdin_is_terminal};
-use crate::prompt::{self, Method};
+use crate::host::Host;
+use crate::notices;
 use crate::report::Report;
-use crate::waiting::{Invitation, Waiting};
-use crate::{browser, notices};
+use crate::terminal::prompt::{self, Method};
+use crate::terminal::waiting::{Invitation, Waiting};
+use crate::terminal::{browser, window};
 
 /// The JSON of a login. What is not known is empty.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
             finish(plan, &Credential::OAuth(tokens), host)
         }
         Method::ApiKey => {
-            let key = if stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
+            let key = if window::stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
             let name = match &plan.name {
                 Some(name) => name.clone(),
                 None => prompt::profile_name()?,
@@ -164,12 +165,12 @@ fn read_key() -> Result<Secret, CliError> {
 fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
     let url = pending.page();
     let opens = !args.no_browser && browser::is_within_sight(host.env());
-    let invitation = Invitation::new(host, url, &pending.user_code, opens);
+    let invitation = Invitation::new(host.env(), host.window(), url, &pending.user_code, opens);
     invitation.show();
     if opens {
         browser::open(url);
     }
-    Waiting::start(host, Some(&invitation))
+    Waiting::start(host.interrupt(), host.window(), Some(&invitation))
 }
 
 fn start(plan: &Plan, host: &Host) -> Result<DeviceAuthorization, CliError> {
@@ -187,7 +188,7 @@ fn wait(
 ) -> Result<OAuthCredential, DeviceError> {
     let (http, clock) = (host.context().http(), host.context().clock());
     let tokens = device::wait(http, clock, management, pending, &mut |left| waiting.tell(left));
-    waiting.end(host);
+    waiting.end();
     tokens
 }
 
@@ -285,7 +286,7 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     let granted = if pending.authorization.has_expired(context.clock()) {
         Err(DeviceError::Expired)
     } else {
-        let waiting = Waiting::start(host, None);
+        let waiting = Waiting::start(host.interrupt(), host.window(), None);
         wait(&plan.management, &pending.authorization, waiting, host)
     };
     if granted.as_ref().map_or_else(DeviceError::ends_the_code, |_| true) {

@@ -7,8 +7,9 @@ use serde::Serialize;
 use crate::args::SwitchArgs;
 use crate::error::CliError;
 use crate::host::Host;
+use crate::notices;
 use crate::report::Report;
-use crate::{notices, prompt};
+use crate::terminal::prompt;
 
 /// The JSON of a switch.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -3,19 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::args::VERSION_LINE;
 use crate::report::Report;
-
-/// The version, the commit it was built from, and what it was built for, after the program's name.
-/// Other programs read the number behind the word `version`.
-pub(crate) const LINE: &str = concat!(
-    "version ",
-    env!("CARGO_PKG_VERSION"),
-    " (",
-    env!("BUILD_COMMIT"),
-    ", ",
-    env!("BUILD_TARGET"),
-    ")"
-);
 
 /// The JSON of the version.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -34,5 +23,5 @@ pub(crate) fn run() -> Report {
         commit: env!("BUILD_COMMIT"),
         target: env!("BUILD_TARGET"),
     };
-    Report::one(format!("baseten {LINE}\n"), record)
+    Report::one(format!("baseten {VERSION_LINE}\n"), record)
 }

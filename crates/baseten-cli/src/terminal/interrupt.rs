@@ -7,7 +7,7 @@ use baseten_auth::Cancel;
 
 use crate::exit::Exit;
 use crate::render;
-use crate::waiting::{self, Leftover};
+use crate::terminal::window::{self, Leftover};
 
 /// What a signal does, and whether one came.
 #[derive(Debug, Clone, Default)]
@@ -156,7 +156,7 @@ fn restore_terminal(redraws: bool, leftover: Option<Leftover>) {
     let prompting = is_raw_mode_enabled().unwrap_or(false);
     let _ = disable_raw_mode();
     if redraws || prompting {
-        let cleared = waiting::cleared(leftover) + "\x1b[?25h\x1b[?2004l";
+        let cleared = window::cleared(leftover) + "\x1b[?25h\x1b[?2004l";
         let _ = std::io::stderr().write_all(cleared.as_bytes());
     }
 }

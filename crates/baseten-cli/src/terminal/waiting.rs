@@ -4,15 +4,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anstyle::Style;
-use baseten_auth::display_text;
-use crossterm::cursor::MoveUp;
-use crossterm::terminal::{Clear, ClearType};
+use baseten_auth::{Env, display_text};
 use fast_qr::qr::QRBuilder;
 use fast_qr::{ECL, QRCode};
 use unicode_width::UnicodeWidthStr;
 
-use crate::host::{self, Host, Window};
 use crate::render::{self, talk};
+use crate::terminal::interrupt::Interrupt;
+use crate::terminal::window::{self, Leftover, Window};
 
 /// Where a person goes to approve a login.
 pub(crate) struct Invitation {
@@ -29,17 +28,22 @@ struct Picture {
 impl Invitation {
     /// The URL, which the library has made plain ASCII, and the code; and a QR code of the URL where
     /// it is wanted and the window has room for all of it.
-    pub(crate) fn new(host: &Host, url: &str, user_code: &str, opens: bool) -> Self {
+    pub(crate) fn new(
+        env: &Env,
+        window: Option<Window>,
+        url: &str,
+        user_code: &str,
+        opens: bool,
+    ) -> Self {
         let user_code = display_text(user_code);
-        // A log would soon push it, and the page above it, out of sight.
-        let window = host.window().filter(|_| !opens && !host.is_verbose());
-        let inks = Inks::of(host);
+        let window = window.filter(|_| !opens);
+        let inks = Inks::of(env);
         let picture = window.and_then(|window| Picture::new(url, window, inks));
         let room = window.zip(picture.as_ref()).map(|(window, picture)| {
             let url_lines = (url.width() + INDENT).div_ceil(window.columns);
             window.rows.saturating_sub(picture.lines + 1 + url_lines)
         });
-        let link = host.has_hyperlinks();
+        let link = window::has_hyperlinks(env);
         let (text, picture) = match room {
             Some(left) if left < COMPACT_LINES => (roomy(OPEN, url, &user_code, link), None),
             Some(left) if left < ROOMY_LINES => (compact(url, &user_code, link), picture),
@@ -105,11 +109,11 @@ enum Inks {
 impl Inks {
     /// Only some terminals tell their background, in `COLORFGBG`. Most of the others are dark; where
     /// one is not, the code is a negative, which phones read as well.
-    fn of(host: &Host) -> Self {
+    fn of(env: &Env) -> Self {
         if render::has_colour() {
             return Self::Own;
         }
-        let colours = host.env().text("COLORFGBG").ok().flatten().unwrap_or_default();
+        let colours = env.text("COLORFGBG").ok().flatten().unwrap_or_default();
         match colours.rsplit(';').next().and_then(|background| background.parse().ok()) {
             Some(7 | 9..=15) => Self::DarkOnLight,
             _ => Self::LightOnDark,
@@ -169,43 +173,29 @@ const RESERVED: usize = 5;
 
 const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'];
 
-/// What stands above the waiting line and is of no use once the wait is over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Leftover {
-    lines: usize,
-    window: Window,
-}
-
-/// Takes the line that the cursor is in off the screen, and what is left over above it.
-pub(crate) fn cleared(leftover: Option<Leftover>) -> String {
-    // In a window that was resized meanwhile, nobody knows which lines it stands on.
-    let lines = leftover
-        .filter(|leftover| host::window(true) == Some(leftover.window))
-        .and_then(|leftover| u16::try_from(leftover.lines).ok());
-    let up = lines.map(|lines| MoveUp(lines).to_string()).unwrap_or_default();
-    format!("\r{up}{}", Clear(ClearType::FromCursorDown))
-}
-
 /// The line that counts down while somebody approves the login.
 pub(crate) struct Waiting {
     /// Where a line can be drawn.
     window: Option<Window>,
+    interrupt: Interrupt,
     turn: usize,
 }
 
 impl Waiting {
     /// Starts the line below an invitation, where one can be drawn; else says once that we wait.
-    pub(crate) fn start(host: &Host, invitation: Option<&Invitation>) -> Self {
-        // Lines of the log would be torn by one that is drawn anew.
-        let window = host.window().filter(|_| !host.is_verbose());
+    pub(crate) fn start(
+        interrupt: &Interrupt,
+        window: Option<Window>,
+        invitation: Option<&Invitation>,
+    ) -> Self {
         if window.is_none() {
             talk("Waiting for the approval in the browser…");
         }
         let picture = invitation.and_then(|invitation| invitation.picture.as_ref());
         let leftover =
             window.zip(picture).map(|(window, picture)| Leftover { lines: picture.lines, window });
-        host.interrupt().leave(leftover);
-        Self { window, turn: 0 }
+        interrupt.leave(leftover);
+        Self { window, interrupt: interrupt.clone(), turn: 0 }
     }
 
     /// Tells how long the code is still good for.
@@ -217,9 +207,9 @@ impl Waiting {
     }
 
     /// Takes the line away, and the QR code above it.
-    pub(crate) fn end(self, host: &Host) {
+    pub(crate) fn end(self) {
         if self.window.is_some() {
-            draw(&cleared(host.interrupt().take_leftover()));
+            draw(&window::cleared(self.interrupt.take_leftover()));
         }
     }
 }

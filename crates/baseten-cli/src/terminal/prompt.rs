@@ -11,7 +11,7 @@ use baseten_auth::{ProfileName, Secret, parse_api_key, plain_text};
 
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::interrupt;
+use crate::terminal::interrupt;
 
 /// How to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,71 @@
+//! What the terminal can do, how large its window is, and how lines are taken off it again.
+
+use std::io::IsTerminal;
+
+use baseten_auth::Env;
+use crossterm::cursor::MoveUp;
+use crossterm::terminal::{Clear, ClearType};
+
+/// The size of a terminal's window, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
+}
+
+impl Window {
+    /// The window of stderr, where lines can be written anew; `None` elsewhere.
+    pub(crate) fn of_stderr(env: &Env) -> Option<Self> {
+        Self::current().filter(|_| can_redraw(env))
+    }
+
+    /// The window of stdout; `None` where it is no terminal.
+    pub(crate) fn of_stdout() -> Option<Self> {
+        std::io::stdout().is_terminal().then(Self::current).flatten()
+    }
+
+    fn current() -> Option<Self> {
+        let (columns, rows) = crossterm::terminal::size().ok()?;
+        // Some terminals tell no size.
+        (columns > 0).then(|| Self { columns: columns.into(), rows: rows.into() })
+    }
+}
+
+/// Whether a line on stderr can be written anew, as a waiting line is.
+pub(crate) fn can_redraw(env: &Env) -> bool {
+    let dumb = env.os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
+}
+
+/// Whether stderr shows a hyperlink rather than its escape sequence.
+pub(crate) fn has_hyperlinks(env: &Env) -> bool {
+    can_redraw(env) && supports_hyperlinks::on(supports_hyperlinks::Stream::Stderr)
+}
+
+/// Whether stdin is typed by somebody, who must not see a secret echoed.
+pub(crate) fn stdin_is_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// Whether somebody can be asked: a prompt is shown on stderr and answered on stdin. `/dev/null` is
+/// no terminal.
+pub(crate) fn is_interactive() -> bool {
+    stdin_is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Lines above the one that the cursor is in, which are of no use once a wait is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leftover {
+    pub(crate) lines: usize,
+    pub(crate) window: Window,
+}
+
+/// Takes the line that the cursor is in off the screen, and what is left over above it.
+pub(crate) fn cleared(leftover: Option<Leftover>) -> String {
+    // In a window that was resized meanwhile, nobody knows which lines it stands on.
+    let lines = leftover
+        .filter(|leftover| Window::current() == Some(leftover.window))
+        .and_then(|leftover| u16::try_from(leftover.lines).ok());
+    let up = lines.map(|lines| MoveUp(lines).to_string()).unwrap_or_default();
+    format!("\r{up}{}", Clear(ClearType::FromCursorDown))
+}
