@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
-use crate::docs::man_pages;
+use crate::man;
 use crate::process::{command, has_program, root, run as run_command};
 use crate::toolchain::Toolchain;
 
@@ -125,7 +125,7 @@ impl Shipment {
 
     /// Man pages and completion scripts, from the program itself.
     fn documents(&self) -> Outcome {
-        man_pages(&self.work("man"))?;
+        man::write(&self.work("man"))?;
         let scripts = self.work("completions");
         fs::create_dir_all(&scripts)?;
         for (shell, file, _) in COMPLETIONS {

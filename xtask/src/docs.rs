@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use baseten_cli::outputs::{self, Output, Record};
 use clap::{Arg, ArgAction, Command};
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::picture;
 use crate::process::root;
+use crate::{man, picture};
 
 /// Write the reference page and the man pages
 #[derive(clap::Args)]
@@ -30,17 +30,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     fs::write(&page, reference())?;
     println!("{}", page.display());
     let directory = root().join(&args.man);
-    man_pages(&directory)?;
+    man::write(&directory)?;
     println!("{}", directory.display());
     if args.picture { picture::draw() } else { Ok(()) }
-}
-
-/// Writes a man page for each command.
-pub(crate) fn man_pages(directory: &Path) -> Outcome {
-    fs::create_dir_all(directory)?;
-    let command = baseten_cli::command()
-        .mut_subcommand("auth", |auth| auth.after_help(outputs::surroundings()));
-    Ok(clap_mangen::generate_to(command, directory)?)
 }
 
 const INTRODUCTION: &str = "\
@@ -83,12 +75,12 @@ fn reference() -> String {
     page
 }
 
-fn visible(command: &Command) -> impl Iterator<Item = &Command> {
+pub(crate) fn visible(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|command| !command.is_hide_set())
 }
 
 /// A command's description, without the line that says it once more and shorter.
-fn paragraphs(command: &Command) -> String {
+pub(crate) fn paragraphs(command: &Command) -> String {
     let text = command.get_long_about().or(command.get_about());
     let text = text.map(ToString::to_string).unwrap_or_default();
     let paragraphs: Vec<&str> = text.split("\n\n").collect();
@@ -131,7 +123,7 @@ fn section(command: &Command, words: &str) -> String {
     text
 }
 
-fn argument_name(argument: &Arg) -> String {
+pub(crate) fn argument_name(argument: &Arg) -> String {
     let names = argument.get_value_names().unwrap_or_default();
     names.first().map(ToString::to_string).unwrap_or_default()
 }
@@ -158,12 +150,12 @@ fn row(option: &Arg) -> String {
     format!("| {name} | {kind} | {default} | {} |\n", help.replace('|', "\\|").replace('<', "&lt;"))
 }
 
-fn takes_value(option: &Arg) -> bool {
+pub(crate) fn takes_value(option: &Arg) -> bool {
     matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
 /// The examples of a command's help: a sentence, and a command line below it.
-fn examples(command: &Command) -> Vec<(String, String)> {
+pub(crate) fn examples(command: &Command) -> Vec<(String, String)> {
     let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
     lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()

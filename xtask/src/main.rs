@@ -12,6 +12,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod guard;
+mod man;
 mod measure;
 mod needs;
 mod package;

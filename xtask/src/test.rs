@@ -80,6 +80,7 @@ const COUNTERPARTS: &[Need] = &[
     Need::Program("zsh", "zsh"),
     Need::Program("fish", "fish"),
     Need::Program("zbarimg", "zbar-tools"),
+    Need::Program("mandoc", "mandoc"),
     // Certificates, proxies, faults.
     Need::Program("openssl", "openssl"),
     Need::Program("tinyproxy", "tinyproxy-bin"),
