@@ -1,4 +1,4 @@
-//! A clock that takes no time, and the scripted server.
+//! A clock that takes no time, and what goes to a scripted server.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use crate::{Clock, Env, Http, ManagementUrl, Observer, Remote};
 
-#[path = "../tests/http/server.rs"]
-pub(crate) mod server;
+pub(crate) use baseten_testing::server;
 
 /// Jumps ahead instead of sleeping, and remembers each jump.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! Credential helpers: small shell scripts for what a helper may do, and the real ones.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
-#![expect(unreachable_pub, dead_code, reason = "a support module is shared between test binaries")]
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,11 +11,8 @@ use baseten_auth::{
     Cancel, Clock as _, Env, Helper, HelperNameError, ProfileName, Secret, SystemClock, Vault,
     VaultError, VaultOptions,
 };
-
-#[path = "support/keyring_session.rs"]
-mod keyring_session;
-
-use keyring_session::{KeyringSession, find};
+use baseten_testing::keyring::KeyringSession;
+use baseten_testing::program::find;
 
 const REMOTE: &str = "https://app.baseten.co";
 const NAME: &str = "alice@example.com";

@@ -1,8 +1,7 @@
 //! The system keyring, against a real gnome-keyring in a session of its own, and against a fake
 //! service for what a real one does only with people in front of it.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
-#![expect(unreachable_pub, reason = "the support modules are shared between test binaries")]
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
@@ -11,14 +10,8 @@ use std::time::{Duration, Instant};
 use baseten_auth::{
     Cancel, Env, Event, Keyring, Observer, ProfileName, Secret, Vault, VaultError, VaultOptions,
 };
-
-#[path = "support/fake_service.rs"]
-mod fake_service;
-#[path = "support/keyring_session.rs"]
-mod keyring_session;
-
-use fake_service::{FakeService, PromptEnd, Script};
-use keyring_session::KeyringSession;
+use baseten_testing::fake_service::{FakeService, PromptEnd, Script};
+use baseten_testing::keyring::KeyringSession;
 
 const REMOTE: &str = "https://app.baseten.co";
 const NAME: &str = "alice@example.com";

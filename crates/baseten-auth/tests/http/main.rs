@@ -2,11 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, too")]
 
-#[path = "../support/certificates.rs"]
-mod certificates;
 mod plain;
 mod proxy;
-mod server;
 mod tls;
 
 use std::sync::{Arc, Mutex};

@@ -9,8 +9,8 @@ use baseten_auth::{
     ApiError, Authorization, Credential, Env, HttpError, ManagementUrl, OAuthCredential, Remote,
     Request, Response, Secret, user_agent,
 };
+use baseten_testing::server::{Act, Server, answer, read_request};
 
-use crate::server::{Act, Server, answer, read_request};
 use crate::{http, observed};
 
 const MIB: usize = 1024 * 1024;

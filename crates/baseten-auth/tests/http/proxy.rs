@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use baseten_auth::{CertificateProblem, HttpError, ProxyProblem, Request};
+use baseten_testing::certificates::{Authority, accept, serve};
+use baseten_testing::server::{Act, Server, answer, dribble, read_request};
 
-use crate::certificates::{Authority, accept, serve};
 use crate::http;
-use crate::server::{Act, Server, answer, dribble, read_request};
 
 /// A host that only the proxies of these tests can reach.
 const URL: &str = "https://api.example.com/v1/users/me";

@@ -5,11 +5,13 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use baseten_auth::{CertificateProblem, HttpError, Request};
+use baseten_testing::certificates::{
+    Authority, Identity, accept, identity, params, self_signed, serve,
+};
+use baseten_testing::server::{Act, Server, answer, dribble, read_request};
 use rcgen::{BasicConstraints, IsCa, KeyPair, date_time_ymd};
 
-use crate::certificates::{Authority, Identity, accept, identity, params, self_signed, serve};
 use crate::http;
-use crate::server::{Act, Server, read_request};
 
 /// The name that the servers of these tests have.
 const HOST: &str = "api.localhost";
@@ -133,7 +135,7 @@ fn a_certificate_file_that_cannot_be_used_is_named() {
         assert!(error.to_string().contains(&file) && error.to_string().contains("SSL_CERT_FILE"));
         assert!(error.surely_not_sent() && !error.is_transient());
         // Without TLS nobody reads it.
-        let server = Server::start([crate::server::answer(200, "", "")]);
+        let server = Server::start([answer(200, "", "")]);
         assert!(client.send(&Request::get(server.url("localhost", "/"))).is_ok());
     }
 }
@@ -162,9 +164,7 @@ fn a_handshake_that_breaks_or_hangs_has_sent_nothing() {
     }
     // A TLS record of 16 KiB that never ends.
     let endless = [&[22, 3, 3, 64, 0][..], &[0; 200]].concat();
-    for act in
-        [Act::Hang, Act::Custom(Box::new(move |stream| crate::server::dribble(stream, endless)))]
-    {
+    for act in [Act::Hang, Act::Custom(Box::new(move |stream| dribble(stream, endless)))] {
         let server = Server::start([act]);
         let url = format!("https://{HOST}:{}/", server.address.port());
         let start = Instant::now();
@@ -184,7 +184,7 @@ fn a_body_that_dribbles_through_tls_is_bounded() {
         let mut stream = accept(&identity, stream);
         read_request(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n");
-        crate::server::dribble(stream, vec![b'x'; 200]);
+        dribble(stream, vec![b'x'; 200]);
     }));
     let server = Server::start([act]);
     let url = format!("https://{HOST}:{}/", server.address.port());

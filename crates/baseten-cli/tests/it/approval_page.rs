@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::{Config, Sandbox};
-
-use crate::counterparts::{with_person, words_of_person};
-use crate::support::{Home, Outcome, sandbox_with};
+use baseten_testing::counterparts::{with_person, words_of_person};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::sandbox::sandbox_with;
 
 /// Where the person fails, the login ends in time to say so.
 const SOON: fn(&mut Config) = |config| config.device_code_lifetime = Duration::from_secs(45);

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::pty::{Terminal, with_program};
-use crate::support::{BASETEN, Home, Outcome};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::program::baseten;
+use baseten_testing::terminal::{Terminal, with_program};
 
 const STORE: &str = r#"{"version": 1, "current": "bob", "profiles": {
     "alice@example.com:acme.example": {"remote_url": "https://app.acme.example", "auth_type": "oauth"},
@@ -15,7 +17,7 @@ const STORE: &str = r#"{"version": 1, "current": "bob", "profiles": {
 }}"#;
 
 fn home() -> Home {
-    let programs = Path::new(BASETEN).parent().unwrap().to_str().unwrap();
+    let programs = Path::new(baseten()).parent().unwrap().to_str().unwrap();
     let home = Home::new()
         .with("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin"))
         .with("TERM", "dumb")

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use baseten_sandbox::Sandbox;
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Running;
+use baseten_testing::sandbox::sandbox;
+use baseten_testing::stored::{read, store};
 use serde_json::{Value, json};
-
-use crate::stored::{read, store};
-use crate::support::{Home, Running, sandbox};
 
 fn start_login(home: &Home, sandbox: &Sandbox, profile: &str) -> Running {
     let arguments = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", profile];
@@ -128,7 +129,7 @@ fn a_store_that_stays_locked_is_waited_for_ten_seconds() {
     for running in running {
         let outcome = running.end();
         assert_eq!(outcome.status, 1);
-        crate::assert_outcome!(home, outcome);
+        baseten_testing::assert_outcome!(home, outcome);
     }
     let waited = start.elapsed().as_secs();
     assert!((9..20).contains(&waited), "{waited} s");

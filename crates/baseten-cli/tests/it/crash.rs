@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use baseten_sandbox::Sandbox;
+use baseten_testing::faults::{Mount, is_root, says_io_error, straced};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::program::{baseten, find};
+use baseten_testing::sandbox::{sandbox, sandbox_with};
+use baseten_testing::stored::{in_file, session, store, tokens_of};
 use serde_json::{Value, json};
-
-use crate::faults::{Mount, is_root, says_io_error, straced};
-use crate::keyring_session::find;
-use crate::stored::{in_file, session, store, tokens_of};
-use crate::support::{BASETEN, Home, Outcome, Running, sandbox, sandbox_with};
 
 /// What is done to a store.
 #[derive(Clone, Copy)]
@@ -351,7 +352,7 @@ fn copy_of_the_program(home: &Home) -> PathBuf {
     let everybody = fs::Permissions::from_mode(0o755);
     fs::set_permissions(home.path(), everybody).unwrap();
     let copy = home.path().join("baseten");
-    fs::copy(BASETEN, &copy).unwrap();
+    fs::copy(baseten(), &copy).unwrap();
     copy
 }
 
@@ -396,13 +397,13 @@ fn a_home_that_is_not_there_or_not_a_directory_is_told_before_anything_is_done()
     let mut home = Home::at(&sandbox);
     home.unset("HOME");
     let outcome = home.run_with_input(KEY_LOGIN, sandbox.api_key("ada").unwrap());
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 1);
 
     fs::write(home.path().join("file"), "").unwrap();
     home.set("HOME", home.path().join("file").to_str().unwrap());
     let outcome = home.run_with_input(KEY_LOGIN, sandbox.api_key("ada").unwrap());
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 1);
     assert_eq!(sandbox.requests().len(), 0);
 }

@@ -6,12 +6,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
+use baseten_testing::faults::{says_io_error, straced};
+use baseten_testing::home::{Home, home_in, with_keyring};
+use baseten_testing::keyring::KeyringSession;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::program::find;
+use baseten_testing::sandbox::{sandbox, sandbox_with};
+use baseten_testing::stored::{elsewhere, name, profile, read, session, store};
 use serde_json::{Value, json};
-
-use crate::faults::{home_in, says_io_error, straced, with_keyring};
-use crate::keyring_session::{KeyringSession, find};
-use crate::stored::{elsewhere, name, profile, read, session, store};
-use crate::support::{Home, Outcome, sandbox, sandbox_with};
 
 /// A helper that keeps each secret in a file of its own.
 const KEEPER: &str = r#"
@@ -152,7 +154,7 @@ fn a_login_without_a_keyring_falls_back_to_the_file_and_says_so() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(profile(&home, "bot")["api_key"], sandbox.api_key("ada").unwrap());
 }
 
@@ -161,7 +163,7 @@ fn a_login_that_insists_on_the_keyring_fails_without_one() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
     let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 1);
     assert_eq!(home.store(), "");
     // The option is nearer than the variable.
@@ -275,7 +277,7 @@ fn a_logout_with_an_unreachable_keyring_does_not_claim_to_be_one() {
     keyring.freeze();
     let mut outcome = home.run(&["auth", "logout"]);
     outcome.stderr = outcome.stderr.replace(&bot, "kept");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
     assert_eq!(home.store(), before);
     keyring.thaw();

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use crate::server::{Act, Server, answer};
-use crate::support::{Home, regex_quote};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::regex_quote;
+use baseten_testing::server::{Act, Server, answer};
 
 /// A home with an OAuth profile that has expired, one API key that is missing, and one that is
 /// broken; nobody listens at its remote.

@@ -6,8 +6,10 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::server::{Act, Server, answer};
-use crate::support::{Home, Outcome, Running, sandbox, sandbox_with};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::sandbox::{sandbox, sandbox_with};
+use baseten_testing::server::{Act, Server, answer};
 
 pub(crate) const LIVES: &str = "2100-01-01T00:00:00Z";
 const EXPIRED: &str = "2020-01-01T00:00:00Z";

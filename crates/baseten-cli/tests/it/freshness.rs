@@ -3,15 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use crate::faults::{REMOTE, home_at, home_in, http, token_answer, with_keyring};
-use crate::keyring_session::KeyringSession;
-use crate::server::{Act, Server, read_request};
-use crate::stored::{
+use baseten_testing::home::{Home, REMOTE, home_at, home_in, with_keyring};
+use baseten_testing::keyring::KeyringSession;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::sandbox::{sandbox, sandbox_with};
+use baseten_testing::server::{Act, Server, http, read_request, token_answer};
+use baseten_testing::stored::{
     elsewhere, ends_in, in_file, name, profile, session, store, tokens, tokens_of,
 };
-use crate::support::{Home, sandbox, sandbox_with};
+use serde_json::{Value, json};
 
 /// A server that refreshes any token, and knows everybody but the bearers of `refused`.
 struct Obliging {
@@ -361,11 +361,11 @@ fn a_used_up_copy_that_cannot_be_removed_is_told() {
     assert_eq!(tokens_of(&home, &name)["access_token"], outcome.stdout.trim());
     outcome.stdout = "[TOKEN]\n".into();
     outcome.stderr = outcome.stderr.replace(&name, "used-up");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
 }
 
 /// Logs in with an API key, wherever the home or the arguments put it.
-fn log_in(home: &Home, key: &str, name: &str, more: &[&str]) -> crate::support::Outcome {
+fn log_in(home: &Home, key: &str, name: &str, more: &[&str]) -> Outcome {
     let arguments = [&["auth", "login", "--with-api-key", "--profile", name], more].concat();
     home.run_with_input(&arguments, key)
 }
@@ -407,7 +407,7 @@ fn an_old_copy_that_cannot_be_reached_is_told() {
     let mut outcome = log_in(&home, &key, &bot, &["--insecure-storage"]);
     outcome.stdout = outcome.stdout.replace(&bot, "bot");
     outcome.stderr = outcome.stderr.replace(&bot, "bot");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 0);
     assert_eq!(profile(&home, &bot)["api_key"], json!(key));
 }

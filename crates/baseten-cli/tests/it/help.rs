@@ -1,6 +1,6 @@
 //! Help: on every command, with the form of its output, and with an idea of what was meant.
 
-use crate::support::Home;
+use baseten_testing::home::Home;
 
 const LEAVES: &[&[&str]] = &[
     &["auth", "login"],

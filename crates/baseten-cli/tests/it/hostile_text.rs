@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::server::{Act, Server, answer};
 use serde_json::{Value, json};
-
-use crate::server::{Act, Server, answer};
-use crate::support::{Home, Outcome};
 
 /// Clears the screen, hides, sets the title, in 7 and 8 bits; backspace, delete, carriage return;
 /// no width, right to left, isolate, tag, filler.

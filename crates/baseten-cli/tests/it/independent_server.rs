@@ -1,8 +1,8 @@
 //! A login at an authorization server that other people wrote, approved on its pages in a real
 //! browser that our own code starts.
 
-use crate::counterparts::{OidcServer, with_person, words_of_person};
-use crate::support::Home;
+use baseten_testing::counterparts::{OidcServer, with_person, words_of_person};
+use baseten_testing::home::Home;
 
 /// Logs in as alice, who is asked in Chromium.
 fn log_in(server: &OidcServer, more: &[&str]) -> Home {
@@ -67,7 +67,7 @@ fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
     home.write_store(&first);
     let outcome = home.run(&["whoami"]);
     assert_eq!(outcome.status, 3, "{outcome}");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(home.store(), first, "nothing is deleted");
     // That has ended the session for the good tokens, too.
     home.write_store(&last);
@@ -111,7 +111,7 @@ fn a_login_is_denied_on_the_page() {
     let home = with_person(server.home(), "--deny");
     let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
     assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(home.store(), "");
     assert_eq!(count(&server, "device_code 400 access_denied"), 1);
 }
@@ -122,7 +122,7 @@ fn a_code_that_nobody_answers_expires() {
     let home = server.home();
     let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
     assert_eq!(outcome.status, 3, "{outcome}");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(home.store(), "");
     let requests = server.requests();
     assert!(!requests.iter().any(|request| request.contains("slow_down")), "{requests:?}");

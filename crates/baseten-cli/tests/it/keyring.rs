@@ -5,12 +5,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
+use baseten_testing::home::Home;
+use baseten_testing::keyring::KeyringSession;
+use baseten_testing::outcome::{Outcome, code};
+use baseten_testing::program::{baseten, find};
+use baseten_testing::sandbox::{approve, sandbox};
+use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal, with_program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-
-use crate::keyring_session::{KeyringSession, find};
-use crate::pty::{CONTROL_C, OnTerminal, Terminal, with_program};
-use crate::support::{BASETEN, Home, Outcome, approve, sandbox};
 
 /// What a command may take on top of the time that its keyring work has, on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
@@ -69,7 +71,7 @@ fn an_api_key_is_stored_as_it_is_and_updated_in_place() {
         assert!(!home.store().contains(&key), "{}", home.store());
         assert_eq!(home.run(&["auth", "token"]).stdout, format!("{key}\n"));
     }
-    crate::assert_outcome!(home, home.run(&["auth", "status"]));
+    baseten_testing::assert_outcome!(home, home.run(&["auth", "status"]));
 }
 
 #[test]
@@ -158,7 +160,7 @@ fn python(session: &KeyringSession, arguments: &[&str]) -> Outcome {
     let mut command = with_program(&session.command("env", "coreutils"), &python, arguments);
     let output = command.current_dir(format!("{root}/counterparts/python")).output().unwrap();
     Outcome {
-        status: crate::support::code(output.status),
+        status: code(output.status),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
@@ -218,7 +220,7 @@ fn missing_locked_away_and_too_slow_are_told_apart() {
     shown += &bus.run(&["auth", "token"]).to_string();
     let nowhere = with_profile(Home::at(&sandbox), &sandbox, "api_key");
     shown += &nowhere.run(&["auth", "token"]).to_string();
-    crate::assert_outcome!(home, shown);
+    baseten_testing::assert_outcome!(home, shown);
 }
 
 #[test]
@@ -229,12 +231,12 @@ fn a_login_without_a_keyring_goes_to_the_file_and_says_why() {
     let outcome = log_in_with_key(&home, &key);
     assert!(home.store().contains(&key), "{}", home.store());
     assert!(home.run(&["auth", "status"]).stdout.contains("Storage: file"));
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
 
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
     let outcome = log_in_with_key(&home, &key);
     assert_eq!(home.store(), "");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
 }
 
 #[test]
@@ -378,7 +380,7 @@ impl Session {
         command
             .args(&self.options)
             .args(["--", "bash", "-c", &format!("{function}\n{script}")])
-            .env("BASETEN", BASETEN)
+            .env("BASETEN", baseten())
             .env("ELAPSED", home.path().join("elapsed"))
             .env("TMPDIR", home.path())
             // The session has a home of its own.
@@ -390,7 +392,7 @@ impl Session {
     fn run(&self, home: &Home, script: &str) -> Outcome {
         let output = self.command(home, script).output().unwrap();
         Outcome {
-            status: crate::support::code(output.status),
+            status: code(output.status),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
@@ -499,7 +501,7 @@ fn keepassxc_keeps_secrets_too() {
         baseten auth logout
         ! $LOOKUP";
     let outcome = Session::keepassxc("").run(&home, script);
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
 }
 
 #[test]

@@ -9,12 +9,13 @@ use std::time::Instant;
 
 #[cfg(unix)]
 use baseten_sandbox::Sandbox;
-
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
 #[cfg(unix)]
-use crate::server::{Server, answer};
+use baseten_testing::sandbox::approve;
+use baseten_testing::sandbox::sandbox;
 #[cfg(unix)]
-use crate::support::approve;
-use crate::support::{Home, Outcome, sandbox};
+use baseten_testing::server::{Server, answer};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,7 +32,7 @@ fn a_browser_login_stores_a_profile_named_after_the_email() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let outcome = home.log_in_by_browser(&sandbox, "ada", &[]);
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
 }
 
 // What can fail early, fails before any request.

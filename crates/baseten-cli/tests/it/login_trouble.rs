@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use baseten_testing::home::Home;
+use baseten_testing::server::{Act, Server, answer, read_request};
+
 use crate::login::PATIENCE;
-use crate::server::{Act, Server, answer};
 #[cfg(unix)]
 use crate::signals::send;
-use crate::support::Home;
 use crate::two_steps::FIRST;
 
 pub(crate) const STARTED: &str = r#"{"device_code": "d", "user_code": "WDJB-MJHT", "interval": 1,
@@ -64,7 +65,7 @@ fn a_server_that_wants_more_time_than_the_code_has_is_the_one_to_blame() {
 fn a_login_that_is_canceled_before_it_is_known_whose_it_is_is_ended_too() {
     let (told, heard) = std::sync::mpsc::channel();
     let silent = Act::Custom(Box::new(move |mut stream| {
-        crate::server::read_request(&mut stream);
+        read_request(&mut stream);
         told.send(stream).unwrap();
     }));
     let server = Server::start([
@@ -116,7 +117,7 @@ fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
     let (locked, held) = std::sync::mpsc::channel();
     // Another process has the store when this login would write to it.
     let me = Act::Custom(Box::new(move |mut stream| {
-        crate::server::read_request(&mut stream);
+        read_request(&mut stream);
         let file = std::fs::File::options().write(true).open(lock).unwrap();
         file.lock().unwrap();
         locked.send(file).unwrap();
@@ -125,7 +126,7 @@ fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
     }));
     let (told, heard) = std::sync::mpsc::channel();
     let slow_logout = Act::Custom(Box::new(move |mut stream| {
-        told.send(crate::server::read_request(&mut stream)).unwrap();
+        told.send(read_request(&mut stream)).unwrap();
         std::thread::sleep(Duration::from_millis(600));
         let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 204 No Content\r\n\r\n");
     }));

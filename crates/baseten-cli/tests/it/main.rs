@@ -11,14 +11,10 @@
 
 #[cfg(target_os = "linux")]
 mod approval_page;
-#[path = "../../../baseten-auth/tests/support/certificates.rs"]
-mod certificates;
 #[cfg(target_os = "linux")]
 mod completion;
 #[cfg(target_os = "linux")]
 mod concurrency;
-#[cfg(target_os = "linux")]
-mod counterparts;
 #[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]
@@ -26,8 +22,6 @@ mod credential_store;
 #[cfg(target_os = "linux")]
 mod errors;
 mod exit_status;
-#[cfg(target_os = "linux")]
-mod faults;
 #[cfg(target_os = "linux")]
 mod freshness;
 mod help;
@@ -37,10 +31,6 @@ mod hostile_text;
 mod independent_server;
 #[cfg(target_os = "linux")]
 mod keyring;
-#[cfg(target_os = "linux")]
-#[path = "../../../baseten-auth/tests/support/keyring_session.rs"]
-#[expect(unreachable_pub, reason = "shared with another crate's tests")]
-mod keyring_session;
 mod login;
 mod login_trouble;
 #[cfg(unix)]
@@ -49,8 +39,6 @@ mod networks;
 mod no_side_effects;
 #[cfg(target_os = "linux")]
 mod proxies;
-#[cfg(target_os = "linux")]
-mod pty;
 mod reference;
 mod reference_facts;
 #[cfg(target_os = "linux")]
@@ -59,14 +47,9 @@ mod refresh;
 mod secrets;
 mod security_page;
 mod selection;
-#[path = "../../../baseten-auth/tests/http/server.rs"]
-mod server;
 #[cfg(unix)]
 mod signals;
 mod store_formats;
-#[cfg(target_os = "linux")]
-mod stored;
-mod support;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod two_steps;

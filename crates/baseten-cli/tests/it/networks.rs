@@ -6,12 +6,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use baseten_testing::assert_outcome;
+use baseten_testing::certificates::{
+    Authority, Identity, params, self_signed, serve, serve_answer,
+};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::sandbox::{approve, sandbox};
+use baseten_testing::server::{Act, Server, answer};
 use rcgen::{CertificateParams, date_time_ymd};
-
-use crate::assert_outcome;
-use crate::certificates::{Authority, Identity, params, self_signed, serve, serve_answer};
-use crate::server::{Act, Server, answer};
-use crate::support::{Home, Outcome, approve, sandbox};
 
 /// The host that the API of the remote `https://localhost:…` is at.
 pub(crate) const HOST: &str = "api.localhost";

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{BASETEN, Home, Running};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Running;
+use baseten_testing::program::baseten;
 
 const STORE: &str = r#"{"version": 1, "current": "work", "profiles": {"work":
     {"remote_url": "https://app.baseten.co", "auth_type": "oauth"}}}"#;
@@ -15,7 +17,7 @@ fn trace(home: &Home, arguments: &[&str]) -> Vec<String> {
     let log = tempfile::NamedTempFile::new().unwrap();
     let path = log.path().to_str().unwrap();
     // Where it is shown, a path is shown whole.
-    let options = ["-f", "-y", "-s", "4096", "-o", path, BASETEN];
+    let options = ["-f", "-y", "-s", "4096", "-o", path, baseten()];
     let child = home.command_of("strace", &[&options, arguments].concat()).spawn().unwrap();
     let outcome = Running(child).end();
     assert_eq!(outcome.status, 0, "{outcome}");

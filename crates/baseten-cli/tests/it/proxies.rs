@@ -6,11 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::certificates::{Authority, serve_answer};
-use crate::counterparts::need_program;
+use baseten_testing::certificates::{Authority, serve_answer};
+use baseten_testing::home::Home;
+use baseten_testing::program::find;
+use baseten_testing::server::Server;
+
 use crate::networks::{ADA, LOG_IN, STARTED, TOKENS, assert_no_secret, bytes};
-use crate::server::Server;
-use crate::support::Home;
 
 /// `tinyproxy` with a login. It ends when this is dropped.
 struct Tinyproxy {
@@ -21,7 +22,7 @@ struct Tinyproxy {
 
 impl Tinyproxy {
     fn start() -> Self {
-        let program = need_program("tinyproxy", "tinyproxy-bin");
+        let program = find("tinyproxy", "tinyproxy-bin");
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let configuration = format!(

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use baseten_sandbox::Sandbox;
-
-use crate::support::{BASETEN, Home, Outcome, Running, sandbox_with};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::program::baseten;
+use baseten_testing::sandbox::sandbox_with;
 
 /// A sandbox in which every browser login is allowed at once.
 fn sandbox() -> Sandbox {
@@ -62,7 +64,7 @@ fn log_in_with_key(home: &Home, sandbox: &Sandbox, more: &[&str]) -> Outcome {
 
 /// A command line as the documentation shows it, run by a shell that finds the program.
 fn shell(home: &Home, line: &str) -> Outcome {
-    let directory = Path::new(BASETEN).parent().unwrap().display();
+    let directory = Path::new(baseten()).parent().unwrap().display();
     let path = format!("{directory}:/usr/bin:/bin");
     let child = home.command_of("/bin/sh", &["-c", line]).env("PATH", path).spawn();
     succeeded(Running(child.unwrap()).end())

@@ -4,16 +4,15 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;
-
-use crate::faults::{
-    Mount, REMOTE, home_at, home_in, http, is_root, signal, silence, token_answer,
-};
-use crate::keyring_session::KeyringSession;
-use crate::server::{Act, Server, answer, read_request};
-use crate::stored::{
+use baseten_testing::faults::{Mount, is_root, signal};
+use baseten_testing::home::{Home, REMOTE, home_at, home_in};
+use baseten_testing::keyring::KeyringSession;
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::sandbox::{sandbox, sandbox_with};
+use baseten_testing::server::{Act, Server, answer, http, read_request, silence, token_answer};
+use baseten_testing::stored::{
     elsewhere, ends_in, in_file, name, profile, session, session_tokens, store, tokens, tokens_of,
 };
-use crate::support::{Home, Outcome, Running, sandbox, sandbox_with};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -163,7 +162,7 @@ fn a_refused_refresh_token_ends_in_advice_and_deletes_nothing() {
     home.write_store(&before);
     sandbox.end_sessions("ada");
     let outcome = home.run(&["auth", "token"]);
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 3);
     assert_eq!(home.store(), before);
     assert_eq!(sandbox.refresh_count(), 1);
@@ -436,6 +435,6 @@ fn a_process_that_never_lets_go_is_waited_for_half_a_minute() {
     let waited = start.elapsed().as_secs();
     assert!((29..40).contains(&waited), "{waited} s");
     outcome.stderr = outcome.stderr.replace(&name, "stopped");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 1);
 }

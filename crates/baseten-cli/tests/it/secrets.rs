@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::program::baseten;
+use baseten_testing::server::{Act, Server, answer};
 use serde_json::json;
-
-use crate::server::{Act, Server, answer};
-use crate::support::{BASETEN, Home, Outcome};
 
 const KEY: &str = "CANARY-api-key";
 const ACCESS: &str = "CANARY-access-token";
@@ -310,7 +311,7 @@ fn traced(home: &Home, arguments: &[&str], input: &str) -> String {
     strace
         .args(["-f", "-v", "-s", "100000", "-e", "trace=execve", "-o"])
         .arg(&trace)
-        .arg(BASETEN)
+        .arg(baseten())
         .args(command.get_args())
         .env_clear()
         .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
@@ -400,7 +401,7 @@ fn a_crash_leaves_no_core_dump() {
 
     let home = Home::new();
     let arguments = "auth login --with-api-key --insecure-storage --profile p";
-    let mut child = start(&home, &format!("{BASETEN} {arguments}"));
+    let mut child = start(&home, &format!("{} {arguments}", baseten()));
     // It reads on until the end of its input, which does not come.
     child.stdin.as_mut().unwrap().write_all(KEY.as_bytes()).unwrap();
     // No longer the shell, which starts without a limit of its own.

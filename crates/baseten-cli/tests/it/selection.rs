@@ -1,6 +1,8 @@
 //! Which profile a command speaks for, what it says about that, and what profile names may be.
 
-use crate::support::{Home, Outcome, sandbox};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::sandbox::sandbox;
 
 /// A home with the API-key profiles `flag`, `variable` and `current`, each with a key of its own.
 fn three_profiles() -> Home {
@@ -354,7 +356,7 @@ fn variables_that_are_not_text_are_named_where_they_matter() {
     let run = |variable: &str, arguments: &[&str]| {
         let mut command = home.command(arguments);
         command.env(variable, OsStr::from_bytes(b"\xff"));
-        crate::support::Running(command.spawn().unwrap()).end()
+        Running(command.spawn().unwrap()).end()
     };
     for variable in ["BASETEN_PROFILE", "BASETEN_API_KEY"] {
         let outcome = run(variable, &["auth", "status"]);

@@ -6,10 +6,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Running;
+use baseten_testing::sandbox::sandbox;
+use baseten_testing::server::{Act, answer, read_request};
 
 use crate::exit_status::{LIVES, asking, logged_in};
-use crate::server::{Act, answer};
-use crate::support::{Home, Running, sandbox};
 
 #[test]
 fn signals_cancel_a_login_that_waits_and_nothing_is_stored() {
@@ -47,7 +49,7 @@ fn signals_cancel_a_request_that_hangs() {
 fn hang() -> (Act, Receiver<TcpStream>) {
     let (arrived, arrival) = channel();
     let act = Act::Custom(Box::new(move |stream| {
-        crate::server::read_request(&mut &stream);
+        read_request(&mut &stream);
         arrived.send(stream).unwrap();
     }));
     (act, arrival)

@@ -1,6 +1,8 @@
 //! Stores that other programs wrote, or that something damaged: read, kept, never damaged more.
 
-use crate::support::{Home, Outcome, sandbox};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::sandbox::sandbox;
 
 #[track_caller]
 fn run(home: &Home, arguments: &[&str]) -> Outcome {

@@ -6,10 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
+use baseten_testing::home::Home;
+use baseten_testing::sandbox::{approve, sandbox, sandbox_with};
+use baseten_testing::terminal::{
+    CONTROL_C, CONTROL_D, DOWN, ENTER, ESCAPE, Ended, OnTerminal, Terminal,
+};
 use rustix::process::Signal;
-
-use crate::pty::{CONTROL_C, CONTROL_D, DOWN, ENTER, ESCAPE, Ended, OnTerminal, Terminal};
-use crate::support::{Home, approve, sandbox, sandbox_with};
 
 const METHOD: &str = "How do you want to log in?";
 const KEY: &str = "API key:";
@@ -36,7 +38,7 @@ fn the_first_choice_is_the_browser() {
     assert!(terminal.screen().contains("> Browser"), "{}", terminal.screen());
     terminal.press(ENTER);
     approve(&sandbox, "ada");
-    crate::assert_outcome!(home, login.end());
+    baseten_testing::assert_outcome!(home, login.end());
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn an_api_key_is_asked_for_without_being_shown() {
     login.answer(NAME, &format!("bot{ENTER}"));
     let ended = login.end();
     assert_key_unseen(&terminal, &key);
-    crate::assert_outcome!(home, ended);
+    baseten_testing::assert_outcome!(home, ended);
     assert!(home.store().contains(&key));
 }
 
@@ -102,7 +104,7 @@ fn the_list_to_switch_in_starts_at_the_current_profile() {
     switch.asks(SWITCH);
     switch.shows("> two");
     terminal.press(&format!("{DOWN}{ENTER}"));
-    crate::assert_outcome!(home, switch.end());
+    baseten_testing::assert_outcome!(home, switch.end());
     assert_eq!(current(&home), "zero");
 }
 
@@ -352,7 +354,7 @@ fn a_key_on_a_pipe_needs_no_terminal_around_it() {
     let home = home_at(&sandbox).with("KEY", sandbox.api_key("ada").unwrap());
     let script = "echo $KEY | \"$0\" auth login --with-api-key --insecure-storage --profile bot";
     let ended = terminal.start_script(&home, script).end();
-    crate::assert_outcome!(home, ended);
+    baseten_testing::assert_outcome!(home, ended);
 }
 
 fn read(home: &Home, name: &str) -> String {
@@ -447,7 +449,7 @@ fn a_narrow_window_shows_everything() {
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows(WAITING);
     approve(&sandbox, "ada");
-    crate::assert_outcome!(home, login.end());
+    baseten_testing::assert_outcome!(home, login.end());
 }
 
 // The waiting line.

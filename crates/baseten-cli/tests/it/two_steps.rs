@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baseten_sandbox::Request;
+use baseten_testing::home::Home;
+use baseten_testing::sandbox::{approve, sandbox, sandbox_with};
+use baseten_testing::server::{Server, answer};
 
 use crate::login::{PATIENCE, store};
 use crate::login_trouble::{STARTED, at};
-use crate::server::{Server, answer};
-use crate::support::{Home, approve, sandbox, sandbox_with};
 
 fn pending_file(home: &Home) -> PathBuf {
     home.auth_json().with_file_name("pending-login.json")
@@ -58,7 +59,7 @@ fn the_first_step_as_text() {
     let home = Home::at(&sandbox);
     let outcome = home.run(FIRST);
     assert!(!outcome.to_string().contains(&device_code(&home)));
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use baseten_sandbox::Sandbox;
-
-use crate::pty::{CONTROL_C, OnTerminal, Terminal};
-use crate::support::{Home, approve, sandbox};
+use baseten_testing::home::Home;
+use baseten_testing::sandbox::{approve, sandbox};
+use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal};
 
 /// Starts a browser login and gives what it shows until it waits.
 fn log_in<'a>(terminal: &'a Terminal, home: &Home) -> (OnTerminal<'a>, String) {

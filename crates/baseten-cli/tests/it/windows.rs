@@ -5,8 +5,9 @@ use std::fs::OpenOptions;
 use std::os::windows::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use crate::server::{Server, answer};
-use crate::support::{Home, sandbox};
+use baseten_testing::home::Home;
+use baseten_testing::sandbox::sandbox;
+use baseten_testing::server::{Server, answer};
 
 const TWO_PROFILES: &str = r#"{"version": 1, "current": "one", "profiles": {
     "one": {"remote_url": "https://app.baseten.co", "auth_type": "api_key", "api_key": "first"},
@@ -56,7 +57,7 @@ fn a_secret_that_the_credential_manager_is_too_small_for_goes_to_the_file() {
     let outcome =
         home.run_with_input(&["auth", "login", "--with-api-key", "--profile", "large"], &key);
     assert!(home.store().contains(&key), "{outcome}");
-    crate::assert_outcome!(home, outcome);
+    baseten_testing::assert_outcome!(home, outcome);
 }
 
 #[test]

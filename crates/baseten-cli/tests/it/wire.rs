@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
-use crate::server::{Act, Server, answer};
-use crate::support::{Home, Outcome};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
+use baseten_testing::server::{Act, Server, answer};
 
 const AUTHORIZE: &str = "/v1/users/auth/device/authorize";
 const TOKEN: &str = "/v1/users/auth/device/token";

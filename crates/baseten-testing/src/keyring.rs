@@ -1,19 +1,19 @@
 //! A D-Bus session of its own with a gnome-keyring of its own, for tests.
 //!
 //! Nothing of it touches the session, the home directory or the keyring of whoever runs the
-//! tests. Other crates may include this file by its path.
+//! tests.
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use baseten_auth::{Clock as _, Deadline, SystemClock};
+use crate::program::find;
 
-/// Where the programs are. The tests' environment is not trusted to say.
+/// Where the programs of a session find others.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// How long anything here may take.
@@ -165,10 +165,10 @@ impl KeyringSession {
     }
 
     fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let deadline = Deadline::after(PATIENCE);
+        let start = Instant::now();
         while !is_so(self) {
-            assert!(deadline.remaining().is_some(), "timed out: {what}");
-            SystemClock.sleep(Duration::from_millis(10));
+            assert!(start.elapsed() < PATIENCE, "timed out: {what}");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
@@ -204,14 +204,4 @@ fn command(directory: &Path, program: &str, package: &str) -> Command {
     let mut command = Command::new(find(program, package));
     command.env_clear().envs(environment(directory)).current_dir(directory);
     command
-}
-
-/// The program's path. A test without its program fails and says what to install.
-pub fn find(program: &str, package: &str) -> PathBuf {
-    PATH.split(':')
-        .map(|directory| Path::new(directory).join(program))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| {
-            panic!("{program} is missing: this test needs `apt-get install {package}`")
-        })
 }

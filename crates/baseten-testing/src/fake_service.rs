@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use baseten_auth::{Clock as _, Deadline, SystemClock};
 use dbus::Message;
 use dbus::arg::{PropMap, RefArg, Variant};
 use dbus::channel::Channel;
@@ -36,7 +35,9 @@ pub struct Script {
 /// What somebody does about a prompt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PromptEnd {
+    /// Gives the password.
     Unlocked,
+    /// Closes the window.
     Dismissed,
 }
 
@@ -75,10 +76,10 @@ impl FakeService {
 
     /// Waits until a method was called.
     pub fn wait_for(&self, method: &str) {
-        let deadline = Deadline::after(Duration::from_secs(5));
+        let start = Instant::now();
         while !self.calls().iter().any(|call| call.starts_with(method)) {
-            assert!(deadline.remaining().is_some(), "nobody called {method}");
-            SystemClock.sleep(Duration::from_millis(5));
+            assert!(start.elapsed() < Duration::from_secs(5), "nobody called {method}");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -96,13 +97,13 @@ struct State {
     channel: Channel,
     script: Script,
     log: Arc<Mutex<Vec<String>>>,
-    prompt: Option<(PromptEnd, Deadline)>,
+    prompt: Option<(PromptEnd, Instant)>,
 }
 
 impl State {
     fn turn(&mut self) {
         if let Some((end, at)) = self.prompt
-            && at.remaining().is_none()
+            && at <= Instant::now()
         {
             self.prompt = None;
             self.end_prompt(end);
@@ -140,7 +141,7 @@ impl State {
             }
             "Prompt" => {
                 log(member.to_owned());
-                self.prompt = self.script.prompt.map(|(end, after)| (end, Deadline::after(after)));
+                self.prompt = self.script.prompt.map(|(end, after)| (end, Instant::now() + after));
                 answer
             }
             "Dismiss" => {
@@ -153,7 +154,7 @@ impl State {
             }
             "CreateItem" => {
                 log(format!("CreateItem {}", describe(message)));
-                SystemClock.sleep(self.script.slow_create);
+                std::thread::sleep(self.script.slow_create);
                 self.script.secret = Some("created");
                 answer.append2(path(ITEM), path(NONE))
             }
@@ -161,7 +162,7 @@ impl State {
                 type Value<'a> = (Path<'a>, Vec<u8>, Vec<u8>, String);
                 let (_, _, secret, _): Value<'_> = message.read1().unwrap();
                 log(format!("SetSecret {}", String::from_utf8(secret).unwrap()));
-                SystemClock.sleep(self.script.slow_set);
+                std::thread::sleep(self.script.slow_set);
                 answer
             }
             _ => {

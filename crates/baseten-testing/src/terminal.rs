@@ -11,7 +11,9 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{BASETEN, Home, Running};
+use crate::home::Home;
+use crate::outcome::{Running, code};
+use crate::program::baseten;
 
 /// Nothing on a terminal takes longer than this.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -19,14 +21,19 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What follows the last output of a program: terminals ignore it, and no program writes it.
 const END: &[u8] = &[0; 8];
 
-pub(crate) const ENTER: &str = "\r";
-pub(crate) const ESCAPE: &str = "\x1b";
-pub(crate) const DOWN: &str = "\x1b[B";
-pub(crate) const CONTROL_C: &str = "\x03";
-pub(crate) const CONTROL_D: &str = "\x04";
+/// The key Enter.
+pub const ENTER: &str = "\r";
+/// The key Escape.
+pub const ESCAPE: &str = "\x1b";
+/// The key with an arrow down.
+pub const DOWN: &str = "\x1b[B";
+/// Ctrl-C.
+pub const CONTROL_C: &str = "\x03";
+/// Ctrl-D.
+pub const CONTROL_D: &str = "\x04";
 
 /// A terminal's window. It keeps its modes when a program in it ends, so that they can be compared.
-pub(crate) struct Terminal {
+pub struct Terminal {
     keyboard: File,
     window: File,
     shown: Arc<Mutex<Shown>>,
@@ -39,12 +46,12 @@ struct Shown {
 
 impl Terminal {
     /// A terminal of the usual size.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::of_size(80, 24)
     }
 
     /// A terminal of this many columns and rows.
-    pub(crate) fn of_size(columns: u16, rows: u16) -> Self {
+    pub fn of_size(columns: u16, rows: u16) -> Self {
         // A child that had it would keep the terminal open.
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).unwrap();
@@ -62,12 +69,12 @@ impl Terminal {
     }
 
     /// Runs the program with these arguments.
-    pub(crate) fn start(&self, home: &Home, arguments: &[&str]) -> OnTerminal<'_> {
+    pub fn start(&self, home: &Home, arguments: &[&str]) -> OnTerminal<'_> {
         self.start_redirected(home, arguments, "")
     }
 
     /// The same, after redirections in the shell's words.
-    pub(crate) fn start_redirected(
+    pub fn start_redirected(
         &self,
         home: &Home,
         arguments: &[&str],
@@ -75,19 +82,19 @@ impl Terminal {
     ) -> OnTerminal<'_> {
         let mut command = home.command(&[]);
         command = with_program(&command, "setsid", &["--ctty", "sh", "-c"]);
-        command.arg(format!("exec \"$0\" \"$@\" {redirections}")).arg(BASETEN).args(arguments);
+        command.arg(format!("exec \"$0\" \"$@\" {redirections}")).arg(baseten()).args(arguments);
         self.spawn(command)
     }
 
     /// Runs a shell script, which finds the program as `$0`.
-    pub(crate) fn start_script(&self, home: &Home, script: &str) -> OnTerminal<'_> {
+    pub fn start_script(&self, home: &Home, script: &str) -> OnTerminal<'_> {
         let command = home.command(&[]);
-        let arguments = ["--ctty", "sh", "-c", script, BASETEN];
+        let arguments = ["--ctty", "sh", "-c", script, baseten()];
         self.spawn(with_program(&command, "setsid", &arguments))
     }
 
     /// Runs a command whose program is `setsid --ctty`, with all streams on the terminal.
-    pub(crate) fn spawn(&self, mut command: Command) -> OnTerminal<'_> {
+    pub fn spawn(&self, mut command: Command) -> OnTerminal<'_> {
         let stream = || Stdio::from(self.window.try_clone().unwrap());
         let modes = self.modes();
         command.stdin(stream()).stdout(stream()).stderr(stream());
@@ -95,23 +102,23 @@ impl Terminal {
     }
 
     /// Presses keys.
-    pub(crate) fn press(&self, keys: &str) {
+    pub fn press(&self, keys: &str) {
         (&self.keyboard).write_all(keys.as_bytes()).unwrap();
     }
 
     /// Everything that was ever written to the terminal.
-    pub(crate) fn bytes(&self) -> String {
+    pub fn bytes(&self) -> String {
         String::from_utf8_lossy(&self.shown().bytes).replace('\0', "")
     }
 
     /// What a person sees now, without the spaces at the ends of lines.
-    pub(crate) fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         let text = self.shown().screen.screen().contents();
         text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 
     /// Whether what is typed is shown by the terminal itself.
-    pub(crate) fn echoes(&self) -> bool {
+    pub fn echoes(&self) -> bool {
         self.stty(&["-a"]).split_ascii_whitespace().any(|mode| mode == "echo")
     }
 
@@ -154,7 +161,7 @@ impl Terminal {
 }
 
 /// The environment and directory of a command, for another program.
-pub(crate) fn with_program(command: &Command, program: &str, arguments: &[&str]) -> Command {
+pub fn with_program(command: &Command, program: &str, arguments: &[&str]) -> Command {
     let mut other = Command::new(program);
     let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
     other.args(arguments).env_clear().envs(variables);
@@ -163,7 +170,7 @@ pub(crate) fn with_program(command: &Command, program: &str, arguments: &[&str])
 }
 
 /// A program on a terminal. Dropping it ends it.
-pub(crate) struct OnTerminal<'a> {
+pub struct OnTerminal<'a> {
     terminal: &'a Terminal,
     modes: String,
     child: Running,
@@ -171,12 +178,12 @@ pub(crate) struct OnTerminal<'a> {
 
 impl OnTerminal<'_> {
     /// Waits until the screen shows this.
-    pub(crate) fn shows(&mut self, text: &str) {
+    pub fn shows(&mut self, text: &str) {
         self.until(&format!("'{text}' is shown"), |terminal| terminal.screen().contains(text));
     }
 
     /// Waits until something is so.
-    pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&Terminal) -> bool) {
+    pub fn until(&mut self, what: &str, is_so: impl Fn(&Terminal) -> bool) {
         let start = Instant::now();
         while !is_so(self.terminal) {
             let ended = self.child.0.try_wait().unwrap();
@@ -192,39 +199,39 @@ impl OnTerminal<'_> {
     }
 
     /// Waits for a prompt and answers it. The prompt is there when the terminal no longer echoes.
-    pub(crate) fn answer(&mut self, prompt: &str, keys: &str) {
+    pub fn answer(&mut self, prompt: &str, keys: &str) {
         self.asks(prompt);
         self.terminal.press(keys);
     }
 
     /// Waits for a prompt that listens.
-    pub(crate) fn asks(&mut self, prompt: &str) {
+    pub fn asks(&mut self, prompt: &str) {
         self.shows(prompt);
         self.until("the prompt listens", |terminal| !terminal.echoes());
     }
 
     /// Presses keys.
-    pub(crate) fn press(&self, keys: &str) {
+    pub fn press(&self, keys: &str) {
         self.terminal.press(keys);
     }
 
     /// The program without its terminal, which can then be closed.
-    pub(crate) fn detach(self) -> Running {
+    pub fn detach(self) -> Running {
         self.child
     }
 
     /// Sends a signal to the program alone.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let process = Pid::from_child(&self.child.0);
         kill_process(process, signal).unwrap();
     }
 
     /// Waits for the end, and for the terminal to be as it was before.
-    pub(crate) fn end(mut self) -> Ended {
+    pub fn end(mut self) -> Ended {
         let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.0.try_wait().unwrap() {
-                break crate::support::code(status);
+                break code(status);
             }
             let screen = || self.terminal.screen();
             assert!(start.elapsed() < PATIENCE, "the command does not end\n{}", screen());
@@ -249,9 +256,11 @@ impl OnTerminal<'_> {
 
 /// How it ended, and what is left on the screen.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) status: i32,
-    pub(crate) screen: String,
+pub struct Ended {
+    /// The exit status as a shell shows it.
+    pub status: i32,
+    /// The text on the screen.
+    pub screen: String,
 }
 
 /// Made for snapshots.

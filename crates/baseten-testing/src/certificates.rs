@@ -1,7 +1,5 @@
 //! Authorities, the certificates that they issue, and servers that show them.
 
-#![allow(dead_code, unreachable_pub, reason = "shared by several test programs")]
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,6 +18,7 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// An authority of this name.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);

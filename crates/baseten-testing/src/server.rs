@@ -1,9 +1,8 @@
 //! A server that plays a script: one connection, one act.
 
-#![allow(dead_code, unreachable_pub, reason = "shared by unit tests and integration tests")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,15 +24,18 @@ pub enum Act {
 
 /// A running script. When it has been played, connections are refused.
 pub struct Server {
+    /// Where it listens.
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<(Instant, String)>>>,
 }
 
 impl Server {
+    /// Plays the script on a free port.
     pub fn start(script: impl IntoIterator<Item = Act>) -> Self {
         Self::start_on("127.0.0.1:0", script)
     }
 
+    /// The same at this address.
     pub fn start_on(address: &str, script: impl IntoIterator<Item = Act>) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
@@ -89,7 +91,6 @@ fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<(Instant, String)>
 }
 
 /// Writes a byte every 50 ms, on a thread of its own, for as long as somebody listens.
-#[allow(clippy::disallowed_methods, reason = "a test of time-outs takes time")]
 pub fn dribble(mut stream: impl Write + Send + 'static, bytes: Vec<u8>) {
     std::thread::spawn(move || {
         for byte in bytes {
@@ -123,4 +124,27 @@ pub fn answer(status: u16, headers: &str, body: &str) -> Act {
     let length = body.len();
     let head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n{headers}\r\n");
     Act::Answer((head + body).into_bytes())
+}
+
+/// An answer of the token endpoint.
+pub fn token_answer(access: &str, refresh: Option<&str>) -> Vec<u8> {
+    let refresh = refresh.map_or(String::new(), |token| format!(r#","refresh_token":"{token}""#));
+    http(200, &format!(r#"{{"access_token":"{access}"{refresh},"expires_in":3600}}"#))
+}
+
+/// A whole HTTP answer.
+pub fn http(status: u16, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// Reads a request, says so, and never answers.
+pub fn silence() -> (Act, Receiver<()>) {
+    let (sender, arrived) = channel();
+    let act = Act::Custom(Box::new(move |mut stream| {
+        read_request(&mut stream);
+        let _ = sender.send(());
+        std::thread::spawn(move || stream.peek(&mut [0]).map(|_| std::thread::park()));
+    }));
+    (act, arrived)
 }

@@ -6,47 +6,47 @@ use baseten_sandbox::{Sandbox, Tokens};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::support::Home;
+use crate::home::Home;
 
 /// A profile name that no other test uses: the locks of profiles are shared by all of a user's
 /// processes.
-pub(crate) fn name(what: &str) -> String {
+pub fn name(what: &str) -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     format!("{what}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// An expiry so many seconds from now.
-pub(crate) fn ends_in(seconds: i64) -> String {
+pub fn ends_in(seconds: i64) -> String {
     (Timestamp::now() + SignedDuration::from_secs(seconds)).to_string()
 }
 
 /// Tokens as the file and the keyring keep them.
-pub(crate) fn tokens(access: &str, refresh: &str, expiry: &str) -> Value {
+pub fn tokens(access: &str, refresh: &str, expiry: &str) -> Value {
     json!({ "access_token": access, "refresh_token": refresh, "expiry": expiry })
 }
 
 /// The tokens of a session, as a login would have stored them so that they end then.
-pub(crate) fn session_tokens(session: &Tokens, seconds: i64) -> Value {
+pub fn session_tokens(session: &Tokens, seconds: i64) -> Value {
     tokens(&session.access_token, session.refresh_token.as_deref().unwrap(), &ends_in(seconds))
 }
 
 /// A new session of this user that ends in so many seconds, as far as its holder knows.
-pub(crate) fn session(sandbox: &Sandbox, user: &str, seconds: i64) -> Value {
+pub fn session(sandbox: &Sandbox, user: &str, seconds: i64) -> Value {
     session_tokens(&sandbox.new_session(user).unwrap(), seconds)
 }
 
 /// An OAuth profile whose tokens are in the file.
-pub(crate) fn in_file(remote: &str, tokens: &Value) -> Value {
+pub fn in_file(remote: &str, tokens: &Value) -> Value {
     json!({ "remote_url": remote, "auth_type": "oauth", "oauth_credential": tokens })
 }
 
 /// A profile whose secret is somewhere else.
-pub(crate) fn elsewhere(remote: &str, auth_type: &str) -> Value {
+pub fn elsewhere(remote: &str, auth_type: &str) -> Value {
     json!({ "remote_url": remote, "auth_type": auth_type })
 }
 
 /// A store of these profiles, the first of them current.
-pub(crate) fn store<'a>(profiles: impl IntoIterator<Item = (&'a str, Value)>) -> String {
+pub fn store<'a>(profiles: impl IntoIterator<Item = (&'a str, Value)>) -> String {
     let profiles: Vec<_> = profiles.into_iter().collect();
     let current = profiles.first().map(|(name, _)| (*name).to_owned());
     let profiles: Map<String, Value> =
@@ -56,16 +56,16 @@ pub(crate) fn store<'a>(profiles: impl IntoIterator<Item = (&'a str, Value)>) ->
 }
 
 /// The store as it is now.
-pub(crate) fn read(home: &Home) -> Value {
+pub fn read(home: &Home) -> Value {
     serde_json::from_str(&home.store()).unwrap()
 }
 
 /// A profile as it is stored now; null where it is not.
-pub(crate) fn profile(home: &Home, name: &str) -> Value {
+pub fn profile(home: &Home, name: &str) -> Value {
     read(home)["profiles"][name].clone()
 }
 
 /// The tokens that a profile has in the file.
-pub(crate) fn tokens_of(home: &Home, name: &str) -> Value {
+pub fn tokens_of(home: &Home, name: &str) -> Value {
     profile(home, name)["oauth_credential"].clone()
 }

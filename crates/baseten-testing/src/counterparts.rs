@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::support::Home;
+use crate::home::Home;
+use crate::program::find;
 
 /// How long a counterpart may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,24 +31,18 @@ fn need_packages(directory: &str) {
     );
 }
 
-/// The path of a program, or what to install.
-pub(crate) fn need_program(program: &str, package: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|d| d.join(program)).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("{program} is missing: install it with apt install {package}"))
-}
-
 /// A remote whose OAuth is npm's oidc-provider. It ends when this is dropped.
-pub(crate) struct OidcServer {
+pub struct OidcServer {
     child: Child,
-    pub(crate) remote_url: String,
+    /// Its remote URL.
+    pub remote_url: String,
     port: u16,
 }
 
 impl OidcServer {
     /// Starts it with these options of its command line.
-    pub(crate) fn start(options: &[&str]) -> Self {
-        let node = need_program("node", "nodejs");
+    pub fn start(options: &[&str]) -> Self {
+        let node = find("node", "nodejs");
         need_packages("oidc");
         let mut child = Command::new(node)
             .arg(counterpart("oidc/server.mjs"))
@@ -68,13 +63,13 @@ impl OidcServer {
     }
 
     /// A home whose remote this is.
-    pub(crate) fn home(&self) -> Home {
+    pub fn home(&self) -> Home {
         Home::new().with("BASETEN_REMOTE_URL", &self.remote_url)
     }
 
     /// The API's requests so far: the grant type, or else the last part of the path, and the
     /// status with the error that was answered.
-    pub(crate) fn requests(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET /_log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -107,9 +102,9 @@ impl Drop for OidcServer {
 }
 
 /// Lets the program's browser be a person with Chromium, who has these options.
-pub(crate) fn with_person(mut home: Home, options: &str) -> Home {
-    need_program("node", "nodejs");
-    need_program("chromium", "chromium");
+pub fn with_person(mut home: Home, options: &str) -> Home {
+    find("node", "nodejs");
+    find("chromium", "chromium");
     need_packages("browser");
     let log = home.path().join("person.log");
     home.set("BROWSER", counterpart("browser/person").to_str().unwrap());
@@ -120,6 +115,6 @@ pub(crate) fn with_person(mut home: Home, options: &str) -> Home {
 }
 
 /// What the person said of the pages.
-pub(crate) fn words_of_person(home: &Home) -> String {
+pub fn words_of_person(home: &Home) -> String {
     fs::read_to_string(home.path().join("person.log")).unwrap_or_default()
 }

@@ -1,0 +1,86 @@
+//! Disks that are read-only or full, and system calls that fail.
+
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::home::Home;
+use crate::outcome::{Outcome, Running};
+use crate::program::{baseten, find};
+
+/// Whether the tests run as root. Where not, says which part is left out.
+#[expect(clippy::print_stderr, reason = "what is left out must be seen")]
+pub fn is_root(what: &str) -> bool {
+    let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !root {
+        eprintln!("NOT TESTED, since it needs root: {what}");
+    }
+    root
+}
+
+/// Runs a program that has to succeed.
+pub fn must(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+}
+
+/// Something mounted on a directory, until it is dropped.
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// Makes a directory read-only, for root too.
+    pub fn read_only(directory: &Path) -> Self {
+        let path = directory.to_str().unwrap();
+        must("mount", &["--bind", path, path]);
+        let mount = Self(directory.to_owned());
+        must("mount", &["-o", "remount,bind,ro", path]);
+        mount
+    }
+
+    /// Puts a disk of 64 KiB there.
+    pub fn tiny(directory: &Path) -> Self {
+        std::fs::create_dir_all(directory).unwrap();
+        let options = "size=64k,mode=0700";
+        must("mount", &["-t", "tmpfs", "-o", options, "tiny", directory.to_str().unwrap()]);
+        Self(directory.to_owned())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Sends a signal to a process of ours.
+pub fn signal(name: &str, process: u32) {
+    must("kill", &[&format!("-{name}"), &process.to_string()]);
+}
+
+/// Runs the program with this injected into its system calls, if anything, and this on stdin.
+/// Leaves the `trace` in the home.
+pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Outcome {
+    let trace = home.path().join("trace");
+    let mut command = Command::new(find("strace", "strace"));
+    command
+        .args(["-f", "-qq", "-s", "8", "-o", trace.to_str().unwrap()])
+        .args((!inject.is_empty()).then(|| format!("--inject={inject}")))
+        .arg(baseten())
+        .args(arguments);
+    let plain = home.command(&[]);
+    command.env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(home.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may be killed before it has read it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    Running(child).end()
+}
+
+/// Whether an error is EIO, in the words of either C library.
+pub fn says_io_error(text: &str) -> bool {
+    text.contains("Input/output error") || text.contains("I/O error")
+}

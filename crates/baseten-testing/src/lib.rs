@@ -1,0 +1,32 @@
+//! What the tests of all crates share. It knows nothing of `baseten-auth`, so that the unit tests
+//! of that crate can use it too.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    clippy::new_without_default,
+    reason = "for tests, where a panic is how to fail and time is allowed to pass"
+)]
+
+pub mod certificates;
+pub mod counterparts;
+#[cfg(target_os = "linux")]
+pub mod fake_service;
+#[cfg(target_os = "linux")]
+pub mod faults;
+pub mod home;
+#[cfg(target_os = "linux")]
+pub mod keyring;
+pub mod outcome;
+pub mod program;
+pub mod sandbox;
+pub mod server;
+pub mod stored;
+#[cfg(target_os = "linux")]
+pub mod terminal;
+
+#[doc(hidden)]
+pub use insta;

@@ -1,0 +1,119 @@
+//! Programs that run, and everything that they showed.
+
+use std::fmt;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// No command of a test runs longer than this.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A program that was started. Dropping it ends it.
+pub struct Running(
+    /// Its process.
+    pub Child,
+);
+
+impl Running {
+    /// Waits for its end, for at most a minute.
+    pub fn end(mut self) -> Outcome {
+        let collect = |stream: Option<Box<dyn std::io::Read + Send>>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                if let Some(mut stream) = stream {
+                    let _ = stream.read_to_end(&mut bytes);
+                }
+                String::from_utf8_lossy(&bytes).into_owned()
+            })
+        };
+        let stdout = collect(self.0.stdout.take().map(|stream| Box::new(stream) as _));
+        let stderr = collect(self.0.stderr.take().map(|stream| Box::new(stream) as _));
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the command does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        Outcome {
+            status: code(status),
+            stdout: stdout.join().unwrap(),
+            stderr: stderr.join().unwrap(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The exit status as a shell shows it.
+pub fn code(status: std::process::ExitStatus) -> i32 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return 128 + signal;
+    }
+    status.code().unwrap_or(-1)
+}
+
+/// Everything that a command showed. Its `Display` is made for snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The exit status as a shell shows it.
+    pub status: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it said besides.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// A success with this on stdout and nothing on stderr.
+    pub fn done(stdout: &str) -> Self {
+        Self { status: 0, stdout: stdout.to_owned(), stderr: String::new() }
+    }
+
+    /// stdout as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "exit: {}\n----- stdout -----\n{}", self.status, self.stdout)?;
+        write!(formatter, "----- stderr -----\n{}", self.stderr)
+    }
+}
+
+/// Compares an [`Outcome`] with its snapshot file, in which ports, codes and the home are
+/// placeholders. `INSTA_UPDATE=always` writes the file anew.
+#[macro_export]
+macro_rules! assert_outcome {
+    ($home:expr, $outcome:expr) => {{
+        let home = $home.path().to_str().unwrap().to_owned();
+        let home = $crate::outcome::regex_quote(&$crate::outcome::with_slashes(home));
+        $crate::insta::with_settings!({filters => vec![
+            (home.as_str(), "[HOME]"),
+            (r"localhost:\d{4,5}", "localhost:[PORT]"),
+            (r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:[PORT]"),
+            (r"[B-Z]{4}-[B-Z]{4}", "[CODE]"),
+            (r"\(\d+ ms\)", "([MS] ms)"),
+        ]}, { $crate::insta::assert_snapshot!($crate::outcome::with_slashes($outcome.to_string())) });
+    }};
+}
+
+/// The paths of Windows as they would be on Linux, so that both have the same snapshots.
+pub fn with_slashes(text: String) -> String {
+    if cfg!(windows) { text.replace(r"\\", "/").replace('\\', "/") } else { text }
+}
+
+/// A path as a regular expression.
+pub fn regex_quote(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_alphanumeric() || c == '/' { vec![c] } else { vec!['\\', c] })
+        .collect()
+}
