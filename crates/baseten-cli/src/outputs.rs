@@ -94,7 +94,8 @@ pub fn surroundings() -> String {
     text
 }
 
-const OUTPUTS: &[Output] = &[
+/// What each command prints.
+pub const OUTPUTS: &[Output] = &[
     Output {
         command: "auth login",
         text: "\"Logged in as <email> (<workspace>) as profile <profile>\" on success. With \
@@ -164,61 +165,6 @@ fn never_null(schema: &mut Schema) {
         if let [only] = types.as_slice() {
             let only = only.clone();
             schema.insert("type".to_owned(), only);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
-        for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
-            let path = format!("{path} {}", subcommand.get_name()).trim_start().to_owned();
-            if !subcommand.has_subcommands() {
-                found.push(path.clone());
-            }
-            leaves(subcommand, &path, found);
-        }
-    }
-
-    /// The names in quotes that begin with `BASETEN_`.
-    fn variables_in(directory: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                variables_in(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let quoted = text.split('"').filter(|text| text.starts_with("BASETEN_"));
-                let is_name = |text: &&str| {
-                    !text.ends_with('_') && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
-                };
-                found.extend(quoted.filter(is_name).map(str::to_owned));
-            }
-        }
-    }
-
-    #[test]
-    fn every_variable_is_described() {
-        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut read = std::collections::BTreeSet::new();
-        variables_in(&crates.join("baseten-auth/src"), &mut read);
-        variables_in(&crates.join("baseten-cli/src"), &mut read);
-        // The shells' scripts set this one.
-        read.remove("BASETEN_COMPLETE");
-        let described = VARIABLES.iter().map(|(name, _)| (*name).to_owned());
-        let described = described.filter(|name| name.starts_with("BASETEN_")).collect();
-        assert_eq!(read, described);
-    }
-
-    #[test]
-    fn every_command_says_what_it_prints() {
-        let mut commands = Vec::new();
-        leaves(&crate::args::command(), "", &mut commands);
-        assert_eq!(commands.len(), OUTPUTS.len());
-        for command in commands {
-            assert!(of(&command).is_some(), "{command}");
         }
     }
 }

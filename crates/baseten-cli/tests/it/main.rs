@@ -40,12 +40,10 @@ mod no_side_effects;
 #[cfg(target_os = "linux")]
 mod proxies;
 mod reference;
-mod reference_facts;
 #[cfg(target_os = "linux")]
 mod refresh;
 #[cfg(target_os = "linux")]
 mod secrets;
-mod security_page;
 mod selection;
 #[cfg(unix)]
 mod signals;

@@ -1,11 +1,13 @@
 //! Every test that `SECURITY.md` names as proof is there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::{root, rust_files};
 
 #[test]
 fn every_test_that_it_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root();
     let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
     let sources: Vec<PathBuf> = ["baseten-auth/src", "baseten-auth/tests", "baseten-cli/tests"]
         .iter()
@@ -28,10 +30,4 @@ fn every_test_that_it_names_exists() {
             assert!(source.exists(), "{target}");
         }
     }
-}
-
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }

@@ -1,0 +1,51 @@
+//! Every command and every variable is described.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use baseten_cli::outputs::{OUTPUTS, VARIABLES, of};
+
+use crate::{root, rust_files};
+
+#[test]
+fn every_variable_is_described() {
+    let sources = ["crates/baseten-auth/src", "crates/baseten-cli/src"];
+    let files = sources.iter().flat_map(|directory| rust_files(&root().join(directory)));
+    let mut read: BTreeSet<String> =
+        files.flat_map(|path| variables_in(&fs::read_to_string(path).unwrap())).collect();
+    // The shells' scripts set this one.
+    read.remove("BASETEN_COMPLETE");
+    let described = VARIABLES.iter().map(|(name, _)| (*name).to_owned());
+    let described = described.filter(|name| name.starts_with("BASETEN_")).collect();
+    assert_eq!(read, described);
+}
+
+/// The names in quotes that begin with `BASETEN_`.
+fn variables_in(source: &str) -> Vec<String> {
+    let is_name = |text: &&str| {
+        text.starts_with("BASETEN_")
+            && !text.ends_with('_')
+            && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    };
+    source.split('"').filter(is_name).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_says_what_it_prints() {
+    let mut commands = Vec::new();
+    leaves(&baseten_cli::command(), "", &mut commands);
+    assert_eq!(commands.len(), OUTPUTS.len());
+    for command in commands {
+        assert!(of(&command).is_some(), "{command}");
+    }
+}
+
+fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+    for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let path = format!("{path} {}", subcommand.get_name()).trim_start().to_owned();
+        if !subcommand.has_subcommands() {
+            found.push(path.clone());
+        }
+        leaves(subcommand, &path, found);
+    }
+}
