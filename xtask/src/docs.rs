@@ -12,7 +12,7 @@ use crate::Outcome;
 use crate::process::root;
 use crate::{man, picture};
 
-/// Write the reference page and the man pages
+/// Write the reference page, the man pages and the example in the README
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Where to write the man pages
@@ -24,15 +24,30 @@ pub(crate) struct Args {
 }
 
 const REFERENCE: &str = "docs/reference/auth.md";
+const README: &str = "README.md";
+const EXAMPLE: &str = "crates/baseten-auth/examples/request.rs";
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let page = root().join(REFERENCE);
     fs::write(&page, reference())?;
     println!("{}", page.display());
+    let readme = root().join(README);
+    let text = fs::read_to_string(&readme)?;
+    fs::write(&readme, with_example(&text, &fs::read_to_string(root().join(EXAMPLE))?))?;
+    println!("{}", readme.display());
     let directory = root().join(&args.man);
     man::write(&directory)?;
     println!("{}", directory.display());
     if args.picture { picture::draw() } else { Ok(()) }
+}
+
+/// The front page with the library's example in it, without the comment at the example's top.
+fn with_example(readme: &str, example: &str) -> String {
+    let Some((before, rest)) = readme.split_once("```rust\n") else { return readme.to_owned() };
+    let Some((_, after)) = rest.split_once("```\n") else { return readme.to_owned() };
+    let code = example.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
+    let code = code.collect::<Vec<_>>().join("\n");
+    format!("{before}```rust\n{code}\n```\n{after}")
 }
 
 const INTRODUCTION: &str = "\
@@ -213,5 +228,14 @@ mod tests {
     fn the_reference_page_is_up_to_date() {
         let page = fs::read_to_string(root().join(REFERENCE)).unwrap_or_default();
         assert!(page == reference(), "{REFERENCE} is out of date: run `cargo xtask docs`");
+    }
+
+    #[test]
+    fn the_readme_shows_the_example_as_it_is() {
+        let readme = fs::read_to_string(root().join(README)).unwrap();
+        let example = fs::read_to_string(root().join(EXAMPLE)).unwrap();
+        assert!(readme.contains("```rust\n"), "no example in {README}");
+        let current = with_example(&readme, &example);
+        assert!(readme == current, "{README} is out of date: run `cargo xtask docs`");
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod outputs;
+mod pages;
 mod reference_facts;
 mod security_page;
 
