@@ -12,14 +12,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::server::{LoggedError, LoggedGrant, Shared};
-use crate::state::{Credential, OAuthError};
-use crate::{CLIENT_ID, Tokens};
-
-/// The grant type of a poll (RFC 8628 §3.4).
-pub(crate) const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
-/// The grant type of a refresh (RFC 6749 §6).
-pub(crate) const REFRESH_TOKEN_GRANT: &str = "refresh_token";
+use crate::config::CLIENT_ID;
+use crate::shared::{DEVICE_CODE_GRANT, LoggedError, LoggedGrant, REFRESH_TOKEN_GRANT, Shared};
+use crate::state::{Credential, OAuthError, Tokens};
 
 type SharedState = State<Arc<Shared>>;
 type FormResult = Result<Form<Vec<(String, String)>>, FormRejection>;

@@ -18,11 +18,11 @@ struct Args {
     #[arg(long, default_value_t = 8000)]
     port: u16,
 
-    /// Hold every answer of the API back for this long
+    /// Delay every answer of the API by this
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     latency: u64,
 
-    /// The interval between two polls of a device login, sent as given and insisted on
+    /// The interval between two polls of a device login, sent as given and enforced
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     device_interval: u64,
 
@@ -30,11 +30,11 @@ struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     device_code_lifetime: u64,
 
-    /// How long an access token is good
+    /// How long an access token is valid
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     access_token_lifetime: u64,
 
-    /// Leave refresh tokens as they are instead of replacing them at each refresh
+    /// Keep refresh tokens instead of replacing them at each refresh
     #[arg(long)]
     no_rotation: bool,
 
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            // There is nowhere else to complain to.
+            // If stderr is closed, there is nowhere else to report it.
             let _ = writeln!(std::io::stderr(), "baseten-sandbox: {error}{cause}");
             ExitCode::FAILURE
         }
@@ -87,7 +87,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(runtime.block_on(asked_to_stop())?)
 }
 
-/// What stdout gets once the sandbox answers.
+/// What is printed on stdout once the sandbox answers.
 fn announcement(args: &Args, sandbox: &Sandbox) -> String {
     let users = sandbox.users();
     if args.json {

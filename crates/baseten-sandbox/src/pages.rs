@@ -16,12 +16,12 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
-use crate::User;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::state::{Answer, DeviceGrant, Verdict};
+use crate::users::User;
 
-/// With `no-referrer` browsers would send our own form with `Origin: null`, and we could not tell
-/// it from a foreign one; `same-origin` tells other sites just as little.
+/// `same-origin` and not `no-referrer`: with the latter, browsers send our own form with
+/// `Origin: null`, as they send a foreign one. Other sites learn nothing either way.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -49,8 +49,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 
 const CSS: &str = include_str!("pages.css");
 
-/// Refuses hosts that are not this computer, so that no site on the web can have its own name
-/// resolve to us and read our pages; then adds the headers that all pages have.
+/// Refuses hosts that are not this computer, so that no website can read our pages under a name
+/// of its own (DNS rebinding); then adds the headers that all pages have.
 async fn guard(request: Request, next: Next) -> Response {
     let mut response = if is_loopback(request.headers()) {
         next.run(request).await
@@ -147,7 +147,7 @@ enum Decision {
     Deny,
 }
 
-/// Takes the answer, then shows what became of the login under an address that can be reloaded.
+/// Takes the answer, then redirects to a page that can be reloaded.
 async fn answer_device(
     State(shared): SharedState,
     headers: HeaderMap,
@@ -175,8 +175,8 @@ async fn answer_device(
     Redirect::to(&format!("/device?user_code={user_code}")).into_response()
 }
 
-/// Browsers say where a form comes from, and no page can make them lie about it. Other programs
-/// say nothing, and have the form's token to show.
+/// Browsers send `Origin` and `Sec-Fetch-Site`, and no page can forge them. Programs that send
+/// neither are checked by the form's token alone.
 fn is_from_our_page(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     let same_host = |origin: &str| origin.split_once("://").map(|(_, host)| host) == text(HOST);

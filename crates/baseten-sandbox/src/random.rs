@@ -8,8 +8,7 @@ pub(crate) const USER_CODE_LETTERS: usize = 8;
 /// No vowels, so that no words appear, and no digits (RFC 8628 §6.1).
 const USER_CODE_ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
-/// A token of 256 random bits after a prefix that says what it is, so that a test can look for
-/// it where it must not be.
+/// A token of 256 random bits. The prefix says what it is, so that a test can search output for it.
 pub(crate) fn token(prefix: &str) -> String {
     bytes::<32>().iter().fold(prefix.to_owned(), |mut text, byte| {
         // Writing to a string does not fail.
@@ -23,7 +22,7 @@ pub(crate) fn user_code() -> String {
     let mut code = String::with_capacity(USER_CODE_LETTERS + 1);
     while code.len() <= USER_CODE_LETTERS {
         for byte in bytes::<16>() {
-            // 240 is the largest multiple of 20 in a byte: what is above would favour some letters.
+            // 240 is the largest multiple of 20 in a byte: bytes above it would favour some letters.
             let letter = USER_CODE_ALPHABET.get(usize::from(byte % 20)).filter(|_| byte < 240);
             if code.len() == USER_CODE_LETTERS / 2 {
                 code.push('-');
@@ -36,7 +35,7 @@ pub(crate) fn user_code() -> String {
     code
 }
 
-#[expect(clippy::expect_used, reason = "without randomness there is nothing safe to hand out")]
+#[expect(clippy::expect_used, reason = "without randomness no token is safe")]
 fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has no randomness");

@@ -1,11 +1,15 @@
 //! What the sandbox knows, and the rules by which it changes: device codes (RFC 8628), sessions
 //! with rotating refresh tokens (RFC 6749 §6, RFC 9700 §4.14.2), API keys.
 //!
-//! Nothing here reads a clock or touches the network: every rule is told what time it is.
+//! Nothing here reads a clock or uses the network: callers pass the time in.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::{Config, Error, Tokens, User, random};
+use crate::config::Config;
+use crate::error::Error;
+use crate::random;
+use crate::users::User;
 
 /// By how much a client that polls too fast has to slow down (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
@@ -18,11 +22,32 @@ pub(crate) struct State {
     api_keys: Vec<ApiKey>,
 }
 
+/// The tokens of a session (RFC 6749 §5.1).
+#[derive(Clone)]
+pub struct Tokens {
+    /// For `Authorization: Bearer …`.
+    pub access_token: String,
+    /// Gets the next access token; `None` where the old one stays valid.
+    pub refresh_token: Option<String>,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+}
+
+/// Without the tokens.
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Tokens")
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One device login, from its start to the tokens (RFC 8628 §3.2).
 pub(crate) struct DeviceGrant {
     pub(crate) device_code: String,
     pub(crate) user_code: String,
-    /// Comes back with the approval form, to show that the form was ours.
+    /// Sent with the approval form and required with its answer (against cross-site requests).
     pub(crate) form_token: String,
     pub(crate) answer: Answer,
     /// The shortest time allowed between two polls.
@@ -37,7 +62,7 @@ pub(crate) enum Answer {
     Pending,
     Allowed(String),
     Denied,
-    /// Allowed, and the tokens were handed out: the device code is used up.
+    /// Allowed, and the tokens were issued: the device code is used up.
     Used(String),
 }
 
@@ -49,7 +74,7 @@ pub(crate) enum Verdict<'a> {
     Deny,
 }
 
-/// A user's login. To end it is to forget it, and with it all of its tokens.
+/// A user's login. It ends by being removed, together with its tokens.
 struct Session {
     user: String,
     access_tokens: Vec<AccessToken>,
@@ -67,14 +92,14 @@ struct ApiKey {
     user: String,
 }
 
-/// What a request proves itself with.
+/// What a request authenticates with.
 #[derive(Clone, Copy)]
 pub(crate) enum Credential<'a> {
     Bearer(&'a str),
     ApiKey(&'a str),
 }
 
-/// Why the token endpoint gives no tokens (RFC 6749 §5.2, RFC 8628 §3.5).
+/// Why the token endpoint issues no tokens (RFC 6749 §5.2, RFC 8628 §3.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OAuthError {
     AuthorizationPending,
@@ -228,7 +253,7 @@ impl State {
         Ok(tokens)
     }
 
-    /// Whose credential this is, if it is good.
+    /// The user of this credential, if it is valid.
     pub(crate) fn who(&self, credential: Credential<'_>, now: Instant) -> Option<&User> {
         let user = match credential {
             Credential::Bearer(token) => {
@@ -262,14 +287,14 @@ impl State {
         self.sessions.retain(|session| session.user != user);
     }
 
-    /// Lets every access token expire before its time. Refresh tokens stay good.
+    /// Expires every access token now. Refresh tokens stay valid.
     pub(crate) fn expire_access_tokens(&mut self) {
         for session in &mut self.sessions {
             session.access_tokens.clear();
         }
     }
 
-    /// Makes one more API key for this user.
+    /// Makes another API key for this user.
     pub(crate) fn new_api_key(&mut self, user: &str) -> Result<String, Error> {
         let user = self.user(user)?.id.clone();
         let text = random::token("sandbox-api-key-");
@@ -277,7 +302,7 @@ impl State {
         Ok(text)
     }
 
-    /// Makes an API key worthless.
+    /// Revokes an API key.
     pub(crate) fn revoke_api_key(&mut self, key: &str) {
         self.api_keys.retain(|known| known.text != key);
     }
@@ -292,8 +317,8 @@ impl DeviceGrant {
         self.answer == Answer::Pending && !self.has_expired(now)
     }
 
-    /// Tells a client to wait on, and to wait longer if it came too early (RFC 8628 §3.5). The
-    /// interval is between two polls, so the first one is never too early.
+    /// Tells a client to keep polling, and to slow down if it polled too early (RFC 8628 §3.5).
+    /// The interval is between two polls, so the first one is never too early.
     fn still_pending(&mut self, now: Instant) -> OAuthError {
         let since = self.last_poll.replace(now).map(|last| now.saturating_duration_since(last));
         if since.is_some_and(|since| since < self.interval) {
@@ -353,12 +378,12 @@ fn new_access_token(config: &Config, now: Instant) -> AccessToken {
     AccessToken { text: random::token("sandbox-access-"), expires_at }
 }
 
-/// An expiry that does not fit the clock is never reached.
+/// No expiry: it lies beyond what the clock can represent.
 fn is_past(expires_at: Option<Instant>, now: Instant) -> bool {
     expires_at.is_some_and(|at| at <= now)
 }
 
-/// A user code as we write it, from what a person may make of it (RFC 8628 §6.1).
+/// The canonical form of a user code that a person typed (RFC 8628 §6.1).
 fn normalized(user_code: &str) -> String {
     let mut code: String = user_code.chars().filter(char::is_ascii_alphanumeric).collect();
     code.make_ascii_uppercase();

@@ -14,19 +14,19 @@ pub struct User {
 }
 
 impl User {
-    /// The user's well-known API key, the same at every start. It opens nothing but a sandbox.
+    /// The user's well-known API key, the same at every start. It works in a sandbox only.
     pub fn api_key(&self) -> String {
         format!("sandbox-api-key-of-{}-which-opens-nothing-but-a-sandbox", self.id)
     }
 
-    /// The best there is to call the user by.
+    /// The name, or else the email, or else the id.
     pub(crate) fn display_name(&self) -> &str {
         self.name.as_deref().or(self.email.as_deref()).unwrap_or(&self.id)
     }
 }
 
-/// Users that between them need every rule for naming a profile: one email in two workspaces,
-/// one email twice in one workspace, no email, nothing but an id.
+/// Users that cover every rule for naming a profile: one email in two workspaces, one email twice
+/// in one workspace, no email, only an id.
 pub fn sample_users() -> Vec<User> {
     let user = |id: &str, email: Option<&str>, name: Option<&str>, workspace: Option<&str>| User {
         id: id.into(),

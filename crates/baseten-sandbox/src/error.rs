@@ -1,0 +1,23 @@
+//! What can go wrong.
+
+use std::io;
+
+/// What went wrong with a sandbox, or with what it was asked to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The port can't be listened on, or there is no thread for the server.
+    #[error("the sandbox cannot start on port {port}")]
+    Start {
+        /// The port that was asked for.
+        port: u16,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// There is no user with this id.
+    #[error("there is no user {0}")]
+    NoSuchUser(String),
+    /// This user code is unknown, expired or answered already.
+    #[error("no device login waits for an answer under the code {0}")]
+    NotPending(String),
+}
