@@ -1,12 +1,13 @@
 // A person who follows the URL of a device login and answers it.
 //
 //   node approve.mjs URL [--deny] [--user NAME] [--code USER-CODE] [--screenshot FILE] [--dark]
-//                        [--width PIXELS]
+//                        [--size WIDTHxHEIGHT] [--expect TEXT]…
 //
 // Knows oidc-provider's pages, and any page with a button Allow and a button Deny, where a radio
-// button may choose the user. The screenshot is of the whole page with the question, which must not
-// need scrolling sideways; beside it, FILE.after.png is of the page that follows. Exit status 0
-// means that the answer was given and received.
+// button may choose the user. There, both buttons and every TEXT must be in view without scrolling.
+// The screenshot shows what is in view of the page with the question, which must not need scrolling
+// sideways; beside it, FILE.after.png shows the page that follows. Exit status 0 means that the
+// answer was given and received.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +23,8 @@ const { values: options, positionals: [url] } = parseArgs({
     code: { type: 'string' },
     screenshot: { type: 'string' },
     dark: { type: 'boolean' },
-    width: { type: 'string', default: '1000' },
+    size: { type: 'string', default: '1000x750' },
+    expect: { type: 'string', multiple: true, default: [] },
   },
 });
 
@@ -32,10 +34,13 @@ const STEPS = [
   {
     name: 'Allow or Deny',
     mark: (page) => page.getByRole('button', { name: 'Allow', exact: true }),
-    async act(page, mark) {
+    async act(page, allow) {
+      const deny = page.getByRole('button', { name: 'Deny', exact: true });
+      const texts = options.expect.map((text) => page.getByText(text).first());
+      for (const part of [allow, deny, ...texts]) await mustBeInView(part);
       if (options.user) await page.getByRole('radio', { name: options.user }).check();
       await shoot(page);
-      await answer(page, options.deny ? page.getByRole('button', { name: 'Deny', exact: true }) : mark);
+      await answer(page, options.deny ? deny : allow);
       await shoot(page, '.after.png');
     },
     done: true,
@@ -95,6 +100,7 @@ const STEPS = [
 
 if (!url) throw new Error('usage: approve.mjs URL [--deny] [--user NAME] [--code USER-CODE] …');
 setTimeout(() => fail(new Error('out of patience')), PATIENCE.whole).unref();
+const [width, height] = options.size.split('x').map(Number);
 const home = await mkdtemp(join(tmpdir(), 'person-'));
 try {
   await browse();
@@ -110,7 +116,7 @@ async function browse() {
     headless: true,
     chromiumSandbox: false,
     colorScheme: options.dark ? 'dark' : 'light',
-    viewport: { width: Number.parseInt(options.width, 10), height: 750 },
+    viewport: { width, height },
     deviceScaleFactor: 2,
     timeout: PATIENCE.whole,
     env: { PATH: process.env.PATH, HOME: home, TMPDIR: home, LANG: 'C.UTF-8' },
@@ -158,9 +164,21 @@ async function answer(page, button) {
   if (!reply?.ok()) throw new Error(`${page.url()} answered ${reply?.status()}`);
 }
 
+/** Wholly inside the window, with nothing over it, as the page is when it opens. */
+async function mustBeInView(part) {
+  const hidden = await part.evaluate((element) => {
+    const { left, right, top, bottom } = element.getBoundingClientRect();
+    const inside = left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight;
+    const covered = [top + 2, bottom - 2]
+      .some((y) => !element.contains(document.elementFromPoint((left + right) / 2, y)));
+    return inside && !covered ? '' : `${element.textContent} at ${top} to ${bottom}`;
+  });
+  if (hidden) throw new Error(`not in view without scrolling: ${hidden}`);
+}
+
 async function shoot(page, suffix = '') {
   if (!options.screenshot) return;
-  await page.screenshot({ path: options.screenshot + suffix, fullPage: true });
+  await page.screenshot({ path: options.screenshot + suffix });
   const sideways = await page.evaluate('document.documentElement.scrollWidth > innerWidth');
   if (sideways) throw new Error('the page needs scrolling sideways');
 }

@@ -1,20 +1,23 @@
 //! The routes that programs call: device login (RFC 8628), tokens (RFC 6749), who am I, log out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::rejection::FormRejection;
-use axum::extract::{Form, State};
+use axum::extract::{ConnectInfo, Form, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, USER_AGENT, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::config::CLIENT_ID;
-use crate::shared::{DEVICE_CODE_GRANT, LoggedError, LoggedGrant, REFRESH_TOKEN_GRANT, Shared};
-use crate::state::{Credential, OAuthError, Tokens};
+use crate::shared::{
+    DEVICE_CODE_GRANT, LoggedError, LoggedGrant, REFRESH_TOKEN_GRANT, Shared, header,
+};
+use crate::state::{Client, Credential, OAuthError, Tokens};
 
 type SharedState = State<Arc<Shared>>;
 type FormResult = Result<Form<Vec<(String, String)>>, FormRejection>;
@@ -31,11 +34,17 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 }
 
 /// RFC 8628 §3.1 and §3.2.
-async fn authorize(State(shared): SharedState, form: FormResult) -> Result<Response, OAuthError> {
+async fn authorize(
+    State(shared): SharedState,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    form: FormResult,
+) -> Result<Response, OAuthError> {
     Fields::of_our_client(form)?;
     let mut state = shared.state();
     let config = state.config().clone();
-    let grant = state.authorize(Instant::now());
+    let client = Client { user_agent: header(&headers, &USER_AGENT), address: peer.ip() };
+    let grant = state.authorize(client, Instant::now());
     let page = format!("http://localhost:{}/device", shared.port());
     Ok(not_stored(json!({
         "device_code": grant.device_code,

@@ -1,5 +1,5 @@
 //! A local Baseten remote for development, demos and tests. It has the whole login API and a few
-//! invented users, listens on loopback only, and keeps everything in memory.
+//! test users, listens on loopback only, and keeps everything in memory.
 //!
 //! ```
 //! use baseten_sandbox::{Config, Sandbox};

@@ -10,7 +10,7 @@ use baseten_sandbox::{Config, Sandbox};
 use clap::Parser;
 
 /// A local Baseten remote for development, demos and tests. Development only: it keeps everything in
-/// memory, knows invented users only, and listens on loopback only.
+/// memory, has test users only, and listens on loopback only.
 #[derive(Parser)]
 #[command(name = "baseten-sandbox", version)]
 struct Args {

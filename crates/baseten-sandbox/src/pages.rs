@@ -17,7 +17,7 @@ use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
 use crate::shared::Shared;
-use crate::state::{Answer, DeviceGrant, Verdict};
+use crate::state::{Answer, Client, DeviceGrant, Verdict};
 use crate::users::User;
 
 /// `same-origin` and not `no-referrer`: with the latter, browsers send our own form with
@@ -80,7 +80,7 @@ async fn front(State(shared): SharedState) -> Response {
             code { "baseten auth" } ". It forgets everything when it stops."
         }
         p { a href="/device" { "Enter the code of a login" } }
-        h2 { "Who can log in" }
+        h2 { "Test users" }
         ul {
             @for user in &state.config().users {
                 li.user { (description(user)) span.quiet { code { (user.id) } } }
@@ -113,14 +113,11 @@ async fn device(
         }
         Some(grant) => match &grant.answer {
             Answer::Denied => {
-                let hint = "The terminal got no access. You can close this page.";
+                let hint = "The program gets no access. You can close this tab.";
                 message(StatusCode::OK, "Login denied", hint)
             }
             Answer::Allowed(id) | Answer::Used(id) => {
-                let hint = format!(
-                    "The terminal is being logged in as {}. Go back to it: you can close this page.",
-                    name(id)
-                );
+                let hint = format!("You're logged in as {}. You can close this tab.", name(id));
                 message(StatusCode::OK, "Login allowed", &hint)
             }
             Answer::Pending if grant.has_expired(now) => {
@@ -161,7 +158,7 @@ async fn answer_device(
     let mut state = shared.state();
     let Some(grant) = state.grant(&form.user_code).filter(|g| g.form_token == form.form_token)
     else {
-        let hint = "This form is not from here or too old. Open the page from your terminal again.";
+        let hint = "This form is too old. Open the link from your terminal again.";
         return message(StatusCode::FORBIDDEN, "Not accepted", hint);
     };
     let user_code = grant.user_code.clone();
@@ -209,19 +206,18 @@ fn code_page(status: StatusCode, given: &str, error: Option<&str>) -> Response {
 /// Asks whether a login is wanted, and as whom.
 fn question_page(grant: &DeviceGrant, users: &[User]) -> Response {
     let content = html! {
-        p { "A program in a terminal, the Baseten CLI, asks to log in. Its code is:" }
-        p.code { code { (grant.user_code) } }
-        p {
-            "Compare it with the code in your terminal. If it is another one, or if you did not "
-            "start a login, deny it."
-        }
         form method="post" action="/device" autocomplete="off" {
             input type="hidden" name="user_code" value=(grant.user_code);
             input type="hidden" name="form_token" value=(grant.form_token);
+            p.code { code { (grant.user_code) } }
+            p {
+                "Allow it only if you started it yourself and your terminal shows this code."
+            }
+            (client_facts(&grant.client))
             fieldset {
                 legend { "Log in as" }
                 @for (at, user) in users.iter().enumerate() {
-                    label.choice.user {
+                    label.choice {
                         input type="radio" name="user" value=(user.id) required checked[at == 0];
                         span { (description(user)) }
                     }
@@ -236,13 +232,45 @@ fn question_page(grant: &DeviceGrant, users: &[User]) -> Response {
     page(StatusCode::OK, "Allow this login?", &content)
 }
 
-/// A name, and under it what else is known.
+/// Who asks: the program and the system by their own word, the address as we see it.
+fn client_facts(client: &Client) -> Markup {
+    let (program, system) = program_and_system(client.user_agent.as_deref().unwrap_or_default());
+    let here = if client.address.is_loopback() { " (this computer)" } else { "" };
+    html! {
+        dl {
+            dt { "Program" } dd { (stated(&program)) }
+            dt { "System" } dd { (stated(&system)) }
+            dt { "Address" } dd { (client.address) (here) }
+        }
+    }
+}
+
+/// The first product and the first comment of a user agent (RFC 9110 §10.1.5), in a form for
+/// people: `baseten-cli/1.0 (rust; linux; x86_64)` is `baseten-cli 1.0` on `linux, x86_64`.
+fn program_and_system(user_agent: &str) -> (String, String) {
+    let (products, rest) = user_agent.split_once('(').unwrap_or((user_agent, ""));
+    let product = products.split_whitespace().next().unwrap_or_default();
+    let comment = rest.split(')').next().unwrap_or_default();
+    let comment = comment.strip_prefix("rust; ").unwrap_or(comment);
+    (product.replacen('/', " ", 1), comment.replace("; ", ", "))
+}
+
+/// A program may call itself anything: only so much of it that the rest of the page stays in view.
+fn stated(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        None if text.is_empty() => "not stated".to_owned(),
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// What tells a user from the others: the name and the workspace, and below them the email.
 fn description(user: &User) -> Markup {
     let email = user.email.as_deref().unwrap_or("no email");
     let workspace = user.workspace_name.as_deref().unwrap_or("no workspace");
     html! {
-        span { (user.display_name()) } " "
-        span.quiet { (email) ", " (workspace) } " "
+        span { strong { (user.display_name()) } " · " (workspace) } " "
+        span.quiet { (email) }
     }
 }
 
@@ -268,7 +296,7 @@ fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
                 header {
                     p {
                         strong { "Development tool." }
-                        " A sandbox on this computer, with invented users. This is not Baseten."
+                        " This is not Baseten."
                     }
                 }
                 main {

@@ -2,21 +2,21 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{self, DefaultBodyLimit};
-use axum::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, USER_AGENT};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderMap, USER_AGENT};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::shared::{LoggedError, LoggedGrant, Request, Shared};
+use crate::shared::{LoggedError, LoggedGrant, Request, Shared, header};
 use crate::state::State;
 use crate::{api, pages};
 
@@ -100,12 +100,12 @@ fn spawn(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for listener in listeners {
         listener.set_nonblocking(true)?;
-        let router = router.clone();
+        let service = router.clone().into_make_service_with_connect_info::<SocketAddr>();
         let listener = {
             let _in_runtime = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
         };
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        runtime.spawn(async move { axum::serve(listener, service).await });
     }
     std::thread::Builder::new().name("baseten-sandbox".to_owned()).spawn(move || {
         // The sender is dropped to stop the server; that arrives here as an error.
@@ -149,10 +149,6 @@ async fn log_and_delay(
     let latency = if is_api { shared.state().config().latency } else { Duration::ZERO };
     tokio::time::sleep(latency).await;
     response
-}
-
-fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
 /// Only schemes that we know: the first word of a malformed header may be the secret itself.

@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::http::header::{HeaderMap, HeaderName};
+
 use crate::state::State;
 
 /// The grant type of a poll (RFC 8628 §3.4).
@@ -107,4 +109,9 @@ impl Shared {
     fn log(&self) -> MutexGuard<'_, Vec<Request>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A header, where it is visible ASCII.
+pub(crate) fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
 }

@@ -4,6 +4,7 @@
 //! Nothing here reads a clock or uses the network: callers pass the time in.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
@@ -49,11 +50,18 @@ pub(crate) struct DeviceGrant {
     pub(crate) user_code: String,
     /// Sent with the approval form and required with its answer (against cross-site requests).
     pub(crate) form_token: String,
+    pub(crate) client: Client,
     pub(crate) answer: Answer,
     /// The shortest time allowed between two polls.
     interval: Duration,
     last_poll: Option<Instant>,
     expires_at: Option<Instant>,
+}
+
+/// The program that started a device login, as its request shows it.
+pub(crate) struct Client {
+    pub(crate) user_agent: Option<String>,
+    pub(crate) address: IpAddr,
 }
 
 /// What became of a device login. Users are named by their id.
@@ -136,7 +144,7 @@ impl State {
     }
 
     /// Starts a device login (RFC 8628 §3.1).
-    pub(crate) fn authorize(&mut self, now: Instant) -> &DeviceGrant {
+    pub(crate) fn authorize(&mut self, client: Client, now: Instant) -> &DeviceGrant {
         let mut user_code = random::user_code();
         while self.grants.iter().any(|grant| grant.user_code == user_code) {
             user_code = random::user_code();
@@ -146,6 +154,7 @@ impl State {
             device_code: random::token("sandbox-device-"),
             user_code,
             form_token: random::token(""),
+            client,
             answer,
             interval: Duration::from_secs(self.config.device_interval),
             last_poll: None,
@@ -409,7 +418,8 @@ mod tests {
 
     /// Starts a device login: its device code and its user code.
     fn authorize(state: &mut State, now: Instant) -> (String, String) {
-        let grant = state.authorize(now);
+        let client = Client { user_agent: None, address: IpAddr::from([127, 0, 0, 1]) };
+        let grant = state.authorize(client, now);
         (grant.device_code.clone(), grant.user_code.clone())
     }
 

@@ -1,4 +1,4 @@
-//! The people who may log in here, all invented.
+//! The test users who can log in.
 
 /// Somebody who can log in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use baseten_sandbox::{Config, Sandbox};
+use baseten_sandbox::{Config, Sandbox, User};
 use baseten_testing::counterparts::{with_person, words_of_person};
 use baseten_testing::home::Home;
 use baseten_testing::outcome::Outcome;
@@ -69,11 +69,36 @@ fn a_person_denies_in_the_dark() {
     assert_eq!(width(&home, &path), 2000);
 }
 
+/// What has to be in view on a small phone when the page opens, beside both buttons: who asks, and
+/// the account that is chosen.
+fn phone() -> String {
+    format!(
+        "--size 320x640 --expect baseten-cli --expect {} --expect computer --expect Engines",
+        std::env::consts::ARCH
+    )
+}
+
 #[test]
-fn the_page_fits_a_telephone() {
-    let sandbox = sandbox_with(SOON);
-    let path = picture("narrow.png");
-    let options = format!("--width 320 --screenshot {}", path.display());
+fn the_page_fits_a_small_phone() {
+    for (mode, name) in [("", "phone-light.png"), ("--dark", "phone-dark.png")] {
+        let sandbox = sandbox_with(SOON);
+        let path = picture(name);
+        let options = format!("{} {mode} --screenshot {}", phone(), path.display());
+        let (home, outcome) = log_in(&sandbox, &options);
+        assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
+        assert_eq!(width(&home, &path), 640);
+    }
+}
+
+#[test]
+fn the_buttons_are_in_view_however_many_accounts_there_are() {
+    let sandbox = sandbox_with(|config| {
+        SOON(config);
+        let ada = config.users[0].clone();
+        config.users.extend((0..40).map(|n| User { id: format!("ada-{n}"), ..ada.clone() }));
+    });
+    let path = picture("many.png");
+    let options = format!("{} --screenshot {}", phone(), path.display());
     let (home, outcome) = log_in(&sandbox, &options);
     assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
     assert_eq!(width(&home, &path), 640);

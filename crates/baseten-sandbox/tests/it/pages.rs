@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baseten_sandbox::{Config, Sandbox, User};
+use baseten_sandbox::{CLIENT_ID, Config, Sandbox, User};
 
 use crate::support::*;
 
@@ -10,6 +10,19 @@ use crate::support::*;
 fn login(sandbox: &Sandbox) -> (String, String) {
     let started = authorize(sandbox);
     (text(&started, "device_code").to_owned(), text(&started, "user_code").to_owned())
+}
+
+/// A device login that is started with this header: its user code.
+fn login_of(sandbox: &Sandbox, header: &str) -> String {
+    let started = send(
+        sandbox,
+        &format!(
+            "POST /v1/users/auth/device/authorize\n\
+             Content-Type: application/x-www-form-urlencoded\n{header}"
+        ),
+        &format!("client_id={CLIENT_ID}"),
+    );
+    text(&started.json(), "user_code").to_owned()
 }
 
 fn page(sandbox: &Sandbox, user_code: &str) -> Answer {
@@ -38,13 +51,48 @@ fn a_person_allows_a_login() {
     assert_eq!(answer.status, 303);
     let result = page(&sandbox, &user_code);
     assert!(result.body.contains("<h1>Login allowed</h1>"), "{}", result.body);
-    assert!(result.body.contains("Charles"));
+    assert!(result.body.contains("You're logged in as Charles. You can close this tab."));
     assert_eq!(poll(&sandbox, &device_code).status, 200);
     assert_eq!(sandbox.session_count("charles"), 1);
 
     let late = form(&sandbox, "/device", &filled_in(&question, "decision=deny"));
     assert_eq!(late.status, 303);
     assert!(page(&sandbox, &user_code).body.contains("<h1>Login allowed</h1>"));
+}
+
+#[test]
+fn the_page_says_who_asks() {
+    let sandbox = sandbox();
+    let long = "x".repeat(1000);
+    for (header, program, system) in [
+        (
+            "User-Agent: baseten-cli/0.4.0 (rust; linux; x86_64)",
+            "baseten-cli 0.4.0",
+            "linux, x86_64",
+        ),
+        (
+            "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/1 (x)",
+            "Mozilla 5.0",
+            "X11, Linux x86_64",
+        ),
+        ("User-Agent: curl/8.5.0", "curl 8.5.0", "not stated"),
+        ("User-Agent: (linux", "not stated", "linux"),
+        ("User-Agent: \u{202e}", "not stated", "not stated"),
+        ("Accept: */*", "not stated", "not stated"),
+        (
+            &format!("User-Agent: {long} ({long})"),
+            &format!("{}…", &long[..40]),
+            &format!("{}…", &long[..40]),
+        ),
+    ] {
+        let body = page(&sandbox, &login_of(&sandbox, header)).body;
+        let facts = format!(
+            "<dt>Program</dt><dd>{program}</dd><dt>System</dt><dd>{system}</dd>\
+             <dt>Address</dt><dd>127.0.0.1 (this computer)</dd>"
+        );
+        assert!(body.contains(&facts), "{header}: {body}");
+        assert!(body.contains("Allow it only if you started it yourself"), "{body}");
+    }
 }
 
 #[test]
@@ -120,7 +168,7 @@ fn nothing_that_comes_in_becomes_markup() {
     };
     let config = Config { users: vec![hostile], ..Config::default() };
     let sandbox = Sandbox::start(config).unwrap();
-    let (_, user_code) = login(&sandbox);
+    let user_code = login_of(&sandbox, "User-Agent: <b>program</b>/1 (<b>system</b>)");
     for path in ["/", "/device?user_code=%22%3E%3Cb%3E", &format!("/device?user_code={user_code}")]
     {
         let body = send(&sandbox, &format!("GET {path}"), "").body;
