@@ -9,17 +9,20 @@ STORE="printf s3cret | secret-tool store --label proof $ATTRIBUTES"
 LOOKUP="secret-tool lookup $ATTRIBUTES"
 OUT_OF_TIME=124
 failures=0
+stderr=$(mktemp)
+trap 'rm -f "$stderr"' EXIT
 
 # expect STATUS OUTPUT COMMAND…
 expect() {
     local status=0 output session="${*:3}"
     session=${session%% --prepare *}
     session=${session%% -- *}
-    output=$(COMMAND_SECONDS=${seconds:-20} "${@:3}" 2>/dev/null) || status=$?
+    output=$(COMMAND_SECONDS=${seconds:-20} "${@:3}" 2>"$stderr") || status=$?
     if [ "$status" = "$1" ] && [ "$output" = "$2" ]; then
         echo "as expected: $session"
     else
         echo "NOT as expected: $session: exit status $status (not $1), output '$output' (not '$2')"
+        sed 's/^/    /' "$stderr"
         failures=$((failures + 1))
     fi
 }

@@ -5,11 +5,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
-const PERSON = new URL('../browser/person', import.meta.url).pathname;
+const PERSON = fileURLToPath(new URL('../browser/person', import.meta.url));
 
-setTimeout(() => { throw new Error('out of patience'); }, 120_000).unref();
+const outOfTime = sleep(120_000, undefined, { ref: false }).then(() => assert.fail('out of time'));
 await withServer([], async (remote) => {
   const start = await remote.authorize();
   assert.match(start.verification_uri_complete, /^http:\/\/localhost:\d+\/device\?user_code=/);
@@ -53,15 +54,27 @@ await withServer(['--device-code-seconds', '20', '--access-token-seconds', '2'],
 });
 
 async function withServer(options, test) {
-  const script = new URL('server.mjs', import.meta.url).pathname;
-  const server = spawn('node', [script, ...options], { stdio: ['pipe', 'pipe', 'ignore'] });
-  const [line] = await once(createInterface(server.stdout), 'line');
-  const { remote_url } = JSON.parse(line);
-  await test(remote(remote_url));
-  const log = await (await fetch(`${remote_url}/_log`)).json();
-  assert.ok(log.length > 3 && log.every(({ path, status }) => path && status));
-  server.stdin.end();
-  await once(server, 'exit');
+  const script = fileURLToPath(new URL('server.mjs', import.meta.url));
+  const server = spawn(process.execPath, [script, ...options]);
+  let said = '';
+  server.stderr.on('data', (text) => { said += text; });
+  server.stdin.on('error', () => {});
+  const ended = once(server, 'close');
+  const early = ended.then(([status]) => assert.fail(`the server ended with status ${status}`));
+  try {
+    const ready = once(createInterface(server.stdout), 'line');
+    const [line] = await Promise.race([ready, early, outOfTime]);
+    const { remote_url } = JSON.parse(line);
+    await Promise.race([test(remote(remote_url)), early, outOfTime]);
+    const log = await (await fetch(`${remote_url}/_log`)).json();
+    assert.ok(log.length > 3 && log.every(({ path, status }) => path && status));
+  } catch (error) {
+    console.error(`stderr of ${script}:\n${said}`);
+    throw error;
+  } finally {
+    server.stdin.end();
+  }
+  await ended;
 }
 
 /** The routes, as a client without opinions calls them; answers are their JSON. */

@@ -8,15 +8,16 @@ mod cases;
 mod page;
 mod targets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::build;
 use crate::measure::Invocation;
 use crate::needs::{self, Need};
-use crate::process::{cargo, command, run as run_command};
+use crate::process::{command, run as run_command};
 
 use cases::{Case, Cases};
 
@@ -31,9 +32,9 @@ pub(crate) struct Args {
     #[arg(long = "static", value_name = "PATH")]
     shipped: Option<PathBuf>,
 
-    /// Set in the private keyring session that this command starts
+    /// Set in the private keyring session that this command starts: where the programs are
     #[arg(long, hide = true)]
-    in_session: bool,
+    in_session: Option<PathBuf>,
 }
 
 const NEEDS: &[Need] = &[
@@ -48,17 +49,19 @@ const NEEDS: &[Need] = &[
 const SECRET_TOOL: &str = "/usr/bin/secret-tool";
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    if args.in_session {
-        return measure(args);
+    if let Some(programs) = &args.in_session {
+        return measure(args, programs);
     }
-    needs::meet(&NEEDS.iter().copied().collect::<BTreeSet<_>>())?;
-    build(&["hello", "baseten-cli", "baseten-sandbox"])?;
+    needs::meet(NEEDS)?;
+    let hello = build::release(&["hello", "baseten-cli", "baseten-sandbox"])?.path("hello")?;
+    let programs = hello.parent().ok_or("a program is in a directory")?;
     if args.shipped.is_some() {
-        build_static_hello()?;
+        build_static_hello(programs)?;
     }
     let program = std::env::current_exe()?;
     let mut session = command("counterparts/keyrings/gnome.sh", ["--"]);
-    session.arg(program).args(["bench", "--in-session"]).env("COMMAND_SECONDS", "3600");
+    session.arg(program).args(["bench", "--in-session"]).arg(programs);
+    session.env("COMMAND_SECONDS", "3600");
     if args.quick {
         session.arg("--quick");
     }
@@ -69,25 +72,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
     run_command(&mut session)
 }
 
-/// Makes release builds, each package on its own: together, one would get what another asks of a
-/// library that both use.
-pub(crate) fn build(packages: &[&str]) -> Outcome {
-    for package in packages {
-        run_command(&mut cargo(["build", "--release", "--locked", "--package", package]))?;
-    }
-    Ok(())
-}
-
 /// A hello-world that needs no dynamic loader, as a program that is shipped statically does not.
-fn build_static_hello() -> Outcome {
+fn build_static_hello(programs: &Path) -> Outcome {
     let flags = ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols"];
     let mut rustc = command("rustc", flags);
-    rustc.args(["-Ctarget-feature=+crt-static", "xtask/hello/src/main.rs", "-o", STATIC_HELLO]);
-    run_command(&mut rustc)
+    rustc.args(["-Ctarget-feature=+crt-static", "xtask/hello/src/main.rs", "-o"]);
+    run_command(rustc.arg(programs.join(STATIC_HELLO)))
 }
 
-/// Relative to the workspace.
-const STATIC_HELLO: &str = "target/hello-static";
+/// Beside the other programs.
+const STATIC_HELLO: &str = "hello-static";
 
 /// What was measured of one command.
 struct Figures {
@@ -107,8 +101,8 @@ struct Results {
     slow_rounds: usize,
 }
 
-fn measure(args: &Args) -> Outcome {
-    let cases = Cases::prepare(args.shipped.as_deref())?;
+fn measure(args: &Args, programs: &Path) -> Outcome {
+    let cases = Cases::prepare(programs, args.shipped.as_deref())?;
     let (rounds, slow_rounds) = if args.quick { (15, 3) } else { (200, 20) };
     let mut walls = walls(&cases.list, rounds, slow_rounds)?;
     let mut figures = BTreeMap::new();

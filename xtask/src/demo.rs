@@ -2,11 +2,13 @@
 //! the approval page's own form.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::process::{cargo, command, root, run as run_command};
+use crate::build::build;
+use crate::process::{cargo, command, output, spawn, succeeded};
 
 /// Show a login, and everything after it, against a sandbox on this machine
 #[derive(clap::Args)]
@@ -17,9 +19,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    run_command(&mut cargo(["build", "--locked", "--bin", "baseten", "--bin", "baseten-sandbox"]))?;
-    let sandbox = Sandbox::start()?;
-    let demo = Demo { sandbox, home: tempfile::tempdir()? };
+    let build_both = ["build", "--locked", "--bin", "baseten", "--bin", "baseten-sandbox"];
+    let programs = build(&mut cargo(build_both))?;
+    let sandbox = Sandbox::start(&programs.path("baseten-sandbox")?, &[])?;
+    let demo = Demo { program: programs.path("baseten")?, sandbox, home: tempfile::tempdir()? };
     println!("\nA sandbox plays Baseten at {}. Nothing of yours is touched.", demo.sandbox.remote);
 
     demo.browser_login(args.browser)?;
@@ -46,19 +49,11 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    pub(crate) fn start() -> Outcome<Self> {
-        Self::of_build("debug", &[])
-    }
-
-    /// A sandbox as built with a profile, with further options.
-    pub(crate) fn of_build(profile: &str, options: &[&str]) -> Outcome<Self> {
-        let program = root().join("target").join(profile).join("baseten-sandbox");
-        let mut child = Command::new(program)
-            .args(["--port", "0", "--json", "--device-interval", "1"])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
+    /// Starts the program with further options.
+    pub(crate) fn start(program: &Path, options: &[&str]) -> Outcome<Self> {
+        let arguments = ["--port", "0", "--json", "--device-interval", "1"];
+        let mut sandbox = command(program, arguments);
+        let mut child = spawn(sandbox.args(options).stdout(Stdio::piped()))?;
         let mut line = String::new();
         let stdout = child.stdout.take().ok_or("the sandbox has no output")?;
         BufReader::new(stdout).read_line(&mut line)?;
@@ -80,6 +75,7 @@ impl Drop for Sandbox {
 }
 
 struct Demo {
+    program: PathBuf,
     sandbox: Sandbox,
     home: tempfile::TempDir,
 }
@@ -87,8 +83,7 @@ struct Demo {
 impl Demo {
     /// The program, in an environment that leads to nothing of the person's own.
     fn command(&self, arguments: &[&str]) -> Command {
-        let program = root().join("target/debug/baseten");
-        let mut command = command(&program.to_string_lossy(), arguments);
+        let mut command = command(&self.program, arguments);
         command
             .env_clear()
             .env("HOME", self.home.path())
@@ -102,19 +97,13 @@ impl Demo {
     fn baseten(&self, arguments: &[&str], input: Option<&str>) -> Outcome {
         let echo = if input.is_some() { "echo $API_KEY | " } else { "" };
         println!("\n$ {echo}baseten {}", arguments.join(" "));
-        let mut child = self
-            .command(arguments)
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-            .spawn()?;
+        let mut command = self.command(arguments);
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = spawn(&mut command)?;
         if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
             stdin.write_all(input.as_bytes())?;
         }
-        let status = child.wait()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("that should have worked: {status}").into())
-        }
+        succeeded(&command, child.wait()?)
     }
 
     /// Logs in through the browser: a person's own, or the page's form sent by us.
@@ -123,11 +112,10 @@ impl Demo {
         println!("\n$ baseten {}", arguments.join(" "));
         let mut command = self.command(&arguments);
         if with_browser {
-            command.envs(screen());
-            let status = command.status()?;
-            return if status.success() { Ok(()) } else { Err(format!("{status}").into()) };
+            let status = spawn(command.envs(screen()))?.wait()?;
+            return succeeded(&command, status);
         }
-        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let mut child = spawn(command.stderr(Stdio::piped()))?;
         let stderr = child.stderr.take().ok_or("the login has no output")?;
         let mut url = None;
         for line in BufReader::new(stderr).lines() {
@@ -147,13 +135,11 @@ impl Demo {
 
     fn only_browser_profile(&self) -> Outcome<String> {
         let arguments = ["auth", "list", "--jq", "select(.auth_type == \"oauth\").profile", "-r"];
-        let output = self.command(&arguments).output()?;
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+        Ok(output(&mut self.command(&arguments))?.trim().to_owned())
     }
 }
 
 /// What a browser needs to find the person's screen.
-#[expect(clippy::disallowed_methods, reason = "the rule is for the program, not for its chores")]
 fn screen() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
     let names = ["PATH", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"];
     names.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)))

@@ -1,13 +1,14 @@
 //! `cargo xtask dist`: what is shipped for Linux, into `dist/`: a static program as a tar archive
 //! and as a Debian package, with their checksums. The same commit gives the same bytes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use fs_err as fs;
 
 use crate::Outcome;
+use crate::build::{build as build_programs, target_directory};
 use crate::man;
-use crate::process::{command, has_program, root, run as run_command};
+use crate::process::{command, has_program, output, root, run as run_command};
 use crate::toolchain::Toolchain;
 
 /// Build the static program, its archive and its Debian package
@@ -47,10 +48,11 @@ pub(crate) fn build() -> Outcome<PathBuf> {
     let rust = Toolchain::for_target(TARGET)?;
     let mut build = rust.cargo("build");
     build.args(["--release", "--package", "baseten-cli"]).arg("--target-dir");
-    let target_directory = root().join("target");
+    let target_directory = target_directory()?;
     build.arg(&target_directory);
     // No path of this machine gets into the program, from Rust or from C.
-    let hidden = [(root(), "/baseten"), (cargo_home(), "/cargo")];
+    let hidden =
+        [(root(), "/baseten"), (target_directory, "/baseten/target"), (cargo_home(), "/cargo")];
     let rust_flags = hidden
         .each_ref()
         .map(|(path, shown)| format!("--remap-path-prefix={}={shown}", path.display()));
@@ -62,13 +64,11 @@ pub(crate) fn build() -> Outcome<PathBuf> {
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
         .env(format!("CFLAGS_{target}"), c_flags.join(" "))
         .env(format!("CC_{target}"), "musl-gcc");
-    run_command(&mut build)?;
-    let program = target_directory.join(TARGET).join("release/baseten");
+    let program = build_programs(&mut build)?.path("baseten")?;
     names_no_path(&program, &hidden.map(|(path, _)| path))?;
     Ok(program)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the rule is for the program, not for its chores")]
 fn cargo_home() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo");
     std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
@@ -87,20 +87,10 @@ fn names_no_path(program: &Path, paths: &[PathBuf]) -> Outcome {
 
 /// When the commit was made: the time of everything that is shipped.
 fn epoch() -> Outcome<String> {
-    #[expect(clippy::disallowed_methods, reason = "as other tools read it")]
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(epoch);
     }
-    output(&mut command("git", ["log", "-1", "--format=%ct"]))
-}
-
-fn output(command: &mut Command) -> Outcome<String> {
-    let output = command.output()?;
-    if !output.status.success() {
-        let problem = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(format!("{}: {problem}", command.get_program().display()).into());
-    }
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    Ok(output(&mut command("git", ["log", "-1", "--format=%ct"]))?.trim_end().to_owned())
 }
 
 /// What is shipped, and where it is put together.
@@ -129,8 +119,8 @@ impl Shipment {
         let scripts = self.work("completions");
         fs::create_dir_all(&scripts)?;
         for (shell, file, _) in COMPLETIONS {
-            let script = output(Command::new(&self.program).args(["completion", shell]))?;
-            fs::write(scripts.join(file), script + "\n")?;
+            let script = output(&mut command(&self.program, ["completion", shell]))?;
+            fs::write(scripts.join(file), script)?;
         }
         Ok(())
     }
@@ -191,15 +181,15 @@ impl Shipment {
         fs::write(stage.join("DEBIAN/control"), control)?;
         let sums = "cd \"$1\" && find usr -type f -print0 | sort -z | xargs -0 md5sum";
         let sums = output(command("sh", ["-c", sums, "sh"]).arg(stage))?;
-        fs::write(stage.join("DEBIAN/md5sums"), sums + "\n")?;
+        fs::write(stage.join("DEBIAN/md5sums"), sums)?;
         run_command(command("chmod", ["-R", "u=rwX,go=rX"]).arg(stage))
     }
 
     fn checksums(&self, files: &[String]) -> Outcome {
         fs::remove_dir_all(self.work(""))?;
         let sums = output(command("sha256sum", files).current_dir(&self.directory))?;
-        println!("{sums}");
-        fs::write(self.directory.join("SHA256SUMS"), sums + "\n")?;
+        print!("{sums}");
+        fs::write(self.directory.join("SHA256SUMS"), sums)?;
         Ok(())
     }
 }

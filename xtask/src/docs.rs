@@ -1,23 +1,24 @@
 //! `cargo xtask docs`: what is written about the command line, made from the command line itself.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::PathBuf;
 
 use baseten_cli::outputs::{self, Output, Record};
 use clap::{Arg, ArgAction, Command};
+use fs_err as fs;
 use serde_json::Value;
 
 use crate::Outcome;
+use crate::build::target_directory;
 use crate::process::root;
 use crate::{man, picture};
 
 /// Write the reference page, the man pages and the example in the README
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to write the man pages
-    #[arg(long, value_name = "DIRECTORY", default_value = "target/man")]
-    man: PathBuf,
+    /// Where to write the man pages [default: `man` in the target directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    man: Option<PathBuf>,
     /// Draw the picture of a login as well, from a real one in tmux
     #[arg(long)]
     picture: bool,
@@ -35,7 +36,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let text = fs::read_to_string(&readme)?;
     fs::write(&readme, with_example(&text, &fs::read_to_string(root().join(EXAMPLE))?))?;
     println!("{}", readme.display());
-    let directory = root().join(&args.man);
+    let directory = match &args.man {
+        Some(directory) => root().join(directory),
+        None => target_directory()?.join("man"),
+    };
     man::write(&directory)?;
     println!("{}", directory.display());
     if args.picture { picture::draw() } else { Ok(()) }

@@ -2,10 +2,14 @@
 //! installed; a long run is `cargo fuzz run <target> --sanitizer none fuzz/corpus/<target>
 //! fuzz/seeds/<target>`.
 
-use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use fs_err as fs;
 
 use crate::Outcome;
-use crate::process::{cargo, command, root, run as run_command};
+use crate::build::build;
+use crate::process::{cargo, command, root, spawn};
 
 /// How long each target runs, in seconds.
 const SECONDS: u32 = 10;
@@ -25,28 +29,30 @@ const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// Fuzzes each target from its seeds. A finding stays in `fuzz/artifacts`.
 pub(crate) fn run(_: &[&str]) -> Outcome {
-    let mut build =
+    let mut cargo =
         cargo(["build", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", PLATFORM]);
-    build.args(["--release", "--config", "profile.release.debug=\"line-tables-only\"", "--bins"]);
-    run_command(build.env("RUSTFLAGS", FLAGS))?;
+    cargo.args(["--release", "--config", "profile.release.debug=\"line-tables-only\"", "--bins"]);
+    let programs = build(cargo.env("RUSTFLAGS", FLAGS))?;
     for target in TARGETS {
-        fuzz(target)?;
+        fuzz(target, &programs.path(target)?)?;
     }
     Ok(())
 }
 
-fn fuzz(target: &str) -> Outcome {
+fn fuzz(target: &str, program: &Path) -> Outcome {
     let directory = |kind: &str| root().join("fuzz").join(kind).join(target);
     // What is found to be new goes into the first directory of inputs.
     let (corpus, artifacts) = (directory("corpus"), directory("artifacts"));
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&artifacts)?;
-    let program = root().join("fuzz/target").join(PLATFORM).join("release").join(target);
-    let output = command(&program.to_string_lossy(), ["-max_len=4096", "-print_final_stats=1"])
+    let mut fuzzer = command(program, ["-max_len=4096", "-print_final_stats=1"]);
+    fuzzer
         .arg(format!("-max_total_time={SECONDS}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args([corpus, directory("seeds")])
-        .output()?;
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let output = spawn(&mut fuzzer)?.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         return Err(format!("{said}\n{target}: {}", output.status).into());

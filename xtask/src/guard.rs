@@ -4,16 +4,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use fs_err as fs;
 use serde_json::{Map, Value};
 
 use crate::Outcome;
-use crate::bench::build;
+use crate::build;
 use crate::measure::Invocation;
 use crate::needs::{self, Need};
-use crate::process::{cargo, root};
+use crate::process::{cargo, output, root};
 
 /// Count instructions and crates, and compare with the committed figures
 #[derive(clap::Args)]
@@ -40,7 +40,7 @@ const STORE: &str = r#"{"version": 1, "current": "alice@example.com", "profiles"
 "#;
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    needs::meet(&NEEDS.iter().copied().collect())?;
+    needs::meet(NEEDS)?;
     let path = root().join(FIGURES);
     let now = figures()?;
     if args.update {
@@ -65,12 +65,12 @@ pub(crate) fn check(_: &[&str]) -> Outcome {
 
 /// The figures of now: instructions beyond the hello-world's, and the number of crates.
 fn figures() -> Outcome<Map<String, Value>> {
-    build(&["hello", "baseten-cli"])?;
+    let programs = build::release(&["hello", "baseten-cli"])?;
     let home = tempfile::tempdir()?;
     fs::write(home.path().join("auth.json"), STORE)?;
-    let hello = fewest_instructions(&invocation("hello", "", home.path()))?;
+    let hello = fewest_instructions(&invocation(&programs.path("hello")?, "", home.path()))?;
     let mut figures = Map::new();
-    for (name, invocation) in commands(home.path()) {
+    for (name, invocation) in commands(&programs.path("baseten")?, home.path()) {
         figures.insert(
             name.to_owned(),
             fewest_instructions(&invocation)?.saturating_sub(hello).into(),
@@ -83,24 +83,19 @@ fn figures() -> Outcome<Map<String, Value>> {
 const CRATES: &str = "crates";
 
 /// What people wait for most often: at the prompt, in scripts, at the tab key.
-fn commands(home: &Path) -> [(&'static str, Invocation); 3] {
-    let completion = invocation("baseten", "-- baseten auth status --profile a", home)
+fn commands(baseten: &Path, home: &Path) -> [(&'static str, Invocation); 3] {
+    let completion = invocation(baseten, "-- baseten auth status --profile a", home)
         .with("BASETEN_COMPLETE", "bash")
         .with("_CLAP_COMPLETE_INDEX", "4");
     [
-        ("auth status", invocation("baseten", "auth status", home)),
-        ("auth token", invocation("baseten", "auth token", home)),
+        ("auth status", invocation(baseten, "auth status", home)),
+        ("auth token", invocation(baseten, "auth token", home)),
         ("completion of a profile", completion),
     ]
 }
 
-fn invocation(program: &str, arguments: &str, home: &Path) -> Invocation {
-    Invocation::new(release(program), arguments).with("HOME", home).with("BASETEN_CONFIG_DIR", home)
-}
-
-/// A program of the release build.
-pub(crate) fn release(program: &str) -> PathBuf {
-    root().join("target/release").join(program)
+fn invocation(program: &Path, arguments: &str, home: &Path) -> Invocation {
+    Invocation::new(program, arguments).with("HOME", home).with("BASETEN_CONFIG_DIR", home)
 }
 
 /// Hash tables start from random numbers, so that two runs are not quite the same.
@@ -112,11 +107,7 @@ fn fewest_instructions(invocation: &Invocation) -> Outcome<u64> {
 /// How many crates the command is made of on this system, itself included.
 fn crates() -> Outcome<usize> {
     let arguments = ["tree", "--locked", "-p", "baseten-cli", "-e", "normal", "--prefix", "none"];
-    let output = cargo(arguments).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into());
-    }
-    let tree = String::from_utf8(output.stdout)?;
+    let tree = output(&mut cargo(arguments))?;
     let names = tree.lines().map(|line| line.trim_end_matches(" (*)")).filter(|l| !l.is_empty());
     Ok(names.collect::<BTreeSet<_>>().len())
 }

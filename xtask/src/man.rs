@@ -1,16 +1,16 @@
 //! The man pages, a page for each command, from the command line itself. `clap_mangen` shows no
 //! values in a synopsis and has none of the sections below OPTIONS.
 
-use std::fs;
 use std::path::Path;
 
 use baseten_cli::outputs;
 use clap::{Arg, Command};
+use fs_err as fs;
 use roff::{Inline, Roff, bold, italic, roman};
 
 use crate::Outcome;
 use crate::docs::{argument_name, examples, paragraphs, takes_value, visible};
-use crate::process::command as program;
+use crate::process::{command as program, output};
 
 /// Writes all pages to a directory.
 pub(crate) fn write(directory: &Path) -> Outcome {
@@ -23,9 +23,8 @@ pub(crate) fn write(directory: &Path) -> Outcome {
 
 /// The day of the commit, as a page's date; empty in a copy without a repository.
 fn date() -> String {
-    let output = program("git", ["log", "-1", "--format=%cs"]).output();
-    let date = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    date.unwrap_or_default()
+    let date = output(&mut program("git", ["log", "-1", "--format=%cs"]));
+    date.unwrap_or_default().trim().to_owned()
 }
 
 /// The names of the files, and their contents.
@@ -254,10 +253,8 @@ mod tests {
         }
         let mut mandoc = Command::new("mandoc");
         mandoc.args(["-T", "lint"]).args(pages.iter().map(|(name, _)| name));
-        let output = mandoc.current_dir(directory.path()).output();
-        let output = output.expect("mandoc is missing (Debian package mandoc)");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-        assert!(output.status.success());
+        // It has to be installed (Debian package mandoc).
+        assert_eq!(output(mandoc.current_dir(directory.path())).unwrap(), "");
     }
 
     #[test]

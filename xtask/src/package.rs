@@ -1,14 +1,16 @@
 //! What is shipped, tested: the static program by the command's own tests, and the Debian package
 //! on a clean system root.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
+
+use fs_err as fs;
 
 use crate::Outcome;
+use crate::build::target_directory;
 use crate::dist;
 use crate::needs::Need;
-use crate::process::{cargo, command, root, run};
+use crate::process::{cargo, command, output, root, run, spawn};
 
 pub(crate) const NEEDS: &[Need] = &[
     Need::Program("musl-gcc", "musl-tools"),
@@ -53,7 +55,7 @@ struct CleanSystem {
 
 impl CleanSystem {
     fn make() -> Outcome<Self> {
-        let template = root().join("target/debian-root.tar");
+        let template = target_directory()?.join("debian-root.tar");
         let directory = tempfile::tempdir()?;
         if !template.exists() {
             let release = ["--variant=minbase", "stable"];
@@ -88,7 +90,8 @@ impl CleanSystem {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", "/root");
         println!("  # {script}");
-        let output = shell.output()?;
+        let output =
+            spawn(shell.stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
         if output.status.success() { Ok(text) } else { Err(format!("{script}: {text}").into()) }
@@ -155,20 +158,19 @@ impl TlsServer {
             "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"user_id\": \"u\", \"email\": \"ada@example.com\"}",
         )?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new("openssl")
-            .args(["s_server", "-quiet", "-HTTP", "-cert", "server.pem", "-key", "server.key"])
+        let files = ["s_server", "-quiet", "-HTTP", "-cert", "server.pem", "-key", "server.key"];
+        let mut openssl = command("openssl", files);
+        openssl
             .args(["-accept", &format!("127.0.0.1:{port}")])
             .current_dir(directory.path())
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        let child = spawn(&mut openssl)?;
         let server = Self { directory, child, port };
         for _ in 0..200 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Ok(server);
             }
-            #[expect(clippy::disallowed_methods, reason = "a chore has no clock")]
             std::thread::sleep(std::time::Duration::from_millis(25));
         }
         Err("openssl s_server does not listen".into())
@@ -199,9 +201,5 @@ openssl x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreat
     -extfile server.ext -out server.pem
 ";
     let mut shell = command("sh", ["-c", SCRIPT]);
-    let output = shell.current_dir(directory).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("openssl: {}", String::from_utf8_lossy(&output.stderr)).into())
+    output(shell.current_dir(directory)).map(|_| ())
 }

@@ -1,12 +1,16 @@
 //! The picture of a login that the front page shows: what tmux shows of a real one, as SVG.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use fs_err as fs;
+
 use crate::Outcome;
+use crate::build::build;
 use crate::demo::{Sandbox, approve};
 use crate::needs::{self, Need};
-use crate::process::{cargo, command, root, run};
+use crate::process::{cargo, command, output, root};
 
 const PICTURE: &str = "docs/login.svg";
 
@@ -20,18 +24,12 @@ const MARGIN: f64 = 16.0;
 
 /// Logs in at a sandbox inside tmux, and draws what is seen while it waits and afterwards.
 pub(crate) fn draw() -> Outcome {
-    needs::meet(&[Need::Program("tmux", "tmux")].into())?;
-    run(&mut cargo([
-        "build",
-        "--locked",
-        "--package",
-        "baseten-cli",
-        "--package",
-        "baseten-sandbox",
-    ]))?;
-    let sandbox = Sandbox::start()?;
+    needs::meet(&[Need::Program("tmux", "tmux")])?;
+    let build_both = ["build", "--locked", "--bin", "baseten", "--bin", "baseten-sandbox"];
+    let programs = build(&mut cargo(build_both))?;
+    let sandbox = Sandbox::start(&programs.path("baseten-sandbox")?, &[])?;
     let home = tempfile::tempdir()?;
-    let window = Window::open(home.path(), &sandbox.remote)?;
+    let window = Window::open(home.path(), &programs.path("baseten")?, &sandbox.remote)?;
     window.type_line("baseten auth login --web")?;
     let waiting = window.wait_for("Waiting for the approval")?;
     approve(&url(&waiting)?)?;
@@ -40,7 +38,7 @@ pub(crate) fn draw() -> Outcome {
     let done = window.wait_for("Selected by")?;
     let home = home.path().display().to_string();
     let done = done.get(done.find("Logged in").unwrap_or(0)..).unwrap_or_default();
-    std::fs::write(root().join(PICTURE), svg(&[&waiting, &done.replace(&home, "~")]))?;
+    fs::write(root().join(PICTURE), svg(&[&waiting, &done.replace(&home, "~")]))?;
     println!("{}", root().join(PICTURE).display());
     Ok(())
 }
@@ -56,13 +54,13 @@ fn url(screen: &str) -> Outcome<String> {
 struct Window(String);
 
 impl Window {
-    fn open(home: &std::path::Path, remote_url: &str) -> Outcome<Self> {
+    fn open(home: &Path, program: &Path, remote_url: &str) -> Outcome<Self> {
         let window = Self(format!("baseten-picture-{}", std::process::id()));
         let shell = format!(
             "env -i HOME={home} TERM=screen-256color LANG=C.UTF-8 PS1='$ ' \
              PATH={programs}:/usr/bin:/bin BASETEN_CREDENTIAL_STORE=file BASETEN_REMOTE_URL={remote_url} sh",
             home = home.display(),
-            programs = root().join("target/debug").display(),
+            programs = program.parent().unwrap_or(program).display(),
         );
         let (columns, rows) = (COLUMNS.to_string(), ROWS.to_string());
         window.tmux(&["-u", "new-session", "-d", "-x", &columns, "-y", &rows, &shell])?;
@@ -89,11 +87,7 @@ impl Window {
 
     fn tmux(&self, arguments: &[&str]) -> Outcome<String> {
         let mut tmux = command("tmux", ["-L", self.0.as_str(), "-f", "/dev/null"]);
-        let output = tmux.args(arguments).output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-        }
-        Ok(String::from_utf8(output.stdout)?)
+        output(tmux.args(arguments))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The systems that are not this one: Windows in Wine, macOS as far as types go.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fs_err as fs;
+
 use crate::Outcome;
+use crate::build::target_directory;
 use crate::needs::Need;
 use crate::process::{command, root, run};
 use crate::toolchain::Toolchain;
@@ -43,14 +45,14 @@ pub(crate) fn windows(words: &[&str]) -> Outcome {
     run(wine.environment(&mut test))
 }
 
-/// A Windows of our own: its registry and its Credential Manager are in `target/wine`.
+/// A Windows of our own: its registry and its Credential Manager are in the target directory.
 struct Wine {
     prefix: PathBuf,
 }
 
 impl Wine {
     fn prepare() -> Outcome<Self> {
-        let wine = Self { prefix: root().join("target/wine") };
+        let wine = Self { prefix: target_directory()?.join("wine") };
         let system = wine.prefix.join("drive_c/windows/system32");
         if !system.join("kernel32.dll").exists() {
             fs::create_dir_all(&wine.prefix)?;
@@ -78,7 +80,7 @@ impl Drop for Wine {
     /// Ends the server of our prefix, and only that.
     fn drop(&mut self) {
         let mut stop = command("/usr/lib/wine/wineserver64", ["-k"]);
-        let _ = self.environment(&mut stop).status();
+        let _ = run(self.environment(&mut stop));
     }
 }
 
@@ -94,7 +96,7 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE buffer, SIZE_T length) {
     if library.exists() {
         return Ok(());
     }
-    let source = root().join("target/wine/bcryptprimitives.c");
+    let source = library.with_extension("c");
     fs::write(&source, SOURCE)?;
     let mut compile = command("x86_64-w64-mingw32-gcc", ["-shared", "-O2", "-s", "-o"]);
     run(compile.arg(library).arg(&source).arg("-ladvapi32"))

@@ -1,9 +1,9 @@
 //! Starting other programs from the workspace's root.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::Outcome;
 
@@ -15,14 +15,15 @@ const OF_THE_CARGO_THAT_STARTED_US: &[&str] =
 /// The workspace's root: cargo's word at run time, for a binary in a target directory that several
 /// work trees share was perhaps built in another one.
 pub(crate) fn root() -> PathBuf {
-    let here = variable("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let here = PathBuf::from(here);
     here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
 /// A program, run in the workspace's root and without standard input.
 pub(crate) fn command<S: AsRef<OsStr>>(
-    program: &str,
+    program: impl AsRef<OsStr>,
     arguments: impl IntoIterator<Item = S>,
 ) -> Command {
     let mut command = Command::new(program);
@@ -34,7 +35,7 @@ pub(crate) fn command<S: AsRef<OsStr>>(
 pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut cargo = command("cargo", arguments);
     cargo.env_remove("LD_LIBRARY_PATH");
-    for (name, _) in environment() {
+    for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         if OF_THE_CARGO_THAT_STARTED_US.iter().any(|prefix| name.starts_with(prefix)) {
             cargo.env_remove(&*name);
@@ -45,8 +46,35 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
 
 /// Prints a command, runs it with our output, and fails as it does.
 pub(crate) fn run(command: &mut Command) -> Outcome {
+    show(command);
+    let status = spawn(command)?.wait()?;
+    succeeded(command, status)
+}
+
+/// Starts a command.
+#[expect(clippy::disallowed_methods, reason = "this is what names the program in its error")]
+pub(crate) fn spawn(command: &mut Command) -> Outcome<Child> {
+    command.spawn().map_err(|error| format!("{}: {error}", shown(command)).into())
+}
+
+/// Runs a command to its end, and gives what it printed; fails with what it said on stderr.
+pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+    let output =
+        spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout)?);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{}: {}: {}", shown(command), output.status, stderr.trim_end()).into())
+}
+
+/// Prints a command, as `run` does.
+pub(crate) fn show(command: &Command) {
     println!("  $ {}", shown(command));
-    let status = command.status().map_err(|error| format!("{}: {error}", shown(command)))?;
+}
+
+/// An error that names the command, unless its end was a success.
+pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("{}: {status}", shown(command)).into()) }
 }
 
@@ -55,21 +83,11 @@ pub(crate) fn has_program(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();
     }
-    let path = variable("PATH").unwrap_or_default();
+    let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
-}
-
-/// A variable of the environment.
-pub(crate) fn variable(name: &str) -> Option<OsString> {
-    environment().find(|(variable, _)| variable == name).map(|(_, value)| value)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the rule is for the program, not for its chores")]
-fn environment() -> env::VarsOs {
-    env::vars_os()
 }

@@ -3,12 +3,11 @@
 //! A Rust test whose counterpart is missing fails and names the package; here they are installed
 //! first.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::Outcome;
 use crate::guard;
-use crate::needs::{self, Need};
+use crate::needs::{self, Need, in_venv};
 use crate::package;
 use crate::platforms;
 use crate::process::{cargo, command, run as run_command};
@@ -54,11 +53,9 @@ const FUZZ: &[Need] = &[Need::Program("c++", "g++")];
 const COUNTERPARTS: &[Need] = &[
     // Browsers, authorization servers, Python readers.
     Need::Program("chromium", "chromium"),
-    Need::Program("node", "nodejs"),
-    Need::Program("npm", "npm"),
-    Need::Npm("counterparts/oidc"),
-    Need::Npm("counterparts/browser"),
-    Need::Pip("counterparts/python/requirements.txt"),
+    Need::Pip("counterparts/python/requirements.txt", 67),
+    Need::Npm("counterparts/oidc", 3),
+    Need::Npm("counterparts/browser", 7),
     // Keyrings, and the prompts that they show.
     Need::Program("dbus-run-session", "dbus-daemon"),
     Need::Program("dbus-daemon", "dbus-daemon"),
@@ -96,8 +93,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         .partition(|filter| GROUPS.iter().any(|group| group.name == *filter));
     let chosen: Vec<&Group> =
         GROUPS.iter().filter(|group| is_chosen(group, args.all, &named, &words)).collect();
-    let needed: BTreeSet<Need> =
-        chosen.iter().flat_map(|group| group.needs.iter().copied()).collect();
+    let needed: Vec<Need> = chosen.iter().flat_map(|group| group.needs).copied().collect();
     needs::meet(&needed)?;
     let failed: Vec<&str> =
         chosen.iter().filter(|group| !passes(group, &words)).map(|group| group.name).collect();
@@ -126,7 +122,7 @@ fn passes(group: &Group, words: &[&str]) -> bool {
 
 /// The counterparts on their own, so that a failure there is not taken for the program's.
 fn counterparts(_: &[&str]) -> Outcome {
-    run_command(&mut command("node", ["counterparts/oidc/prove.mjs"]))?;
+    run_command(&mut command(in_venv("node"), ["counterparts/oidc/prove.mjs"]))?;
     run_command(&mut command("counterparts/keyrings/prove.sh", [""; 0]))
 }
 

@@ -1,10 +1,12 @@
 //! Rust for systems other than this one.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use fs_err as fs;
+
 use crate::Outcome;
-use crate::process::{cargo, command, root, run};
+use crate::build::target_directory;
+use crate::process::{cargo, command, output, run};
 
 /// How to build for a target.
 pub(crate) struct Toolchain {
@@ -55,15 +57,15 @@ impl Toolchain {
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("LD_LIBRARY_PATH", format!("{}:{}", libraries.display(), multiarch.display()))
                 // Another compiler: what the usual one made would be thrown away each time.
-                .env("CARGO_TARGET_DIR", root().join("target/debian"));
+                .env("CARGO_TARGET_DIR", debian.with_file_name("debian"));
         }
         cargo
     }
 }
 
 fn has_standard_library(target: &str) -> Outcome<bool> {
-    let output = command("rustc", ["--print", "target-libdir", "--target", target]).output()?;
-    let directory = String::from_utf8(output.stdout)?;
+    let directory =
+        output(&mut command("rustc", ["--print", "target-libdir", "--target", target]))?;
     let Ok(mut entries) = fs::read_dir(directory.trim()) else { return Ok(false) };
     Ok(entries.any(|entry| {
         entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
@@ -71,11 +73,11 @@ fn has_standard_library(target: &str) -> Outcome<bool> {
 }
 
 fn unpack_debian() -> Outcome<PathBuf> {
-    let directory = root().join("target/debian-rust");
+    let directory = target_directory()?.join("debian-rust");
     if directory.join("usr/bin/rustc").exists() {
         return Ok(directory);
     }
-    let packages = root().join("target/debian-packages");
+    let packages = target_directory()?.join("debian-packages");
     fs::create_dir_all(&packages)?;
     run(command("apt-get", ["download", "-qq"]).args(DEBIAN_PACKAGES).current_dir(&packages))?;
     for entry in fs::read_dir(&packages)? {

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
+
 use crate::home::Home;
 use crate::program::find;
 
@@ -27,8 +29,15 @@ fn need_packages(directory: &str) {
     assert!(
         installed,
         "counterparts/{directory} has no node_modules: \
-         install them with `cargo xtask test counterparts`, or with npm ci (apt: nodejs, npm)"
+         `cargo xtask test counterparts` installs them"
     );
+}
+
+/// Node of the version that the counterparts are tested with, whichever the machine has.
+fn node() -> PathBuf {
+    let node = counterpart("python/venv/bin/node");
+    assert!(node.exists(), "Node is missing: `cargo xtask test counterparts` installs it");
+    node
 }
 
 /// A remote whose OAuth is npm's oidc-provider. It ends when this is dropped.
@@ -37,29 +46,34 @@ pub struct OidcServer {
     /// Its remote URL.
     pub remote_url: String,
     port: u16,
+    /// What it says on stderr, which a failing test shows.
+    log: NamedTempFile,
 }
 
 impl OidcServer {
     /// Starts it with these options of its command line.
     pub fn start(options: &[&str]) -> Self {
-        let node = find("node", "nodejs");
         need_packages("oidc");
-        let mut child = Command::new(node)
+        let log = NamedTempFile::new().unwrap();
+        let mut child = Command::new(node())
             .arg(counterpart("oidc/server.mjs"))
             .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(lines.next()));
+        // From here on, a failure ends the server and shows its log.
+        let mut server = Self { child, remote_url: String::new(), port: 0, log };
         let line = receiver.recv_timeout(PATIENCE).expect("oidc-provider does not start in time");
-        let ready: serde_json::Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
-        let remote_url = ready["remote_url"].as_str().unwrap().to_owned();
-        let port = ready["port"].as_u64().unwrap().try_into().unwrap();
-        Self { child, remote_url, port }
+        let line = line.expect("oidc-provider ends at once").unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        ready["remote_url"].as_str().unwrap().clone_into(&mut server.remote_url);
+        server.port = ready["port"].as_u64().unwrap().try_into().unwrap();
+        server
     }
 
     /// A home whose remote this is.
@@ -95,20 +109,23 @@ impl OidcServer {
 }
 
 impl Drop for OidcServer {
+    #[expect(clippy::print_stderr, reason = "shown with the failure that it explains")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("oidc-provider: {}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
     }
 }
 
 /// Lets the program's browser be a person with Chromium, who has these options.
 pub fn with_person(mut home: Home, options: &str) -> Home {
-    find("node", "nodejs");
+    node();
     find("chromium", "chromium");
     need_packages("browser");
     let log = home.path().join("person.log");
     home.set("BROWSER", counterpart("browser/person").to_str().unwrap());
-    home.set("PATH", std::env::var("PATH").unwrap());
     home.set("PERSON_OPTIONS", options);
     home.set("PERSON_LOG", log.to_str().unwrap());
     home

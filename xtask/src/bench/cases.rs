@@ -1,19 +1,18 @@
 //! The commands to measure, and the stores that they find.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{SECRET_TOOL, STATIC_HELLO};
 use crate::Outcome;
 use crate::demo::Sandbox;
-use crate::guard::release;
 use crate::measure::Invocation;
-use crate::process::{has_program, root, variable};
+use crate::process::has_program;
 
 /// One command to measure.
 pub(super) struct Case {
@@ -114,6 +113,8 @@ fn durable_write(path: &Path, content: &[u8]) -> Outcome<Duration> {
 /// The commands, and what has to stay alive for them.
 pub(super) struct Cases {
     pub(super) list: Vec<Case>,
+    /// Where the programs are.
+    programs: PathBuf,
     shipped: Option<PathBuf>,
     homes: Homes,
     _sandbox: Sandbox,
@@ -121,12 +122,15 @@ pub(super) struct Cases {
 
 impl Cases {
     /// Logs in where that is needed, and lists the commands.
-    pub(super) fn prepare(shipped: Option<&Path>) -> Outcome<Self> {
-        let sandbox = Sandbox::of_build("release", &["--auto-approve", "ada"])?;
-        let homes = Homes::new(&sandbox)?;
-        let mut cases = Self { list: Vec::new(), shipped: None, homes, _sandbox: sandbox };
+    pub(super) fn prepare(programs: &Path, shipped: Option<&Path>) -> Outcome<Self> {
+        let sandbox =
+            Sandbox::start(&programs.join("baseten-sandbox"), &["--auto-approve", "ada"])?;
+        let homes = Homes::new(&programs.join("baseten"), &sandbox)?;
+        let programs = programs.to_owned();
+        let mut cases =
+            Self { list: Vec::new(), programs, shipped: None, homes, _sandbox: sandbox };
         cases.list.push(Case::new("hello-world", cases.hello()));
-        cases.of_program(&release("baseten"), "");
+        cases.of_program(&cases.programs.join("baseten"), "");
         if let Some(shipped) = shipped {
             cases.shipped = Some(shipped.to_owned());
             cases.list.push(Case::new(format!("hello-world{STATIC}"), cases.static_hello()));
@@ -137,22 +141,22 @@ impl Cases {
     }
 
     pub(super) fn hello(&self) -> Invocation {
-        self.homes.invocation(&release("hello"), "", "one")
+        self.homes.invocation(&self.programs.join("hello"), "", "one")
     }
 
     fn static_hello(&self) -> Invocation {
-        self.homes.invocation(&root().join(STATIC_HELLO), "", "one")
+        self.homes.invocation(&self.programs.join(STATIC_HELLO), "", "one")
     }
 
     pub(super) fn status(&self) -> Invocation {
-        self.homes.invocation(&release("baseten"), "auth status", "one")
+        self.homes.invocation(&self.programs.join("baseten"), "auth status", "one")
     }
 
     /// Names and sizes of the programs.
     pub(super) fn sizes(&self) -> Outcome<Vec<(&'static str, u64)>> {
         let mut sizes = vec![
-            ("hello-world", fs::metadata(release("hello"))?.len()),
-            ("baseten", fs::metadata(release("baseten"))?.len()),
+            ("hello-world", fs::metadata(self.programs.join("hello"))?.len()),
+            ("baseten", fs::metadata(self.programs.join("baseten"))?.len()),
         ];
         if let Some(shipped) = &self.shipped {
             sizes.push(("baseten, static", fs::metadata(shipped)?.len()));
@@ -265,9 +269,9 @@ struct Homes {
 }
 
 impl Homes {
-    fn new(sandbox: &Sandbox) -> Outcome<Self> {
+    fn new(program: &Path, sandbox: &Sandbox) -> Outcome<Self> {
         let session = ["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"];
-        let session = session.into_iter().filter_map(|name| Some((name, variable(name)?)));
+        let session = session.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let homes = Self {
             directory: tempfile::tempdir()?,
             remote: sandbox.remote.clone(),
@@ -279,7 +283,7 @@ impl Homes {
             fs::write(homes.path(home).join("auth.json"), store(profiles)?)?;
         }
         let login = |arguments, home| {
-            let login = homes.invocation(&release("baseten"), arguments, home);
+            let login = homes.invocation(program, arguments, home);
             login.with("BASETEN_REMOTE_URL", &homes.remote)
         };
         let mut keyring = login("auth login --with-api-key --profile bot", "keyring");

@@ -1,13 +1,14 @@
 //! `docs/performance.md`: the tables, and what was written below them by hand.
 
 use std::fmt::Write as _;
-use std::fs;
+
+use fs_err as fs;
 
 use super::cases::{Case, HELLO, STATIC};
 use super::targets::{mebibytes_of, targets};
 use super::{Figures, Results};
 use crate::Outcome;
-use crate::process::{command, root};
+use crate::process::{command, output, root};
 
 /// What stands below this line in the page is kept.
 const BY_HAND: &str = "<!-- Written by hand from here on; `cargo xtask bench` keeps it. -->";
@@ -74,8 +75,8 @@ fn machine() -> Outcome<String> {
 /// The first line that a program prints.
 fn told(words: &[&str]) -> Outcome<String> {
     let (program, arguments) = words.split_first().ok_or("no program")?;
-    let output = command(program, arguments).output()?;
-    Ok(String::from_utf8(output.stdout)?.lines().next().unwrap_or_default().to_owned())
+    let told = output(&mut command(program, arguments))?;
+    Ok(told.lines().next().unwrap_or_default().to_owned())
 }
 
 fn targets_table(results: &Results) -> String {

@@ -7,8 +7,9 @@ mod pages;
 mod reference_facts;
 mod security_page;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use fs_err as fs;
 
 /// The workspace's root.
 fn root() -> PathBuf {

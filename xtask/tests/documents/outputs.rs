@@ -1,9 +1,9 @@
 //! Every command and every variable is described.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use baseten_cli::outputs::{OUTPUTS, VARIABLES, of};
+use fs_err as fs;
 
 use crate::{root, rust_files};
 

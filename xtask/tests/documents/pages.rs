@@ -1,9 +1,9 @@
 //! Links in the documents lead somewhere, and the commands in them exist.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
+use fs_err as fs;
 
 use crate::root;
 

@@ -1,7 +1,8 @@
 //! Every test that `SECURITY.md` names as proof is there.
 
-use std::fs;
 use std::path::PathBuf;
+
+use fs_err as fs;
 
 use crate::{root, rust_files};
 

@@ -154,7 +154,7 @@ fn a_profile_whose_secret_somebody_removed_can_be_logged_out() {
 /// Python's `keyring` and the Python SDK, in the environment that `cargo xtask test` makes.
 fn python(session: &KeyringSession, arguments: &[&str]) -> Outcome {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let python = format!("{root}/target/python/bin/python");
+    let python = format!("{root}/counterparts/python/venv/bin/python");
     let is_there = std::path::Path::new(&python).exists();
     assert!(is_there, "Python's packages are missing: `cargo xtask test` installs them");
     let mut command = with_program(&session.command("env", "coreutils"), &python, arguments);
