@@ -4,33 +4,39 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::rejection::FormRejection;
+use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{ConnectInfo, Form, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, USER_AGENT, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::CLIENT_ID;
 use crate::shared::{
     DEVICE_CODE_GRANT, LoggedError, LoggedGrant, REFRESH_TOKEN_GRANT, Shared, header,
 };
-use crate::state::{Client, Credential, OAuthError, Tokens};
+use crate::state::{self, Client, Credential, OAuthError, Tokens};
+use crate::users::User;
+
+/// What `truss whoami` asks, without white space.
+const WHO_AM_I_QUERY: &str = "query{organization{workspace_name}user{email}}";
 
 type SharedState = State<Arc<Shared>>;
 type FormResult = Result<Form<Vec<(String, String)>>, FormRejection>;
 
-/// Everything under `/v1`.
+/// Everything under `/v1`, and `/graphql/`.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
+    let management = Router::new()
         .route("/users/auth/device/authorize", post(authorize))
         .route("/users/auth/device/token", post(token))
         .route("/users/me", get(me))
         .route("/users/auth/logout", post(log_out))
         .fallback(async || ApiError::NotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
+    Router::new().nest("/v1", management).route("/graphql/", post(graphql))
 }
 
 /// RFC 8628 §3.1 and §3.2.
@@ -104,21 +110,40 @@ fn token_answer(tokens: Tokens) -> Response {
     not_stored(answer)
 }
 
-/// An API key is taken as a bearer token too: that is how the Python SDK sends it.
 async fn me(State(shared): SharedState, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let state = shared.state();
-    let (credential, now) = (credential(&headers).ok_or(ApiError::Unauthorized)?, Instant::now());
-    let user = state.who(credential, now).or_else(|| match credential {
-        Credential::Bearer(key) => state.who(Credential::ApiKey(key), now),
-        Credential::ApiKey(_) => None,
-    });
-    let user = user.ok_or(ApiError::Unauthorized)?;
+    let user = authenticate(&state, &headers)?;
     Ok(Json(json!({
         "user_id": user.id,
         "email": user.email,
         "name": user.name,
         "workspace_name": user.workspace_name,
     })))
+}
+
+#[derive(Deserialize)]
+struct GraphQlRequest {
+    query: String,
+}
+
+/// Answers the one query that `truss whoami` sends. An email or a workspace that a user does not
+/// have is null there too.
+async fn graphql(
+    State(shared): SharedState,
+    headers: HeaderMap,
+    request: Result<Json<GraphQlRequest>, JsonRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let state = shared.state();
+    let user = authenticate(&state, &headers)?;
+    let query = request.map(|Json(request)| request.query.replace(char::is_whitespace, ""));
+    if query.is_ok_and(|query| query == WHO_AM_I_QUERY) {
+        return Ok(Json(json!({ "data": {
+            "organization": { "workspace_name": user.workspace_name },
+            "user": { "email": user.email },
+        } })));
+    }
+    let message = format!("The sandbox answers only this query: {WHO_AM_I_QUERY}");
+    Ok(Json(json!({ "errors": [{ "message": message }] })))
 }
 
 async fn log_out(State(shared): SharedState, headers: HeaderMap) -> Result<StatusCode, ApiError> {
@@ -128,6 +153,16 @@ async fn log_out(State(shared): SharedState, headers: HeaderMap) -> Result<Statu
         key @ Credential::ApiKey(_) if state.who(key, now).is_some() => Err(ApiError::Forbidden),
         _ => Err(ApiError::Unauthorized),
     }
+}
+
+/// The user of a request. An API key may be sent as a bearer token too, as the Python SDK does.
+fn authenticate<'a>(state: &'a state::State, headers: &HeaderMap) -> Result<&'a User, ApiError> {
+    let (credential, now) = (credential(headers).ok_or(ApiError::Unauthorized)?, Instant::now());
+    let user = state.who(credential, now).or_else(|| match credential {
+        Credential::Bearer(key) => state.who(Credential::ApiKey(key), now),
+        Credential::ApiKey(_) => None,
+    });
+    user.ok_or(ApiError::Unauthorized)
 }
 
 /// The credential of a request; its scheme in any case (RFC 9110 §11.1).

@@ -115,7 +115,7 @@ fn spawn(
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
-        .nest("/v1", api::routes())
+        .merge(api::routes())
         .merge(pages::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), log_and_delay))
@@ -139,7 +139,7 @@ async fn log_and_delay(
         status: 0,
         error: None,
     };
-    let is_api = entry.path.starts_with("/v1/");
+    let is_api = entry.path.starts_with("/v1/") || entry.path == "/graphql/";
     let response = next.run(request).await;
     entry.status = response.status().as_u16();
     entry.grant_type = response.extensions().get().map(|LoggedGrant(grant)| *grant);

@@ -125,6 +125,32 @@ fn api_keys_tell_who_but_cannot_log_out() {
 }
 
 #[test]
+fn graphql_answers_what_truss_whoami_asks() {
+    let sandbox = sandbox();
+    let ask = |authorization: &str, query: &str| {
+        let head = "POST /graphql/\nContent-Type: application/json";
+        let body = json!({ "query": query }).to_string();
+        send(&sandbox, &format!("{head}\nAuthorization: {authorization}"), &body)
+    };
+    let query = "query{organization{workspace_name}user{email}}";
+    let grace = json!({ "data": { "organization": { "workspace_name": "Compilers" },
+        "user": { "email": "grace@example.com" } } });
+    let token = sandbox.new_session("grace").unwrap().access_token;
+    let key = sandbox.api_key("grace").unwrap();
+    for credential in [format!("Bearer {token}"), format!("Bearer {key}"), format!("Api-Key {key}")]
+    {
+        assert_eq!(ask(&credential, query).json(), grace);
+        assert_eq!(ask(&credential, &query.replace('{', " {\n  ")).json(), grace);
+    }
+    let bearer = format!("Bearer {token}");
+    let other = ask(&bearer, "{user{email}}").json();
+    assert!(other["errors"][0]["message"].as_str().unwrap().contains(query), "{other}");
+    sandbox.end_sessions("grace");
+    assert_eq!(ask(&bearer, query).error(), error(401, "UNAUTHORIZED"));
+    assert_eq!(ask("Api-Key x", "{").error(), error(401, "UNAUTHORIZED"));
+}
+
+#[test]
 fn bad_credentials_and_unknown_paths_are_management_errors() {
     let sandbox = sandbox();
     for authorization in ["", "Bearer", "Bearer x", "Api-Key x", "Basic eDp5"] {
