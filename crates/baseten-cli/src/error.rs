@@ -10,7 +10,7 @@ use baseten_auth::{
 };
 
 use crate::exit::Exit;
-use crate::jq::FilterError;
+use crate::jq::language::FilterError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -90,17 +90,7 @@ impl CliError {
                 format!("cannot read the API key from standard input: {error}"),
                 "pipe the key in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
             ),
-            Self::Filter(error) => {
-                let (exit, hint) = if error.is_mistake() {
-                    (Exit::Usage, "try the filter '.' to see the whole output")
-                } else {
-                    (
-                        Exit::Failure,
-                        "the command itself is done; only its output could not be filtered",
-                    )
-                };
-                told(exit, error.to_string(), hint)
-            }
+            Self::Filter(error) => filter(error),
             Self::Library(error) => library(error, None),
             Self::Session { error, origin } => library(error, Some(origin)),
             Self::Device { error, again } => device(error, again),
@@ -211,6 +201,19 @@ pub(crate) fn log_in_again(name: &ProfileName, origin: Option<&Origin>) -> Strin
     };
     let options = login_options(Some(name), origin.map(|origin| &*origin.remote_url));
     format!("log in again with: baseten auth login{with_key}{options}")
+}
+
+fn filter(error: &FilterError) -> Told {
+    let (exit, hint) = match error {
+        FilterError::Invalid { .. } | FilterError::TooComplex => {
+            (Exit::Usage, "try the filter '.' to see the whole output")
+        }
+        FilterError::NotStarted(_) => (Exit::Failure, "try again, or leave out --jq"),
+        FilterError::Failed(_) | FilterError::TookTooLong | FilterError::Crashed => {
+            (Exit::Failure, "the command succeeded; only the --jq filter failed")
+        }
+    };
+    told(exit, with_causes(error), hint)
 }
 
 fn library(error: &Error, origin: Option<&Origin>) -> Told {

@@ -2,8 +2,8 @@
 
 use baseten_auth::{Context, Env, Event, Observer};
 
-use crate::core_dump;
 use crate::error::CliError;
+use crate::limits;
 use crate::notices;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Window};
@@ -20,7 +20,7 @@ pub struct Host {
 impl Host {
     /// The environment and the terminal of this process.
     pub fn of_process() -> Self {
-        core_dump::forbid();
+        limits::forbid_core_dumps();
         let env = Env::from_process();
         let interrupt = Interrupt::new(window::can_redraw(&env));
         let interactive = window::is_interactive();

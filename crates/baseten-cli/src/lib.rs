@@ -5,12 +5,13 @@
 
 mod args;
 mod commands;
-mod core_dump;
 mod error;
 mod exit;
 mod help;
 mod host;
 mod jq;
+mod json;
+mod limits;
 mod mistake;
 mod notices;
 pub mod outputs;
@@ -18,6 +19,7 @@ mod render;
 mod report;
 mod table;
 mod terminal;
+mod text;
 mod words;
 
 use std::ffi::OsString;
@@ -32,7 +34,11 @@ pub use host::Host;
 
 /// Runs one command to its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
-    let arguments = args::help_as_option(arguments.into_iter().collect());
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|word| word == jq::process::ARGUMENT) {
+        return jq::process::serve();
+    }
+    let arguments = args::help_as_option(arguments);
     if let Some(exit) = commands::completion::answer(&arguments, host.env()) {
         return exit;
     }
@@ -88,5 +94,5 @@ fn with_output(
     let host = host.listening(common.verbose);
     let report = command(&host).map_err(|error| host.interrupted(error))?;
     host.interrupt().finish();
-    render::success(&output, report)
+    render::success(output, report)
 }

@@ -3,14 +3,15 @@
 use baseten_auth::{AuthType, Env, Event, ProfileName, plain_text};
 
 use crate::error::{Origin, log_in_again, with_causes};
-use crate::render::{talk, tame, warning};
+use crate::render::{talk, warning};
+use crate::text::sanitize;
 
 /// Prints warnings, and everything else too where `verbose`.
 pub(crate) fn tell(event: &Event<'_>, verbose: bool) {
     match notice(event) {
         Some(Notice::Warning(message)) => warning(&message),
         Some(Notice::Talk(message)) => talk(&message),
-        Some(Notice::Detail(message)) if verbose => talk(&tame(&format!("debug: {message}"))),
+        Some(Notice::Detail(message)) if verbose => talk(&sanitize(&format!("debug: {message}"))),
         Some(Notice::Detail(_)) | None => {}
     }
 }

@@ -16,16 +16,28 @@ pub(crate) struct Window {
 impl Window {
     /// The window of stderr, where lines can be written anew; `None` elsewhere.
     pub(crate) fn of_stderr(env: &Env) -> Option<Self> {
-        Self::current().filter(|_| can_redraw(env))
+        can_redraw(env).then(|| Self::of(&std::io::stderr())).flatten()
     }
 
     /// The window of stdout; `None` where it is no terminal.
     pub(crate) fn of_stdout() -> Option<Self> {
-        std::io::stdout().is_terminal().then(Self::current).flatten()
+        Self::of(&std::io::stdout())
     }
 
-    fn current() -> Option<Self> {
-        let (columns, rows) = crossterm::terminal::size().ok()?;
+    /// Not by `crossterm`, which runs `tput` where it fails, with our environment.
+    #[cfg(unix)]
+    fn of(stream: &impl std::os::fd::AsFd) -> Option<Self> {
+        let size = rustix::termios::tcgetwinsize(stream).ok()?;
+        Self::new(size.ws_col, size.ws_row)
+    }
+
+    #[cfg(windows)]
+    fn of(stream: &impl IsTerminal) -> Option<Self> {
+        let (columns, rows) = stream.is_terminal().then(crossterm::terminal::size)?.ok()?;
+        Self::new(columns, rows)
+    }
+
+    fn new(columns: u16, rows: u16) -> Option<Self> {
         // Some terminals tell no size.
         (columns > 0).then(|| Self { columns: columns.into(), rows: rows.into() })
     }
@@ -64,7 +76,7 @@ pub(crate) struct Leftover {
 pub(crate) fn cleared(leftover: Option<Leftover>) -> String {
     // In a window that was resized meanwhile, nobody knows which lines it stands on.
     let lines = leftover
-        .filter(|leftover| Window::current() == Some(leftover.window))
+        .filter(|leftover| Window::of(&std::io::stderr()) == Some(leftover.window))
         .and_then(|leftover| u16::try_from(leftover.lines).ok());
     let up = lines.map(|lines| MoveUp(lines).to_string()).unwrap_or_default();
     format!("\r{up}{}", Clear(ClearType::FromCursorDown))

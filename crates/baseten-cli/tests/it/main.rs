@@ -29,6 +29,7 @@ mod help;
 mod hostile_text;
 #[cfg(target_os = "linux")]
 mod independent_server;
+mod jq;
 #[cfg(target_os = "linux")]
 mod keyring;
 mod login;
