@@ -1,30 +1,34 @@
 //! The one HTTP client: one request, one connection, no redirect, and a bound on everything.
 
+mod attempt;
 mod dial;
 mod error;
 mod proxy;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "http/without_tls.rs"]
 mod tls;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rustls::ClientConfig;
 use ureq::config::Config;
-use ureq::http::{HeaderMap, HeaderValue, header};
+use ureq::http::{HeaderMap, HeaderValue, header, request};
 use url::Url;
 use zeroize::Zeroizing;
 
+use self::attempt::Attempt;
+use self::dial::{Dialer, Good};
 pub use self::error::{Cause, CertificateProblem, HttpError, ProxyProblem};
-use self::proxy::{Proxy, ProxyKind};
+use crate::env::Env;
+use crate::event::{Event, Observer};
 use crate::remote::is_loopback;
-use crate::{Env, Event, Observer, Secret};
+use crate::secret::Secret;
 
-/// From the look-up of the name to the end of the TLS handshake.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// From the look-up of the name to the last byte of the answer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// The largest answer, in bytes.
@@ -36,7 +40,8 @@ pub struct Http {
     env: Env,
     user_agent: String,
     observer: Observer,
-    tls: OnceLock<Arc<ClientConfig>>,
+    tls: OnceLock<Arc<tls::Config>>,
+    good: Good,
 }
 
 /// A request that is to be sent.
@@ -44,9 +49,16 @@ pub struct Http {
 pub struct Request<'a> {
     method: &'static str,
     url: String,
-    form: Vec<(&'static str, &'a str)>,
-    authorization: Option<&'a Secret>,
+    headers: Vec<(header::HeaderName, &'a str)>,
+    body: Body<'a>,
     limit: Duration,
+}
+
+/// What a request carries.
+enum Body<'a> {
+    None,
+    /// The fields of a form.
+    Form(Vec<(&'static str, &'a str)>),
 }
 
 /// The answer to a request, whatever its status.
@@ -62,27 +74,29 @@ pub struct Response {
 impl<'a> Request<'a> {
     /// A `GET` of a URL.
     pub fn get(url: impl Into<String>) -> Self {
-        Self::new("GET", url.into())
+        Self::new("GET", url.into(), Body::None)
     }
 
     /// A `POST` to a URL, with an empty body unless it gets fields.
     pub fn post(url: impl Into<String>) -> Self {
-        Self::new("POST", url.into())
+        Self::new("POST", url.into(), Body::Form(Vec::new()))
     }
 
-    fn new(method: &'static str, url: String) -> Self {
-        Self { method, url, form: Vec::new(), authorization: None, limit: REQUEST_LIMIT }
+    fn new(method: &'static str, url: String, body: Body<'a>) -> Self {
+        Self { method, url, headers: Vec::new(), body, limit: REQUEST_LIMIT }
     }
 
-    /// Adds a form field. The value may be a secret.
+    /// Adds a form field to the body of a `POST`. The value may be a secret.
     pub fn field(mut self, name: &'static str, value: &'a str) -> Self {
-        self.form.push((name, value));
+        if let Body::Form(fields) = &mut self.body {
+            fields.push((name, value));
+        }
         self
     }
 
     /// Sets the whole value of the `Authorization` header.
     pub fn authorization(mut self, value: &'a Secret) -> Self {
-        self.authorization = Some(value);
+        self.headers.push((header::AUTHORIZATION, value.expose()));
         self
     }
 
@@ -92,21 +106,40 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// The form as `application/x-www-form-urlencoded`, in memory that is wiped.
-    fn encoded_form(&self) -> Zeroizing<String> {
-        // Room for the worst case, so that nothing is moved and left behind.
-        let room = self.form.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
-        let mut text = Zeroizing::new(String::with_capacity(room));
-        for (name, value) in &self.form {
-            if !text.is_empty() {
-                text.push('&');
-            }
-            text.extend(url::form_urlencoded::byte_serialize(name.as_bytes()));
-            text.push('=');
-            text.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
+    /// The request without its body.
+    fn head(&self, url: &Url) -> Result<request::Builder, HttpError> {
+        let mut head = request::Builder::new()
+            .method(self.method)
+            .uri(url.as_str())
+            .header(header::CONNECTION, "close");
+        for (name, text) in &self.headers {
+            let plain = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+            let value = HeaderValue::from_str(text).ok().filter(|_| plain);
+            let mut value = value.ok_or(HttpError::Credential)?;
+            value.set_sensitive(true);
+            head = head.header(name, value);
         }
-        text
+        if matches!(&self.body, Body::Form(fields) if !fields.is_empty()) {
+            head = head.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        Ok(head)
     }
+}
+
+/// A form as `application/x-www-form-urlencoded`, in memory that is wiped.
+fn encoded(fields: &[(&str, &str)]) -> Zeroizing<String> {
+    // Room for the worst case, so that nothing is moved and left behind.
+    let room = fields.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    for (name, value) in fields {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        text.extend(url::form_urlencoded::byte_serialize(name.as_bytes()));
+        text.push('=');
+        text.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
+    }
+    text
 }
 
 /// No values: they may be secrets.
@@ -130,7 +163,7 @@ impl Http {
     /// The user agent must be visible ASCII; [`user_agent`] makes one.
     #[must_use]
     pub fn new(env: Env, user_agent: String, observer: Observer) -> Self {
-        Self { env, user_agent, observer, tls: OnceLock::new() }
+        Self { env, user_agent, observer, tls: OnceLock::new(), good: Good::default() }
     }
 
     /// Sends a request once and returns whatever answer there is.
@@ -150,26 +183,24 @@ impl Http {
 
     fn exchange(&self, request: &Request<'_>) -> Result<Response, HttpError> {
         let url = checked_url(&request.url)?;
-        let proxy = Proxy::choose(&self.env, &url)?;
-        let needs_tls =
-            url.scheme() == "https" || proxy.as_ref().is_some_and(|p| p.kind == ProxyKind::Https);
-        let sent = Arc::new(AtomicBool::new(false));
-        let config = self.config(request, proxy.as_ref())?;
-        let dialer = dial::Dialer {
-            proxy,
-            tls: if needs_tls { Some(self.tls()?) } else { None },
-            user_agent: self.user_agent.clone(),
-            sent: Arc::clone(&sent),
+        let head = request.head(&url)?;
+        let body = match &request.body {
+            Body::None => None,
+            Body::Form(fields) => Some(encoded(fields)),
         };
-        let failed =
-            |error| failure(error, &host_label(&url), request.limit, sent.load(Ordering::SeqCst));
-        // An agent for each request: nothing of one connection reaches another.
-        let agent = ureq::Agent::with_parts(config, dialer, dial::Lookup);
-        let answer = run(&agent, request).map_err(failed)?;
+        let proxy = proxy::choose(&self.env, &url)?;
+        // Whatever goes through a proxy is `https`.
+        let tls = if url.scheme() == "https" { Some(self.tls(&url)?) } else { None };
+        let attempt = Arc::new(Attempt::new(host_label(&url), proxy, request.limit));
+        let dialer = Dialer { attempt: Arc::clone(&attempt), tls, good: Arc::clone(&self.good) };
+        let agent = dialer.agent(self.config(request, &attempt));
+        let failed = |error| attempt.failure(error);
+        let answer =
+            run(&agent, head, body.as_ref().map(|text| text.as_bytes())).map_err(failed)?;
         let (head, mut body) = answer.into_parts();
         let body = read_body(&mut body.as_reader()).map_err(|error| match error {
             BodyError::TooLarge => {
-                HttpError::TooLarge { host: host_label(&url), limit: BODY_LIMIT }
+                HttpError::TooLarge { host: attempt.host.clone(), limit: BODY_LIMIT }
             }
             BodyError::Io(error) => failed(error.into()),
         })?;
@@ -177,9 +208,8 @@ impl Http {
         Ok(Response { status: head.status.as_u16(), retry_after, body })
     }
 
-    fn config(&self, request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Config, HttpError> {
-        let connect = CONNECT_LIMIT.min(request.limit);
-        let config = ureq::Agent::config_builder()
+    fn config(&self, request: &Request<'_>, attempt: &Attempt) -> Config {
+        ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -187,17 +217,20 @@ impl Http {
             .accept("application/json")
             .max_idle_connections(0)
             .timeout_global(Some(request.limit))
-            .timeout_resolve(Some(connect))
-            .timeout_connect(Some(connect))
-            .proxy(proxy.map(ureq_proxy).transpose()?);
-        Ok(config.build())
+            .timeout_connect(Some(attempt.connect_limit()))
+            .proxy(attempt.proxy.clone())
+            .build()
     }
 
-    fn tls(&self) -> Result<Arc<ClientConfig>, HttpError> {
+    fn tls(&self, url: &Url) -> Result<Arc<tls::Config>, HttpError> {
+        if !cfg!(feature = "tls") {
+            let source = "this program was built without TLS".into();
+            return Err(HttpError::Tls { host: host_label(url), source });
+        }
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(tls::client_config(&self.env)?);
+        let config = Arc::new(tls::config(&self.env)?);
         Ok(Arc::clone(self.tls.get_or_init(|| config)))
     }
 }
@@ -225,73 +258,14 @@ fn host_label(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// The proxy as ureq has to know it: for SOCKS to speak to it, for the others only so that the
-/// server's name is left to the proxy.
-fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy, HttpError> {
-    let protocol = match proxy.kind {
-        ProxyKind::Socks(protocol) => protocol,
-        ProxyKind::Http | ProxyKind::Https => ureq::ProxyProtocol::Http,
-    };
-    let mut builder = ureq::Proxy::builder(protocol).host(&proxy.host).port(proxy.port);
-    if let (ProxyKind::Socks(_), Some((user, password))) = (proxy.kind, &proxy.login) {
-        builder = builder.username(user.expose()).password(password.expose());
-    }
-    builder.build().map_err(|_| HttpError::Proxy {
-        proxy: proxy.to_string(),
-        problem: ProxyProblem::Unreachable,
-        source: None,
-    })
-}
-
 fn run(
     agent: &ureq::Agent,
-    request: &Request<'_>,
+    head: request::Builder,
+    body: Option<&[u8]>,
 ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-    let mut head = ureq::http::Request::builder()
-        .method(request.method)
-        .uri(&request.url)
-        .header(header::CONNECTION, "close");
-    if let Some(secret) = request.authorization {
-        let plain = secret.expose().bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        let value = HeaderValue::from_str(secret.expose()).ok().filter(|_| plain);
-        let mut value = value.ok_or_else(|| ureq::Error::Other(HttpError::Credential.into()))?;
-        value.set_sensitive(true);
-        head = head.header(header::AUTHORIZATION, value);
-    }
-    if request.method == "GET" {
-        return agent.run(head.body(())?);
-    }
-    let form = request.encoded_form();
-    if !request.form.is_empty() {
-        head = head.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-    }
-    agent.run(head.body(form.as_bytes())?)
-}
-
-/// What an error of ureq means to our callers. Its own text is not kept where it could hold a part
-/// of an answer.
-fn failure(error: ureq::Error, host: &str, limit: Duration, sent: bool) -> HttpError {
-    let host = host.to_owned();
-    let connect_limit = CONNECT_LIMIT.min(limit);
-    let error = match dial::unwrap_other(error) {
-        // Making the connection knows better what failed, but not how this file calls the host.
-        Ok(HttpError::Timeout { .. }) => {
-            return HttpError::Timeout { host, limit: connect_limit, sent: false };
-        }
-        Ok(error) => return error,
-        Err(error) => error,
-    };
-    match error {
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-            HttpError::Timeout { host, limit: connect_limit, sent }
-        }
-        ureq::Error::Timeout(_) => HttpError::Timeout { host, limit, sent },
-        ureq::Error::Io(source) if sent => HttpError::Lost { host, source: source.into() },
-        ureq::Error::Io(source) => HttpError::Connect { host, source: source.into() },
-        ureq::Error::LargeResponseHeader(_, limit) => HttpError::TooLarge { host, limit },
-        ureq::Error::Protocol(_) | ureq::Error::Http(_) if sent => HttpError::NotHttp { host },
-        error if sent => HttpError::Lost { host, source: error.to_string().into() },
-        error => HttpError::Connect { host, source: error.to_string().into() },
+    match body {
+        None => agent.run(head.body(())?),
+        Some(body) => agent.run(head.body(body)?),
     }
 }
 
@@ -357,8 +331,8 @@ mod tests {
 
     #[test]
     fn forms_are_encoded() {
-        let request = Request::post("x").field("a b", "1&2=3 é").field("c", "");
-        assert_eq!(request.encoded_form().as_str(), "a+b=1%262%3D3+%C3%A9&c=");
+        let fields = [("a b", "1&2=3 é"), ("c", "")];
+        assert_eq!(encoded(&fields).as_str(), "a+b=1%262%3D3+%C3%A9&c=");
     }
 
     #[test]

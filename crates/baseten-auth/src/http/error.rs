@@ -156,9 +156,7 @@ pub enum CertificateProblem {
     NotYetValid,
     /// It belongs to another host.
     WrongHost,
-    /// It vouches for itself.
-    SelfSigned,
-    /// It was issued by somebody who is not trusted here.
+    /// It was issued by somebody who is not trusted here, or vouches for itself.
     UnknownIssuer,
     /// It was taken back.
     Revoked,
@@ -172,8 +170,9 @@ impl std::fmt::Display for CertificateProblem {
             Self::Expired => "has expired",
             Self::NotYetValid => "is not valid yet",
             Self::WrongHost => "is for another host",
-            Self::SelfSigned => "is self-signed",
-            Self::UnknownIssuer => "was issued by an authority that is not trusted here",
+            Self::UnknownIssuer => {
+                "is self-signed, or was issued by an authority that is not trusted here"
+            }
             Self::Revoked => "was revoked",
             Self::Other => "is not acceptable",
         })

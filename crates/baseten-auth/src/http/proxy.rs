@@ -1,91 +1,67 @@
 //! Which proxy a URL goes through, by the variables that `curl` reads.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use percent_encoding::percent_decode_str;
+use ureq::{Proxy, ProxyProtocol};
 use url::Url;
 
 use super::HttpError;
+use crate::env::Env;
 use crate::remote::is_loopback;
-use crate::{Env, Secret};
 
-/// A proxy and how to speak to it.
-#[derive(Debug, Clone)]
-pub(super) struct Proxy {
-    pub(super) kind: ProxyKind,
-    /// A name, or an address (IPv6 in brackets).
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) login: Option<(Secret, Secret)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ProxyKind {
-    Http,
-    Https,
-    Socks(ureq::ProxyProtocol),
-}
-
-impl fmt::Display for Proxy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.host, self.port)
+/// The proxy for a URL. This machine is never reached through one.
+///
+/// Lower-case names win, and the more special variable wins over `ALL_PROXY`, as in `curl`.
+pub(super) fn choose(env: &Env, url: &Url) -> Result<Option<Proxy>, HttpError> {
+    if is_loopback(url) || bypassed(env, url) {
+        return Ok(None);
+    }
+    let variables = match url.scheme() {
+        "https" => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+        _ => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
+    };
+    // Windows does not tell the two apart, and shows the variable in capitals.
+    let mut variables =
+        variables.into_iter().filter(|name| !cfg!(windows) || name.starts_with(char::is_uppercase));
+    let Some(variable) = variables.find(|variable| env.has(variable)) else {
+        return Ok(None);
+    };
+    let text = env.os(variable).and_then(|value| value.to_str());
+    match text.and_then(parse) {
+        Some(proxy) => Ok(Some(proxy)),
+        None => Err(HttpError::ProxyUrl { variable }),
     }
 }
 
-impl Proxy {
-    /// The proxy for a URL. This machine is never reached through one.
-    ///
-    /// Lower-case names win, and the more special variable wins over `ALL_PROXY`, as in `curl`.
-    pub(super) fn choose(env: &Env, url: &Url) -> Result<Option<Self>, HttpError> {
-        if is_loopback(url) || bypassed(env, url) {
-            return Ok(None);
-        }
-        let variables = match url.scheme() {
-            "https" => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
-            _ => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
-        };
-        // Windows does not tell the two apart, and shows the variable in capitals.
-        let mut variables = variables
-            .into_iter()
-            .filter(|name| !cfg!(windows) || name.starts_with(char::is_uppercase));
-        let Some(variable) = variables.find(|variable| env.has(variable)) else {
-            return Ok(None);
-        };
-        let text = env.os(variable).and_then(|value| value.to_str());
-        match text.and_then(Self::parse) {
-            Some(proxy) => Ok(Some(proxy)),
-            None => Err(HttpError::ProxyUrl { variable }),
-        }
-    }
+/// The host and port of a proxy, as errors show it.
+pub(super) fn label(proxy: &Proxy) -> String {
+    format!("{}:{}", proxy.host(), proxy.port())
+}
 
-    /// Reads `[scheme://][user[:password]@]host[:port]`.
-    fn parse(text: &str) -> Option<Self> {
-        use ureq::ProxyProtocol::{Socks4, Socks4A, Socks5, Socks5h};
-        let text = text.trim();
-        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (ProxyKind::Http, 80),
-            "https" => (ProxyKind::Https, 443),
-            "socks4" => (ProxyKind::Socks(Socks4), 1080),
-            "socks4a" => (ProxyKind::Socks(Socks4A), 1080),
-            "socks" | "socks5" => (ProxyKind::Socks(Socks5), 1080),
-            "socks5h" => (ProxyKind::Socks(Socks5h), 1080),
-            _ => return None,
-        };
-        // A scheme that the parser knows no default port of, but whose hosts it understands.
-        let url = Url::parse(&format!("wss://{rest}")).ok()?;
-        let port = explicit_port(rest).or(url.port()).unwrap_or(default_port);
-        let decode = |part: &str| {
-            let decoded = percent_decode_str(part).decode_utf8().ok()?;
-            Some(Secret::from(decoded.as_ref()))
-        };
-        let login = match (url.username(), url.password()) {
-            ("", None) => None,
-            (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
-        };
-        Some(Self { kind, host: url.host_str()?.to_owned(), port, login })
+pub(super) fn is_socks(proxy: &Proxy) -> bool {
+    !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
+}
+
+/// Reads `[scheme://][user[:password]@]host[:port]`.
+fn parse(text: &str) -> Option<Proxy> {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let protocol = ProxyProtocol::try_from(scheme).ok()?;
+    // A scheme that the parser knows no default port of, but whose hosts it understands. ureq's own
+    // parser refuses characters that passwords have.
+    let url = Url::parse(&format!("wss://{rest}")).ok()?;
+    let mut builder = Proxy::builder(protocol).host(url.host_str()?);
+    if let Some(port) = explicit_port(rest).or(url.port()) {
+        builder = builder.port(port);
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        let decode = |part| percent_decode_str(part).decode_utf8().ok();
+        builder = builder
+            .username(&decode(url.username())?)
+            .password(&decode(url.password().unwrap_or_default())?);
+    }
+    builder.build().ok()
 }
 
 /// The port in `[user@]host:443[/…]`, which the URL parser would drop as the default.
@@ -167,8 +143,8 @@ mod tests {
 
     fn choose(variables: &[(&str, &str)], url: &str) -> Option<String> {
         let env = variables.iter().copied().collect();
-        let proxy = Proxy::choose(&env, &Url::parse(url).unwrap()).unwrap();
-        proxy.map(|proxy| proxy.to_string())
+        let proxy = super::choose(&env, &Url::parse(url).unwrap()).unwrap();
+        proxy.as_ref().map(label)
     }
 
     #[test]
@@ -248,34 +224,41 @@ mod tests {
 
     #[test]
     fn proxy_urls_have_many_forms() {
-        for (text, shown, kind) in [
-            ("http://proxy:3128", "proxy:3128", ProxyKind::Http),
-            ("http://proxy/", "proxy:80", ProxyKind::Http),
-            ("proxy:8080", "proxy:8080", ProxyKind::Http),
-            ("proxy", "proxy:80", ProxyKind::Http),
-            ("HTTPS://proxy", "proxy:443", ProxyKind::Https),
-            ("https://proxy:80", "proxy:80", ProxyKind::Https),
-            ("http://proxy:443", "proxy:443", ProxyKind::Http),
-            ("http://[::1]:3128", "[::1]:3128", ProxyKind::Http),
-            ("socks5h://proxy", "proxy:1080", ProxyKind::Socks(ureq::ProxyProtocol::Socks5h)),
+        for (text, shown, protocol) in [
+            ("http://proxy:3128", "proxy:3128", ProxyProtocol::Http),
+            ("http://proxy/", "proxy:80", ProxyProtocol::Http),
+            ("proxy:8080", "proxy:8080", ProxyProtocol::Http),
+            ("proxy", "proxy:80", ProxyProtocol::Http),
+            ("HTTPS://proxy", "proxy:443", ProxyProtocol::Https),
+            ("https://proxy:80", "proxy:80", ProxyProtocol::Https),
+            ("http://proxy:443", "proxy:443", ProxyProtocol::Http),
+            ("http://[::1]:3128", "[::1]:3128", ProxyProtocol::Http),
+            ("socks5h://proxy", "proxy:1080", ProxyProtocol::Socks5h),
         ] {
-            let proxy = Proxy::parse(text).unwrap();
-            assert_eq!((proxy.to_string().as_str(), proxy.kind), (shown, kind), "{text}");
-            assert!(proxy.login.is_none());
+            let proxy = parse(text).unwrap();
+            assert_eq!((label(&proxy).as_str(), proxy.protocol()), (shown, protocol), "{text}");
+            assert!(proxy.username().is_none() && proxy.password().is_none());
         }
         for bad in ["ftp://proxy", "http://", "http://a b", "://", "http://proxy:99999"] {
-            assert!(Proxy::parse(bad).is_none(), "{bad}");
+            assert!(parse(bad).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn the_login_is_decoded_and_never_shown() {
-        let proxy = Proxy::parse("http://ada:c%40nary%3a@proxy:1").unwrap();
-        let (user, password) = proxy.login.as_ref().unwrap();
-        assert_eq!((user.expose(), password.expose()), ("ada", "c@nary:"));
-        assert!(!format!("{proxy:?} {proxy}").contains("nary"));
+        for (text, user, password) in [
+            ("http://ada:c%40nary%3a@proxy:1", "ada", "c@nary:"),
+            ("http://ada@proxy:1", "ada", ""),
+            ("http://:canary@proxy:1", "", "canary"),
+            ("http://ada:^ca|n{}ar\"y é%25@proxy:1", "ada", "^ca|n{}ar\"y é%"),
+        ] {
+            let proxy = parse(text).unwrap();
+            let login = (proxy.username(), proxy.password());
+            assert_eq!(login, (Some(user), Some(password)), "{text}");
+            assert!(!format!("{proxy:?} {}", label(&proxy)).contains("nary"));
+        }
         let env = [("HTTPS_PROXY", "http://ada:canary@")].into_iter().collect();
-        let error = Proxy::choose(&env, &Url::parse("https://x.example/").unwrap()).unwrap_err();
+        let error = super::choose(&env, &Url::parse("https://x.example/").unwrap()).unwrap_err();
         assert!(!format!("{error:?} {error}").contains("canary"));
         assert!(error.to_string().contains("HTTPS_PROXY"));
     }

@@ -259,6 +259,54 @@ fn localhost_and_names_below_it_are_this_machine() {
     }
 }
 
+/// A listener that takes no more connections, as an address that leads nowhere, for as long as what
+/// comes with it lives.
+#[cfg(target_os = "linux")]
+fn dead_end() -> (TcpListener, Vec<std::net::TcpStream>) {
+    use std::net::TcpStream;
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut filling = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        filling.push(stream);
+    }
+    (listener, filling)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dead_address_costs_one_head_start_a_run() {
+    let (dead, _filling) = dead_end();
+    let port = dead.local_addr().unwrap().port();
+    let Ok(probe) = TcpListener::bind(("::1", port)) else { return };
+    drop(probe);
+    let answers = || answer(200, "", "");
+    let server = Server::start_on(&format!("[::1]:{port}"), [answers(), answers(), answers()]);
+    let client = http(&[]);
+    let mut elapsed = Vec::new();
+    for _ in 0..3 {
+        let start = Instant::now();
+        let request = Request::get(server.url("localhost", "/"));
+        assert_eq!(client.send(&request).unwrap().status, 200);
+        elapsed.push(start.elapsed().as_millis());
+    }
+    assert!((250..600).contains(&elapsed[0]), "{elapsed:?}");
+    assert!(elapsed[1..].iter().all(|elapsed| *elapsed < 200), "{elapsed:?}");
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn addresses_that_are_all_dead_are_given_up_in_time() {
+    let (dead, _filling) = dead_end();
+    let url = format!("http://localhost:{}/", dead.local_addr().unwrap().port());
+    let start = Instant::now();
+    let error = http(&[]).send(&Request::get(url).within(Duration::from_millis(700))).unwrap_err();
+    assert!(matches!(error, HttpError::Timeout { sent: false, .. }), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
 #[test]
 fn a_credential_that_no_header_takes_is_refused_without_being_shown() {
     for text in ["Api-Key can\r\nary", "Api-Key can\u{e9}ary\u{1f512}", "can\0ary"] {

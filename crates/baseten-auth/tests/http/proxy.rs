@@ -162,11 +162,12 @@ fn a_proxy_that_refuses_is_told_apart() {
 #[test]
 fn a_proxy_that_hangs_or_dribbles_is_bounded() {
     let authority = Authority::new("Private authority");
+    let endless = [b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 200]].concat();
     for (scheme, act) in [
         ("http", Act::Hang),
         ("https", Act::Hang),
         ("socks5h", Act::Hang),
-        ("http", Act::Custom(Box::new(|stream| dribble(stream, vec![b'x'; 200])))),
+        ("http", Act::Custom(Box::new(|stream| dribble(stream, endless)))),
     ] {
         let proxy = Server::start([act]);
         let file = authority.file();

@@ -1,0 +1,37 @@
+//! In place of `tls.rs` in a build without the feature `tls`: whatever needs TLS fails.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use super::dial::Stream;
+use super::error::Cause;
+use super::{CertificateProblem, HttpError};
+use crate::env::Env;
+
+/// There is none.
+pub(super) type Config = Infallible;
+
+pub(super) fn config(_: &Env) -> Result<Config, HttpError> {
+    Err(HttpError::NoTrustedCertificates)
+}
+
+pub(super) fn secure(
+    config: &Arc<Config>,
+    _: &str,
+    _: Box<dyn Stream>,
+) -> io::Result<Box<dyn Stream>> {
+    match **config {}
+}
+
+/// Only the last one happens.
+#[expect(dead_code, reason = "the same type as with TLS")]
+pub(super) enum Refusal {
+    Certificate(CertificateProblem, Option<Cause>),
+    Tls(Cause),
+    Io(io::Error),
+}
+
+pub(super) fn refusal(error: io::Error) -> Refusal {
+    Refusal::Io(error)
+}
