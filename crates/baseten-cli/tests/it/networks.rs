@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,8 @@ use baseten_testing::certificates::{
 };
 use baseten_testing::home::Home;
 use baseten_testing::outcome::Outcome;
+#[cfg(target_os = "linux")]
+use baseten_testing::program::find;
 use baseten_testing::sandbox::{approve, sandbox};
 use baseten_testing::server::{Act, Server, answer};
 use rcgen::{CertificateParams, date_time_ymd};
@@ -335,5 +339,101 @@ fn the_first_request_is_tried_three_times_more() {
         let server = Server::start([act, answer(200, "", STARTED)]);
         let outcome = home("http", &server).run(&LOG_IN);
         assert_eq!((outcome.status, server.requests().len()), (status, 1), "{outcome}");
+    }
+}
+
+/// Makes a network of its own for the process that it becomes: `dead.example.com` has an IPv6 address
+/// that leads nowhere, and then the IPv4 address that `alive.example.com` has alone.
+#[cfg(target_os = "linux")]
+const NETWORK: &str = r#"
+set -e
+PATH=$PATH:/usr/sbin:/sbin
+ip link set lo up
+ip link add dead type veth peer name nowhere
+ip link set nowhere up
+ip link set dead up
+ip addr add 10.77.0.1/32 dev lo
+ip addr add 2001:db8::1/64 dev dead nodad
+ip neigh add 2001:db8::2 lladdr 02:00:00:00:00:02 dev dead nud permanent
+printf '%s\n' '2001:db8::2 dead.example.com' '10.77.0.1 dead.example.com alive.example.com' >hosts
+mount --bind hosts /etc/hosts
+exec "$@"
+"#;
+
+/// Set for the test that runs in that network.
+#[cfg(target_os = "linux")]
+const INSIDE: &str = "BASETEN_TEST_IN_NETWORK";
+
+#[test]
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "figures, and what is left out, must be seen")]
+fn a_dead_address_of_a_name_costs_one_head_start_a_run() {
+    if is_set(INSIDE) {
+        return in_a_network_with_a_dead_address();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let unshare = || {
+        let mut command = Command::new(find("unshare", "util-linux"));
+        command.args(["--map-root-user", "--net", "--mount"]).current_dir(directory.path());
+        command
+    };
+    let possible = unshare().args(["sh", "-c", NETWORK, "sh", "true"]).output().unwrap();
+    if !possible.status.success() {
+        let reason = String::from_utf8_lossy(&possible.stderr);
+        eprintln!("NOT TESTED, since no network namespace can be made here: {reason}");
+        return;
+    }
+    let name = std::thread::current().name().unwrap().to_owned();
+    let output = unshare()
+        .args(["sh", "-c", NETWORK, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &name, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    eprintln!("{text}");
+    assert!(output.status.success() && text.contains("1 passed"));
+}
+
+#[cfg(target_os = "linux")]
+#[expect(clippy::disallowed_methods, reason = "a test that runs itself in another network")]
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some()
+}
+
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "the figures, for whoever asks with --nocapture")]
+fn in_a_network_with_a_dead_address() {
+    let authority = Authority::new("Private authority");
+    let time = |host: &str| {
+        let identity = Arc::new(authority.issue(host));
+        let answers = [STARTED, TOKENS, ADA].map(|body| serve_answer(&identity, bytes(body)));
+        let server = Server::start_on("10.77.0.1:0", answers);
+        let url = format!("https://{host}:{}", server.address.port());
+        let home = Home::new()
+            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)
+            .with("SSL_CERT_FILE", authority.file());
+        let start = Instant::now();
+        let outcome = home.run(&LOG_IN);
+        assert_eq!(outcome.status, 0, "{host}: {outcome}");
+        start.elapsed()
+    };
+    let (alive, dead) = (time("alive.example.com"), time("dead.example.com"));
+    eprintln!("three requests of a login: {alive:?} without, {dead:?} with a dead address");
+    // A loaded machine gets as much again.
+    assert!(dead < alive + 2 * Duration::from_millis(300), "{dead:?} {alive:?}");
+
+    // The name of a proxy is a name as well. Both of these hang up at once.
+    for scheme in ["http", "socks5h"] {
+        let hang_up = || Act::Custom(Box::new(drop));
+        let proxy = Server::start_on("10.77.0.1:0", [hang_up(), hang_up()]);
+        let url = format!("{scheme}://dead.example.com:{}", proxy.address.port());
+        let home = Home::new().with("BASETEN_API_KEY", "canary-key").with("HTTPS_PROXY", url);
+        let start = Instant::now();
+        let outcome = home.run(&["whoami"]);
+        assert!(outcome.stderr.contains("the proxy dead.example.com"), "{outcome}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{scheme}: {:?}", start.elapsed());
     }
 }
