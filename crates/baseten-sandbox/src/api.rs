@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{ConnectInfo, Form, State};
@@ -15,11 +15,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::CLIENT_ID;
+use crate::identity;
 use crate::shared::{
-    DEVICE_CODE_GRANT, LoggedError, LoggedGrant, REFRESH_TOKEN_GRANT, Shared, header,
+    DEVICE_CODE_GRANT, LoggedError, LoggedGrant, LoggedRefusal, REFRESH_TOKEN_GRANT, Shared,
+    TOKEN_EXCHANGE_GRANT, header,
 };
 use crate::state::{self, Client, Credential, OAuthError, Tokens};
 use crate::users::User;
+
+/// The type of an identity token (RFC 8693 §3).
+const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// The type of an access token (RFC 8693 §3).
+const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// What `truss whoami` asks, without white space.
 const WHO_AM_I_QUERY: &str = "query{organization{workspace_name}user{email}}";
@@ -32,6 +39,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
     let management = Router::new()
         .route("/users/auth/device/authorize", post(authorize))
         .route("/users/auth/device/token", post(token))
+        .route("/auth/token", post(exchange))
         .route("/users/me", get(me))
         .route("/users/auth/logout", post(log_out))
         .fallback(async || ApiError::NotFound)
@@ -68,14 +76,14 @@ async fn token(State(shared): SharedState, form: FormResult) -> Response {
         let given = fields.iter().find(|(name, _)| name == "grant_type")?;
         [DEVICE_CODE_GRANT, REFRESH_TOKEN_GRANT].into_iter().find(|known| *known == given.1)
     });
-    let mut response = exchange(&shared, form).into_response();
+    let mut response = grant(&shared, form).into_response();
     if let Some(grant_type) = grant_type {
         response.extensions_mut().insert(LoggedGrant(grant_type));
     }
     response
 }
 
-fn exchange(shared: &Shared, form: FormResult) -> Result<Response, OAuthError> {
+fn grant(shared: &Shared, form: FormResult) -> Result<Response, OAuthError> {
     let fields = Fields::of_our_client(form)?;
     let grant_type = fields.get("grant_type").ok_or(missing("The grant_type is missing."))?;
     let (mut state, now) = (shared.state(), Instant::now());
@@ -90,7 +98,75 @@ fn exchange(shared: &Shared, form: FormResult) -> Result<Response, OAuthError> {
         }
         _ => Err(OAuthError::UnsupportedGrantType),
     };
-    tokens.map(token_answer)
+    tokens.map(|tokens| not_stored(token_answer(tokens)))
+}
+
+/// A request to exchange an identity token (RFC 8693 §2.1), in JSON.
+#[derive(Deserialize)]
+struct ExchangeRequest {
+    grant_type: Option<String>,
+    subject_token: Option<String>,
+    subject_token_type: Option<String>,
+    requested_token_type: Option<String>,
+    /// The id of a trust rule.
+    audience: Option<String>,
+    access_token_lifetime_seconds: Option<u64>,
+}
+
+/// RFC 8693 §2.
+async fn exchange(
+    State(shared): SharedState,
+    request: Result<Json<ExchangeRequest>, JsonRejection>,
+) -> Response {
+    let tokens = match request {
+        Ok(Json(request)) => exchange_identity(&shared, request).await,
+        Err(_) => Err(OAuthError::InvalidRequest("The body is not such a request in JSON.")),
+    };
+    let answer = tokens.map(|tokens| {
+        let mut answer = token_answer(tokens);
+        answer["issued_token_type"] = ACCESS_TOKEN_TYPE.into();
+        not_stored(answer)
+    });
+    let mut response = answer.into_response();
+    response.extensions_mut().insert(LoggedGrant(TOKEN_EXCHANGE_GRANT));
+    response
+}
+
+async fn exchange_identity(
+    shared: &Shared,
+    request: ExchangeRequest,
+) -> Result<Tokens, OAuthError> {
+    // An empty field counts as missing (RFC 6749 §3.2).
+    let given = |field: Option<String>, reason| {
+        field.filter(|value| !value.is_empty()).ok_or(missing(reason))
+    };
+    if given(request.grant_type, "The grant_type is missing.")? != TOKEN_EXCHANGE_GRANT {
+        return Err(OAuthError::UnsupportedGrantType);
+    }
+    let token = given(request.subject_token, "The subject_token is missing.")?;
+    let kind = given(request.subject_token_type, "The subject_token_type is missing.")?;
+    let rule_id = given(request.audience, "The audience is missing.")?;
+    if kind != JWT_TYPE {
+        return Err(OAuthError::InvalidRequest("The subject_token_type is not that of a JWT."));
+    }
+    if request.requested_token_type.is_some_and(|kind| kind != ACCESS_TOKEN_TYPE) {
+        return Err(OAuthError::InvalidRequest("Only access tokens can be requested."));
+    }
+    let seconds = request.access_token_lifetime_seconds;
+    if seconds.is_some_and(|seconds| !(1..=3600).contains(&seconds)) {
+        return Err(OAuthError::InvalidRequest("The lifetime is not between 1 and 3600 s."));
+    }
+
+    let rules = shared.state().config().trust_rules.clone();
+    let rule = rules.into_iter().find(|rule| rule.id == rule_id);
+    let rule = rule.ok_or(OAuthError::IdentityRefused("there is no such trust rule"))?;
+    let user = rule.user.clone();
+    // It may wait for the issuer, and there is one thread for all requests.
+    let verified = tokio::task::spawn_blocking(move || identity::verify(&token, &rule));
+    let verified = verified.await.unwrap_or(Err("the check has panicked"));
+    verified.map_err(OAuthError::IdentityRefused)?;
+    let lifetime = seconds.map(Duration::from_secs);
+    Ok(shared.state().start_workload_session(user, lifetime, Instant::now()))
 }
 
 fn missing(reason: &'static str) -> OAuthError {
@@ -98,7 +174,7 @@ fn missing(reason: &'static str) -> OAuthError {
 }
 
 /// RFC 6749 §5.1.
-fn token_answer(tokens: Tokens) -> Response {
+fn token_answer(tokens: Tokens) -> Value {
     let mut answer = json!({
         "access_token": tokens.access_token,
         "token_type": "Bearer",
@@ -107,7 +183,7 @@ fn token_answer(tokens: Tokens) -> Response {
     if let Some(refresh_token) = tokens.refresh_token {
         answer["refresh_token"] = Value::String(refresh_token);
     }
-    not_stored(answer)
+    answer
 }
 
 async fn me(State(shared): SharedState, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
@@ -216,9 +292,15 @@ impl IntoResponse for OAuthError {
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
         };
-        let answer = json!({ "error": self.code(), "error_description": self.description() });
+        let mut answer = json!({ "error": self.code() });
+        if let Some(description) = self.description() {
+            answer["error_description"] = description.into();
+        }
         let mut response = (status, not_stored(answer)).into_response();
         response.extensions_mut().insert(LoggedError(self.code()));
+        if let Self::IdentityRefused(reason) = self {
+            response.extensions_mut().insert(LoggedRefusal(reason));
+        }
         response
     }
 }

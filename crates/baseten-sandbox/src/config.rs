@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::users::{User, sample_users};
 
 /// The one client that may log in.
@@ -27,6 +29,35 @@ pub struct Config {
     pub rotate_refresh_tokens: bool,
     /// The id of a user for whom every device login is allowed at once, without the page.
     pub auto_approve: Option<String>,
+    /// Which identity tokens can be exchanged for access tokens.
+    pub trust_rules: Vec<TrustRule>,
+}
+
+/// Which identity tokens can be exchanged for an access token, and whose it is (RFC 8693).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustRule {
+    /// Its id, which a request for an exchange names as `audience`.
+    pub id: String,
+    /// The `iss` of its tokens: an `http` URL on this computer, where the issuer publishes its keys
+    /// (OIDC Discovery).
+    pub issuer: String,
+    /// The `aud` of its tokens, or one of them.
+    pub audience: String,
+    /// The `sub` of its tokens. With a `*` at its end, how their `sub` begins.
+    pub subject: String,
+    /// The id of the user that an access token is for.
+    pub user: String,
+}
+
+impl TrustRule {
+    /// Whether tokens with this `sub` are accepted.
+    pub(crate) fn accepts_subject(&self, subject: &str) -> bool {
+        match self.subject.strip_suffix('*') {
+            Some(start) => subject.starts_with(start),
+            None => subject == self.subject,
+        }
+    }
 }
 
 impl Default for Config {
@@ -40,6 +71,7 @@ impl Default for Config {
             access_token_lifetime: Duration::from_hours(1),
             rotate_refresh_tokens: true,
             auto_approve: None,
+            trust_rules: Vec::new(),
         }
     }
 }

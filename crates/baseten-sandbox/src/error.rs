@@ -17,6 +17,9 @@ pub enum Error {
     /// There is no user with this id.
     #[error("there is no user {0}")]
     NoSuchUser(String),
+    /// A trust rule's issuer is not an `http` URL on this computer.
+    #[error("the issuer {0} is not an http URL on this computer")]
+    Issuer(String),
     /// This user code is unknown, expired or answered already.
     #[error("no device login waits for an answer under the code {0}")]
     NotPending(String),

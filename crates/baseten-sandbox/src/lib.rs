@@ -19,24 +19,28 @@
 //! | `pages.rs` | the pages that people see |
 //! | `shared.rs` | what the routes and the handle share: the state, and the log of requests |
 //! | `state.rs` | device codes, sessions, API keys: the rules, without clock or network |
+//! | `identity.rs`, `signatures.rs` | whether an identity token meets a trust rule |
 //! | `config.rs`, `error.rs` | how a sandbox behaves; what can go wrong |
-//! | `users.rs`, `random.rs` | who can log in; tokens and codes |
+//! | `users.rs`, `random.rs`, `loopback.rs` | who can log in; tokens and codes; what is this computer |
 //!
 //! Each module imports only from modules below it in this table.
 
 mod api;
 mod config;
 mod error;
+mod identity;
+mod loopback;
 mod pages;
 mod random;
 mod server;
 mod shared;
+mod signatures;
 mod state;
 mod users;
 
 use std::time::{Duration, Instant};
 
-pub use crate::config::{CLIENT_ID, Config};
+pub use crate::config::{CLIENT_ID, Config, TrustRule};
 pub use crate::error::Error;
 use crate::server::Server;
 pub use crate::shared::Request;
@@ -53,8 +57,8 @@ pub struct Sandbox {
 impl Sandbox {
     /// Starts a sandbox on a thread of its own. It can be connected to when this returns.
     ///
-    /// [`Error::Start`] where the port is taken; [`Error::NoSuchUser`] where nobody has the id
-    /// that is to be approved.
+    /// [`Error::Start`] where the port is taken; [`Error::NoSuchUser`] where no user has an id that
+    /// the configuration names; [`Error::Issuer`] where a trust rule's issuer cannot be reached.
     pub fn start(config: Config) -> Result<Self, Error> {
         Ok(Self { server: Server::start(config)? })
     }

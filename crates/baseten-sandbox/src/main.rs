@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use baseten_sandbox::{Config, Sandbox};
+use baseten_sandbox::{Config, Sandbox, TrustRule};
 use clap::Parser;
 
 /// A local Baseten remote for development, demos and tests. Development only: it keeps everything in
@@ -42,6 +42,11 @@ struct Args {
     #[arg(long, value_name = "USER")]
     auto_approve: Option<String>,
 
+    /// Exchange identity tokens by this rule: JSON with `id`, `issuer`, `audience`, `subject` (may
+    /// end with `*`) and `user`. Can be given more than once
+    #[arg(long, value_name = "JSON", value_parser = |rule: &str| serde_json::from_str::<TrustRule>(rule))]
+    trust_rule: Vec<TrustRule>,
+
     /// Also print every user's API key
     #[arg(long)]
     print_keys: bool,
@@ -61,6 +66,7 @@ impl Args {
             access_token_lifetime: Duration::from_secs(self.access_token_lifetime),
             rotate_refresh_tokens: !self.no_rotation,
             auto_approve: self.auto_approve.clone(),
+            trust_rules: self.trust_rule.clone(),
             ..Config::default()
         }
     }

@@ -16,6 +16,7 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
+use crate::loopback::is_loopback;
 use crate::shared::Shared;
 use crate::state::{Answer, Client, DeviceGrant, Verdict};
 use crate::users::User;
@@ -52,7 +53,7 @@ const CSS: &str = include_str!("pages.css");
 /// Refuses hosts that are not this computer, so that no website can read our pages under a name
 /// of its own (DNS rebinding); then adds the headers that all pages have.
 async fn guard(request: Request, next: Next) -> Response {
-    let mut response = if is_loopback(request.headers()) {
+    let mut response = if is_for_loopback(request.headers()) {
         next.run(request).await
     } else {
         let hint = "Open it under localhost.";
@@ -64,12 +65,9 @@ async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-fn is_loopback(headers: &HeaderMap) -> bool {
+fn is_for_loopback(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Uri>().ok());
-    host.as_ref().and_then(Uri::host).is_some_and(|host| {
-        let host = host.to_ascii_lowercase();
-        matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost")
-    })
+    host.as_ref().is_some_and(is_loopback)
 }
 
 async fn front(State(shared): SharedState) -> Response {

@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::shared::{LoggedError, LoggedGrant, Request, Shared, header};
+use crate::shared::{LoggedError, LoggedGrant, LoggedRefusal, Request, Shared, header};
 use crate::state::State;
-use crate::{api, pages};
+use crate::{api, identity, pages};
 
 /// Far more than any request needs.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -40,6 +40,12 @@ impl Server {
         let state = State::new(config);
         if let Some(user) = &state.config().auto_approve {
             state.user(user)?;
+        }
+        for rule in &state.config().trust_rules {
+            state.user(&rule.user)?;
+            if !identity::is_reachable(&rule.issuer) {
+                return Err(Error::Issuer(rule.issuer.clone()));
+            }
         }
         let shared = Arc::new(Shared::new(port, state));
         let (stop, stopped) = oneshot::channel();
@@ -110,6 +116,8 @@ fn spawn(
     std::thread::Builder::new().name("baseten-sandbox".to_owned()).spawn(move || {
         // The sender is dropped to stop the server; that arrives here as an error.
         let _ = runtime.block_on(stopped);
+        // Without waiting for requests to an issuer.
+        runtime.shutdown_background();
     })
 }
 
@@ -138,12 +146,14 @@ async fn log_and_delay(
         grant_type: None,
         status: 0,
         error: None,
+        refusal: None,
     };
     let is_api = entry.path.starts_with("/v1/") || entry.path == "/graphql/";
     let response = next.run(request).await;
     entry.status = response.status().as_u16();
     entry.grant_type = response.extensions().get().map(|LoggedGrant(grant)| *grant);
     entry.error = response.extensions().get().map(|LoggedError(error)| *error);
+    entry.refusal = response.extensions().get().map(|LoggedRefusal(reason)| *reason);
     shared.log_request(entry);
 
     let latency = if is_api { shared.state().config().latency } else { Duration::ZERO };

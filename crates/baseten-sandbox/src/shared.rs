@@ -11,6 +11,8 @@ use crate::state::State;
 pub(crate) const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// The grant type of a refresh (RFC 6749 §6).
 pub(crate) const REFRESH_TOKEN_GRANT: &str = "refresh_token";
+/// The grant type of an exchange (RFC 8693 §2.1).
+pub(crate) const TOKEN_EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// A request and its answer, without anything secret.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub struct Request {
     pub status: u16,
     /// The `error` member (of OAuth) or the `code` member (of the management API) of the answer.
     pub error: Option<&'static str>,
+    /// Why an identity token was refused, which the answer does not say.
+    pub refusal: Option<&'static str>,
 }
 
 impl Request {
@@ -46,6 +50,11 @@ impl Request {
     pub fn is_poll(&self) -> bool {
         self.grant_type == Some(DEVICE_CODE_GRANT)
     }
+
+    /// Whether it asked for an access token with an identity token.
+    pub fn is_exchange(&self) -> bool {
+        self.grant_type == Some(TOKEN_EXCHANGE_GRANT)
+    }
 }
 
 /// What a handler adds to its answer for the log: the grant type of the request.
@@ -55,6 +64,10 @@ pub(crate) struct LoggedGrant(pub(crate) &'static str);
 /// What a handler adds to its answer for the log: the error in it.
 #[derive(Clone, Copy)]
 pub(crate) struct LoggedError(pub(crate) &'static str);
+
+/// What a handler adds to its answer for the log: why an identity token was refused.
+#[derive(Clone, Copy)]
+pub(crate) struct LoggedRefusal(pub(crate) &'static str);
 
 /// What the handlers and the handle share.
 pub(crate) struct Shared {

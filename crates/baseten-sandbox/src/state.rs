@@ -15,6 +15,9 @@ use crate::users::User;
 /// By how much a client that polls too fast has to slow down (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
+/// No access token for a workload is valid for longer.
+const MAX_WORKLOAD_LIFETIME: Duration = Duration::from_hours(1);
+
 /// Everything that a running sandbox remembers.
 pub(crate) struct State {
     config: Config,
@@ -86,7 +89,7 @@ pub(crate) enum Verdict<'a> {
 struct Session {
     user: String,
     access_tokens: Vec<AccessToken>,
-    refresh_token: String,
+    refresh_token: Option<String>,
     used_refresh_tokens: Vec<String>,
 }
 
@@ -115,6 +118,8 @@ pub(crate) enum OAuthError {
     AccessDenied,
     ExpiredToken,
     InvalidGrant,
+    /// An identity token is refused, for this reason. A client is told no reason.
+    IdentityRefused(&'static str),
     InvalidClient,
     UnsupportedGrantType,
     /// With what is wrong about the request.
@@ -174,7 +179,7 @@ impl State {
             Answer::Allowed(user) => user.clone(),
         };
         grant.answer = Answer::Used(user.clone());
-        Ok(self.start_session(user, now))
+        Ok(self.start_login_session(user, now))
     }
 
     /// The device login with this user code, as a person would type it: in any case, with or
@@ -213,20 +218,43 @@ impl State {
     /// Starts a session as if somebody had logged in.
     pub(crate) fn new_session(&mut self, user: &str, now: Instant) -> Result<Tokens, Error> {
         let user = self.user(user)?.id.clone();
-        Ok(self.start_session(user, now))
+        Ok(self.start_login_session(user, now))
     }
 
-    fn start_session(&mut self, user: String, now: Instant) -> Tokens {
-        let access_token = new_access_token(&self.config, now);
+    /// Starts a session for a workload whose identity token was verified (RFC 8693). Its access
+    /// token is valid for an hour at most, and cannot be refreshed.
+    pub(crate) fn start_workload_session(
+        &mut self,
+        user: String,
+        requested: Option<Duration>,
+        now: Instant,
+    ) -> Tokens {
+        let limit = self.config.access_token_lifetime.min(MAX_WORKLOAD_LIFETIME);
+        self.start_session(user, requested.unwrap_or(limit).min(limit), None, now)
+    }
+
+    fn start_login_session(&mut self, user: String, now: Instant) -> Tokens {
+        let refresh_token = random::token("sandbox-refresh-");
+        self.start_session(user, self.config.access_token_lifetime, Some(refresh_token), now)
+    }
+
+    fn start_session(
+        &mut self,
+        user: String,
+        lifetime: Duration,
+        refresh_token: Option<String>,
+        now: Instant,
+    ) -> Tokens {
+        let access_token = new_access_token(lifetime, now);
         let tokens = Tokens {
             access_token: access_token.text.clone(),
-            refresh_token: Some(random::token("sandbox-refresh-")),
-            expires_in: self.config.access_token_lifetime.as_secs(),
+            refresh_token: refresh_token.clone(),
+            expires_in: lifetime.as_secs(),
         };
         self.sessions.push(Session {
             user,
             access_tokens: vec![access_token],
-            refresh_token: tokens.refresh_token.clone().unwrap_or_default(),
+            refresh_token,
             used_refresh_tokens: Vec::new(),
         });
         tokens
@@ -242,10 +270,10 @@ impl State {
         self.sessions.retain(|session| {
             !session.used_refresh_tokens.iter().any(|used| used == refresh_token)
         });
-        let session = self.sessions.iter_mut().find(|s| s.refresh_token == refresh_token);
+        let session = self.sessions.iter_mut().find(|session| session.has_refresh(refresh_token));
         let session = session.ok_or(OAuthError::InvalidGrant)?;
 
-        let access_token = new_access_token(&self.config, now);
+        let access_token = new_access_token(self.config.access_token_lifetime, now);
         let mut tokens = Tokens {
             access_token: access_token.text.clone(),
             refresh_token: None,
@@ -255,8 +283,7 @@ impl State {
         session.access_tokens.push(access_token);
         if self.config.rotate_refresh_tokens {
             let next = random::token("sandbox-refresh-");
-            let used = std::mem::replace(&mut session.refresh_token, next.clone());
-            session.used_refresh_tokens.push(used);
+            session.used_refresh_tokens.extend(session.refresh_token.replace(next.clone()));
             tokens.refresh_token = Some(next);
         }
         Ok(tokens)
@@ -282,7 +309,7 @@ impl State {
 
     /// Whether this access or refresh token would be accepted.
     pub(crate) fn is_live(&self, token: &str, now: Instant) -> bool {
-        let live = |s: &Session| s.refresh_token == token || s.has_access(token, now);
+        let live = |s: &Session| s.has_refresh(token) || s.has_access(token, now);
         self.sessions.iter().any(live)
     }
 
@@ -339,6 +366,10 @@ impl DeviceGrant {
 }
 
 impl Session {
+    fn has_refresh(&self, token: &str) -> bool {
+        self.refresh_token.as_deref() == Some(token)
+    }
+
     fn has_access(&self, token: &str, now: Instant) -> bool {
         self.access_tokens.iter().any(|known| known.text == token && known.is_live(now))
     }
@@ -358,7 +389,7 @@ impl OAuthError {
             Self::SlowDown => "slow_down",
             Self::AccessDenied => "access_denied",
             Self::ExpiredToken => "expired_token",
-            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidGrant | Self::IdentityRefused(_) => "invalid_grant",
             Self::InvalidClient => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidRequest(_) => "invalid_request",
@@ -366,24 +397,23 @@ impl OAuthError {
     }
 
     /// The `error_description` member of the answer.
-    pub(crate) fn description(self) -> &'static str {
-        match self {
+    pub(crate) fn description(self) -> Option<&'static str> {
+        Some(match self {
+            Self::IdentityRefused(_) => return None,
             Self::AuthorizationPending => "The login has not been answered yet.",
             Self::SlowDown => "Polled too soon: wait 5 seconds longer from now on.",
             Self::AccessDenied => "The login was denied.",
             Self::ExpiredToken => "The device code has expired.",
             Self::InvalidGrant => "The code or token is unknown, used up or revoked.",
             Self::InvalidClient => "There is no such client.",
-            Self::UnsupportedGrantType => {
-                "The grant type is neither device_code nor refresh_token."
-            }
+            Self::UnsupportedGrantType => "This endpoint does not have this grant type.",
             Self::InvalidRequest(reason) => reason,
-        }
+        })
     }
 }
 
-fn new_access_token(config: &Config, now: Instant) -> AccessToken {
-    let expires_at = now.checked_add(config.access_token_lifetime);
+fn new_access_token(lifetime: Duration, now: Instant) -> AccessToken {
+    let expires_at = now.checked_add(lifetime);
     AccessToken { text: random::token("sandbox-access-"), expires_at }
 }
 
@@ -559,6 +589,21 @@ mod tests {
             assert_eq!(next.refresh_token, None);
             assert!(state.is_live(&next.access_token, now));
         }
+    }
+
+    #[test]
+    fn a_workload_gets_an_access_token_for_an_hour_at_most_and_no_other() {
+        let lifetime = Duration::from_hours(24);
+        let (mut state, now) =
+            state_with(Config { access_token_lifetime: lifetime, ..Config::default() });
+        for (requested, seconds) in [(None, 3600), (Some(lifetime), 3600), (Some(60 * SECOND), 60)]
+        {
+            let tokens = state.start_workload_session("ada".into(), requested, now);
+            assert_eq!((tokens.expires_in, &tokens.refresh_token), (seconds.into(), &None));
+            assert!(state.is_live(&tokens.access_token, now + (seconds - 1) * SECOND));
+            assert!(!state.is_live(&tokens.access_token, now + seconds * SECOND));
+        }
+        assert_eq!(state.refresh("", now).err(), Some(OAuthError::InvalidGrant));
     }
 
     #[test]
