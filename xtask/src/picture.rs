@@ -1,7 +1,8 @@
-//! The picture of a login that the front page shows: what tmux shows of a real one, as SVG.
+//! The picture of a login that the front page shows: what tmux shows of a real one, in a session
+//! with a real keyring, as SVG.
 
-use std::fmt::Write as _;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -10,60 +11,95 @@ use crate::Outcome;
 use crate::build::build;
 use crate::demo::{Sandbox, approve};
 use crate::needs::{self, Need};
-use crate::process::{cargo, command, output, root};
+use crate::process::{cargo, command, output, root, run, spawn};
 
 const PICTURE: &str = "docs/login.svg";
 
+const NEEDS: &[Need] = &[
+    Need::Program("tmux", "tmux"),
+    Need::Program("curl", "curl"),
+    Need::Program("gnome-keyring-daemon", "gnome-keyring"),
+    Need::Program("dbus-daemon", "dbus-daemon"),
+    Need::Program("dbus-send", "dbus-bin"),
+];
+
 /// The window, in characters.
-const COLUMNS: usize = 88;
+const COLUMNS: usize = 96;
 const ROWS: usize = 40;
 
 /// A character, in pixels.
-const CELL: (f64, f64) = (8.0, 17.0);
-const MARGIN: f64 = 16.0;
+const CELL: (f64, f64) = (7.8, 18.0);
+const MARGIN: f64 = 18.0;
+const TITLE_BAR: f64 = 30.0;
 
-/// Logs in at a sandbox inside tmux, and draws what is seen while it waits and afterwards.
+/// Logs in at a sandbox, looks at the status, uses the token, and draws the screen.
 pub(crate) fn draw() -> Outcome {
-    needs::meet(&[Need::Program("tmux", "tmux")])?;
+    needs::meet(NEEDS)?;
     let build_both = ["build", "--locked", "--bin", "baseten", "--bin", "baseten-sandbox"];
     let programs = build(&mut cargo(build_both))?;
     let sandbox = Sandbox::start(&programs.path("baseten-sandbox")?, &[])?;
     let home = tempfile::tempdir()?;
-    let window = Window::open(home.path(), &programs.path("baseten")?, &sandbox.remote)?;
+    let url = home.path().join("url");
+    let window = Window::open(home.path(), &programs.path("baseten")?, &url, &sandbox.remote)?;
     window.type_line("baseten auth login --web")?;
-    let waiting = window.wait_for("Waiting for the approval")?;
-    approve(&url(&waiting)?)?;
+    window.wait_for("Waiting for the approval")?;
+    approve(&written(&url)?)?;
     window.wait_for("Logged in as")?;
     window.type_line("baseten auth status")?;
-    let done = window.wait_for("Selected by")?;
-    let home = home.path().display().to_string();
-    let done = done.get(done.find("Logged in").unwrap_or(0)..).unwrap_or_default();
-    fs::write(root().join(PICTURE), svg(&[&waiting, &done.replace(&home, "~")]))?;
+    window.wait_for("Selected by")?;
+    let api = sandbox.remote.replace("://", "://api.");
+    window.type_line(&format!("baseten auth token --header | curl -sH @- {api}/v1/users/me"))?;
+    let screen = window.wait_for("\"email\"")?;
+    // The port that the sandbox has when nobody asks for a free one.
+    let port = sandbox.remote.rsplit(':').next().unwrap_or_default();
+    let screen = screen.replace(&format!("localhost:{port}"), "localhost:8000");
+    let screen = screen.replace("\n$ ", "\n\n$ ");
+    fs::write(root().join(PICTURE), svg(screen.trim_end().trim_end_matches('$')))?;
     println!("{}", root().join(PICTURE).display());
     Ok(())
 }
 
-/// The URL that a screen shows.
-fn url(screen: &str) -> Outcome<String> {
-    let start = screen.find("http://").ok_or("the login shows no URL")?;
-    let url = screen.get(start..).unwrap_or_default();
-    Ok(url.chars().take_while(char::is_ascii_graphic).collect())
+/// What the browser was told to open.
+fn written(url: &Path) -> Outcome<String> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        match fs::read_to_string(url) {
+            Ok(url) if !url.is_empty() => return Ok(url),
+            _ => std::thread::park_timeout(Duration::from_millis(50)),
+        }
+    }
+    Err("the login opens no browser".into())
 }
 
-/// A tmux window of its own server, with a shell that has nothing but this project's program.
-struct Window(String);
+/// A tmux server of its own, in a session with a keyring.
+struct Window {
+    server: String,
+    session: Child,
+}
 
 impl Window {
-    fn open(home: &Path, program: &Path, remote_url: &str) -> Outcome<Self> {
-        let window = Self(format!("baseten-picture-{}", std::process::id()));
+    /// A shell that has this project's program, the session's keyring, and a browser that only
+    /// writes down what it is to open.
+    fn open(home: &Path, program: &Path, url: &Path, remote_url: &str) -> Outcome<Self> {
+        let browser = home.join("browser");
+        fs::write(&browser, format!("#!/bin/sh\nprintf %s \"$1\" >{}\n", url.display()))?;
+        run(command("chmod", ["+x"]).arg(&browser))?;
         let shell = format!(
             "env -i HOME={home} TERM=screen-256color LANG=C.UTF-8 PS1='$ ' \
-             PATH={programs}:/usr/bin:/bin BASETEN_CREDENTIAL_STORE=file BASETEN_REMOTE_URL={remote_url} sh",
+             PATH={programs}:/usr/bin:/bin BASETEN_REMOTE_URL={remote_url} BROWSER={browser} \
+             DBUS_SESSION_BUS_ADDRESS=\"$DBUS_SESSION_BUS_ADDRESS\" sh",
             home = home.display(),
+            browser = browser.display(),
             programs = program.parent().unwrap_or(program).display(),
         );
-        let (columns, rows) = (COLUMNS.to_string(), ROWS.to_string());
-        window.tmux(&["-u", "new-session", "-d", "-x", &columns, "-y", &rows, &shell])?;
+        let server = format!("baseten-picture-{}", std::process::id());
+        // The session ends with its standard input.
+        let script = format!(
+            "tmux -u -L {server} -f /dev/null new-session -d -x {COLUMNS} -y {ROWS} \"$1\"; cat"
+        );
+        let mut session = command("counterparts/keyrings/gnome.sh", ["--", "sh", "-c"]);
+        session.args([&script, "sh", &shell]).stdin(Stdio::piped());
+        let window = Self { server, session: spawn(&mut session)? };
         window.wait_for("$")?;
         Ok(window)
     }
@@ -72,21 +108,21 @@ impl Window {
         self.tmux(&["send-keys", line, "Enter"]).map(|_| ())
     }
 
-    /// The screen with its colours, as soon as it shows a text.
+    /// The screen with its colors, as soon as it shows a text.
     fn wait_for(&self, text: &str) -> Outcome<String> {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(30) {
-            let screen = self.tmux(&["capture-pane", "-p", "-e", "-N"])?;
-            if screen.contains(text) {
-                return Ok(screen);
+            // There is no window before the keyring is there.
+            match self.tmux(&["capture-pane", "-p", "-e"]) {
+                Ok(screen) if screen.contains(text) => return Ok(screen),
+                _ => std::thread::park_timeout(Duration::from_millis(100)),
             }
-            std::thread::park_timeout(Duration::from_millis(100));
         }
         Err(format!("the window never shows {text:?}").into())
     }
 
     fn tmux(&self, arguments: &[&str]) -> Outcome<String> {
-        let mut tmux = command("tmux", ["-L", self.0.as_str(), "-f", "/dev/null"]);
+        let mut tmux = command("tmux", ["-L", self.server.as_str()]);
         output(tmux.args(arguments))
     }
 }
@@ -94,33 +130,24 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         let _ = self.tmux(&["kill-server"]);
+        drop(self.session.stdin.take());
+        let _ = self.session.wait();
     }
 }
 
-/// Screens below each other in one picture.
-fn svg(screens: &[&str]) -> String {
-    let mut body = String::new();
-    let mut row = 0;
-    for (index, screen) in screens.iter().enumerate() {
-        if index > 0 {
-            let y = top(row) + CELL.1 / 2.0;
-            let right = MARGIN + units(COLUMNS) * CELL.0;
-            let _ = writeln!(body, r##"<path d="M{MARGIN} {y}H{right}" stroke="#444c56"/>"##);
-            row += 1;
-        }
-        let mut look = Look::default();
-        for line in screen.trim_end().lines() {
-            body += &drawn(line, row, &mut look);
-            row += 1;
-        }
-    }
-    let width = units(COLUMNS) * CELL.0 + 2.0 * MARGIN;
-    let height = top(row) + MARGIN;
+/// A terminal window that shows a screen. It is dark with a border, so that it can be read on a
+/// light page and on a dark one.
+fn svg(screen: &str) -> String {
+    let body: String = screen.lines().enumerate().map(|(row, line)| drawn(line, row)).collect();
+    let width = (units(COLUMNS) * CELL.0 + 2.0 * MARGIN).round();
+    let height = top(screen.lines().count()) + MARGIN;
+    let (inner_width, inner_height) = (width - 1.0, height - 1.0);
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="13" shape-rendering="crispEdges">
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace" font-size="13">
 <title>A login in the terminal</title>
-<rect width="100%" height="100%" rx="8" fill="#22272e"/>
-<g fill="#d0d7de" xml:space="preserve">
+<rect x="0.5" y="0.5" width="{inner_width}" height="{inner_height}" rx="9" fill="#1b2028" stroke="#57606a"/>
+<g fill="#57606a"><circle cx="20" cy="18" r="6"/><circle cx="40" cy="18" r="6"/><circle cx="60" cy="18" r="6"/></g>
+<g fill="#d6dde6" xml:space="preserve">
 {body}</g>
 </svg>
 "##
@@ -128,7 +155,7 @@ fn svg(screens: &[&str]) -> String {
 }
 
 fn top(row: usize) -> f64 {
-    MARGIN + units(row) * CELL.1
+    TITLE_BAR + MARGIN / 2.0 + units(row) * CELL.1
 }
 
 /// Few enough characters for any number.
@@ -136,76 +163,36 @@ fn units(count: usize) -> f64 {
     u32::try_from(count).map_or(0.0, f64::from)
 }
 
-/// How characters look from here on.
-#[derive(Default)]
-struct Look {
-    bold: bool,
-    picture: bool,
-}
-
-impl Look {
-    fn change(&mut self, codes: &str) {
-        match codes {
-            "0" => *self = Self::default(),
-            "1" => self.bold = true,
-            "48;5;231" => self.picture = true,
-            "49" => self.picture = false,
-            _ => {}
-        }
+/// A line: each run of characters that look the same, as wide as its cells whatever the font is.
+fn drawn(line: &str, row: usize) -> String {
+    let (mut text, mut column, mut look) = (String::new(), 0, "");
+    if let Some(typed) = line.strip_prefix("$ ") {
+        return run_of("$", 0, row, r##" fill="#7ee787""##) + &run_of(typed, 2, row, BOLD);
     }
-}
-
-/// A line: its text, and the QR code's half blocks as rectangles, which no font can tear apart.
-fn drawn(line: &str, row: usize, look: &mut Look) -> String {
-    let (mut modules, mut text) = (String::new(), String::new());
-    let (mut column, mut light) = (0, None);
     for (index, piece) in line.split('\u{1b}').enumerate() {
         let (codes, piece) = piece.split_once('m').filter(|_| index > 0).unwrap_or(("", piece));
-        look.change(codes.trim_start_matches('['));
-        for character in piece.chars() {
-            if look.picture {
-                light.get_or_insert(column);
-                modules += &module(character, column, row);
-            } else {
-                text += &glyph(character, column, row, look.bold);
-            }
-            column += 1;
-        }
+        look = match codes.trim_start_matches('[') {
+            "1" => BOLD,
+            "" if index == 0 => look,
+            _ => "",
+        };
+        text += &run_of(piece, column, row, look);
+        column += piece.chars().count();
     }
-    // All of it is light first.
-    let paper = light.map(|first| {
-        let width = units(column - first) * CELL.0;
-        rectangle(MARGIN + units(first) * CELL.0, top(row), width, CELL.1, "#fff")
-    });
-    paper.unwrap_or_default() + &modules + &text
+    text
 }
 
-/// The dark halves of a character of the QR code.
-fn module(character: char, column: usize, row: usize) -> String {
-    let height = CELL.1 / 2.0;
-    let (down, height) = match character {
-        '█' => (0.0, CELL.1),
-        '▀' => (0.0, height),
-        '▄' => (height, height),
-        _ => return String::new(),
-    };
-    rectangle(MARGIN + units(column) * CELL.0, top(row) + down, CELL.0, height, "#000")
-}
+const BOLD: &str = r##" font-weight="bold" fill="#fff""##;
 
-fn rectangle(x: f64, y: f64, width: f64, height: f64, fill: &str) -> String {
-    format!("<path d=\"M{x} {y}h{width}v{height}h-{width}z\" fill=\"{fill}\"/>\n")
-}
-
-fn glyph(character: char, column: usize, row: usize, bold: bool) -> String {
-    if character == ' ' {
+fn run_of(text: &str, column: usize, row: usize, look: &str) -> String {
+    let trimmed = text.trim_start();
+    let column = column + text.chars().count() - trimmed.chars().count();
+    let trimmed = trimmed.trim_end();
+    if trimmed.is_empty() {
         return String::new();
     }
     let (x, y) = (MARGIN + units(column) * CELL.0, top(row) + CELL.1 * 0.76);
-    let character = match character {
-        '<' => "&lt;".to_owned(),
-        '&' => "&amp;".to_owned(),
-        other => other.to_string(),
-    };
-    let weight = if bold { r##" font-weight="bold" fill="#fff""## } else { "" };
-    format!("<text x=\"{x}\" y=\"{y}\"{weight}>{character}</text>\n")
+    let width = units(trimmed.chars().count()) * CELL.0;
+    let escaped = trimmed.replace('&', "&amp;").replace('<', "&lt;");
+    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" textLength=\"{width:.1}\"{look}>{escaped}</text>\n")
 }
