@@ -1,18 +1,15 @@
-//! Asks the service who the user's profile belongs to.
+//! Asks Baseten who the user is, as a program with any HTTP client of its own would.
 
-use std::io::Write;
-
-use baseten_auth::{Context, Env, Request};
+use baseten_auth::Session;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let context = Context::new(Env::from_process());
-    let session = context.session(None)?;
-    let authorization = session.authorization()?;
+    let session = Session::from_env()?;
+    let url = format!("{}/v1/users/me", session.api_url()?);
 
-    let url = format!("{}/v1/users/me", session.management_url()?.as_str());
-    let header = authorization.header_value();
-    let answer = context.http().send(&Request::get(url).authorization(&header))?;
+    let answer = session.with_retry(|authorization| {
+        ureq::get(&url).header("Authorization", authorization.header_value().expose()).call()
+    })?;
 
-    std::io::stdout().write_all(&answer.body)?;
+    std::io::copy(&mut answer.into_body().into_reader(), &mut std::io::stdout())?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use zeroize::Zeroizing;
 
-use crate::Secret;
+use crate::secret::Secret;
 
 /// The most that is read where an API key is expected, in bytes.
 const MAX_INPUT_BYTES: usize = 64 * 1024;

@@ -1,70 +1,70 @@
-//! What a run works with: the environment, a clock, a listener, the network, the vaults.
+//! What a run works with: the environment, a way to wait, an observer, the network, the keyring.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::http::Http;
-use crate::store::{Helper, Keyring, Vault, VaultOptions, lock_directory};
-use crate::{
-    Cancel, Clock, Env, Error, Event, Observer, Profile, ProfileName, Profiles, Session,
-    StoragePolicy, Store, StoreError, SystemClock, session, user_agent,
-};
+use crate::env::Env;
+use crate::error::{Error, Failure};
+use crate::event::{Event, Observer};
+use crate::http::{Http, user_agent};
+use crate::profile::ProfileName;
+use crate::storage::{HelperName, Storage, StoragePolicy};
+use crate::store::budget::Budget;
+use crate::store::document::Profiles;
+use crate::store::error::StoreError;
+use crate::store::file::Store;
+use crate::store::helper::Helper;
+use crate::store::keyring::Keyring;
+use crate::store::lock::lock_directory;
+use crate::store::place::Place;
+use crate::wait::Wait;
 
 /// Everything that a run touches, put together once. Making one costs nothing: the network, the
 /// keyring and the file are opened when they are needed.
 #[derive(Debug, Clone)]
 pub struct Context {
     env: Env,
-    clock: Arc<dyn Clock>,
+    wait: Wait,
     observer: Observer,
-    cancel: Cancel,
-    can_prompt: bool,
+    may_prompt: bool,
     http: Arc<Http>,
-    /// The vaults of this run, by their helpers' names; the keyring has none.
-    vaults: Arc<Mutex<HashMap<Option<String>, Arc<Vault>>>>,
+    keyring: Arc<Keyring>,
 }
 
 impl Context {
     /// A context for this environment, with the machine's clock and nobody to prompt.
     pub fn new(env: Env) -> Self {
-        let observer = Observer::default();
-        Self {
-            http: http(&env, &observer),
-            env,
-            clock: Arc::new(SystemClock),
-            observer,
-            cancel: Cancel::default(),
-            can_prompt: false,
-            vaults: Arc::default(),
-        }
+        let (keyring, observer) = (Arc::new(Keyring::new(&env)), Observer::default());
+        let user_agent = user_agent(env!("CARGO_PKG_VERSION"));
+        let http = Arc::new(Http::new(env.clone(), user_agent, observer.clone()));
+        Self { env, wait: Wait::default(), observer, may_prompt: false, http, keyring }
     }
 
     /// The same, telling this observer what happens.
     #[must_use]
     pub fn with_observer(mut self, observer: Observer) -> Self {
-        self.http = http(&self.env, &observer);
+        self.http = Arc::new(self.http.with_observer(observer.clone()));
         self.observer = observer;
         self
     }
 
-    /// The same, with this clock.
+    /// The same, naming itself so to servers.
     #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+    pub fn with_user_agent(mut self, user_agent: String) -> Self {
+        self.http = Arc::new(self.http.with_user_agent(user_agent));
         self
     }
 
-    /// The same, with a flag that ends its waits for locks, vaults and the end of a session.
+    /// The same, waiting so.
     #[must_use]
-    pub fn with_cancel(mut self, cancel: Cancel) -> Self {
-        self.cancel = cancel;
+    pub fn with_wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
         self
     }
 
-    /// The same, where somebody at a terminal can answer the keyring's unlock prompt.
+    /// The same, where somebody can answer the keyring's prompt.
     #[must_use]
-    pub fn with_prompt(mut self, can_prompt: bool) -> Self {
-        self.can_prompt = can_prompt;
+    pub fn with_prompt(mut self, may_prompt: bool) -> Self {
+        self.may_prompt = may_prompt;
         self
     }
 
@@ -73,19 +73,14 @@ impl Context {
         &self.env
     }
 
-    /// Where time comes from.
-    pub fn clock(&self) -> &dyn Clock {
-        &*self.clock
+    /// The clock, and what ends this run's waits.
+    pub fn wait(&self) -> &Wait {
+        &self.wait
     }
 
     /// Who is told what happens.
     pub fn observer(&self) -> &Observer {
         &self.observer
-    }
-
-    /// The flag that ends this run's waits.
-    pub fn cancel(&self) -> &Cancel {
-        &self.cancel
     }
 
     /// The one HTTP client.
@@ -95,7 +90,7 @@ impl Context {
 
     /// The store, found but not opened.
     pub fn store(&self) -> Result<Store, Error> {
-        Ok(Store::locate(&self.env)?)
+        Ok(Store::locate(&self.env, self.wait.clone())?)
     }
 
     /// Reads the store for a command, and tells the observer; see [`Store::read`].
@@ -106,72 +101,60 @@ impl Context {
     ) -> Result<T, E> {
         let path = store.path().display().to_string();
         self.observer.notify(&Event::StorageRead { storage: &path, outcome: Ok("read") });
-        store.read(self.clock(), look)
-    }
-
-    /// Who a command speaks for; see [`session::resolve`].
-    pub fn session(&self, profile: Option<&ProfileName>) -> Result<Session, Error> {
-        session::resolve(self, profile)
-    }
-
-    /// Where this profile's secret is kept when it is not in the file.
-    pub(crate) fn vault(&self, profile: &Profile) -> Result<Arc<Vault>, Error> {
-        match profile.vault(&StoragePolicy::from_env(&self.env)?).helper() {
-            Some(name) => self.helper(name),
-            None => self.keyring(),
-        }
+        store.read(look)
     }
 
     /// Whether a login's secret can go where this policy wants it, as far as that is known without
     /// asking anybody: the settings make sense, the helper is installed, there is a session bus, and
-    /// locks can be had. An error names the profile, if it has a name yet.
+    /// there is a directory for locks. An error names the profile, if it has a name yet.
     pub fn check_storage(
         &self,
         policy: &StoragePolicy,
         profile: Option<&ProfileName>,
     ) -> Result<(), Error> {
-        lock_directory().map_err(Error::LockDirectory)?;
-        let vault = match policy {
-            StoragePolicy::Auto | StoragePolicy::File => return self.vault_options().map(drop),
-            StoragePolicy::Keyring => self.keyring()?,
-            StoragePolicy::Helper(name) => self.helper(name)?,
+        lock_directory().map_err(Failure::LockDirectory)?;
+        let operation = self.operation()?;
+        let place = match policy {
+            StoragePolicy::Auto | StoragePolicy::File => return Ok(()),
+            StoragePolicy::Keyring => operation.keyring(),
+            StoragePolicy::Helper(name) => operation.helper(name),
         };
-        vault.check().map_err(|source| Error::vault(profile, vault.label(), source))
+        place.check().map_err(|source| Error::place(profile, &place, source))
     }
 
-    /// The credential helper of this name.
-    pub(crate) fn helper(&self, name: &str) -> Result<Arc<Vault>, Error> {
-        self.kept(Some(name), |options| Ok(Vault::Helper(Helper::new(name, &self.env, options)?)))
-    }
-
-    /// The system keyring.
-    pub(crate) fn keyring(&self) -> Result<Arc<Vault>, Error> {
-        self.kept(None, |options| Ok(Vault::Keyring(Keyring::new(&self.env, options))))
-    }
-
-    /// A vault that is the same for the whole run: all work with it shares one deadline.
-    fn kept(
-        &self,
-        helper: Option<&str>,
-        open: impl FnOnce(VaultOptions) -> Result<Vault, Error>,
-    ) -> Result<Arc<Vault>, Error> {
-        let mut vaults = self.vaults.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = helper.map(str::to_owned);
-        if let Some(vault) = vaults.get(&key) {
-            return Ok(Arc::clone(vault));
-        }
-        let vault = Arc::new(open(self.vault_options()?)?);
-        vaults.insert(key, Arc::clone(&vault));
-        Ok(vault)
-    }
-
-    fn vault_options(&self) -> Result<VaultOptions, Error> {
-        let (cancel, observer) = (self.cancel.clone(), self.observer.clone());
-        Ok(VaultOptions::from_env(&self.env, self.can_prompt, cancel, observer)?)
+    /// Starts an operation, whose keyring and helper work shares one budget.
+    pub(crate) fn operation(&self) -> Result<Operation<'_>, Error> {
+        let (wait, observer) = (self.wait.clone(), self.observer.clone());
+        let budget = Budget::from_env(&self.env, self.may_prompt, wait, observer)?;
+        Ok(Operation { context: self, budget })
     }
 }
 
-fn http(env: &Env, observer: &Observer) -> Arc<Http> {
-    let user_agent = user_agent(env!("CARGO_PKG_VERSION"));
-    Arc::new(Http::new(env.clone(), user_agent, observer.clone()))
+/// One operation of a caller, such as a login or a look-up of a token.
+#[derive(Debug)]
+pub(crate) struct Operation<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) budget: Budget,
+}
+
+impl Operation<'_> {
+    /// The system keyring.
+    pub(crate) fn keyring(&self) -> Place {
+        Place::keyring(Arc::clone(&self.context.keyring), self.budget.clone())
+    }
+
+    /// A credential helper.
+    pub(crate) fn helper(&self, name: &HelperName) -> Place {
+        Place::helper(Helper::new(name, &self.context.env), self.budget.clone())
+    }
+
+    /// Where a profile's secret is when it is not in the file, or another program's copy of it when
+    /// it is.
+    pub(crate) fn place(&self, helper: Option<&HelperName>) -> Result<Place, Error> {
+        let policy = StoragePolicy::from_env(&self.context.env)?;
+        Ok(match Storage::of(false, helper, &policy) {
+            Storage::Helper(name) => self.helper(&name),
+            Storage::File | Storage::Keyring => self.keyring(),
+        })
+    }
 }

@@ -1,39 +1,175 @@
 //! What can go wrong, by what a caller does about it. The cause is in `source`.
 
-use crate::{
-    ApiError, ApiKeyError, Context, HelperNameError, LockError, ManagementUrlError, NotText,
-    Profile, ProfileName, ProfileNameError, RemoteError, SessionSource, Storage, StoragePolicy,
-    StoragePolicyError, StoreError, TimeoutError, VaultError,
-};
+use std::fmt;
 
-/// The library's error.
+use crate::api_key::ApiKeyError;
+use crate::env::NotText;
+use crate::http::HttpError;
+use crate::oauth::answer::ApiError;
+use crate::oauth::device::DeviceError;
+use crate::profile::{AuthType, Profile, ProfileName, ProfileNameError};
+use crate::remote::{ManagementUrlError, RemoteError};
+use crate::source::SessionSource;
+use crate::storage::{Storage, StoragePolicyError};
+use crate::store::budget::TimeoutError;
+use crate::store::error::StoreError;
+use crate::store::lock::LockError;
+use crate::store::place::{Place, PlaceError};
+
+/// Why the library did not do what it was asked.
+///
+/// [`Error::kind`] is what a program decides by. The text names the profile, file or variable at
+/// fault, and `source` has the cause.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    failure: Failure,
+    whose: Option<Whose>,
+}
+
+/// The stored profile that a failure is about.
+struct Whose {
+    profile: ProfileName,
+    remote_url: String,
+    auth_type: AuthType,
+}
+
+/// What kind of trouble it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A variable, a URL or a name that the caller gave cannot be used.
+    Usage,
+    /// Nobody is logged in, or the credential is missing, expired or refused.
+    NotLoggedIn,
+    /// There is no such profile, or the server answered 404.
+    NotFound,
+    /// The server refused the request.
+    Refused,
+    /// The server or the network failed.
+    Unavailable,
+    /// A file, the keyring or a credential helper of this machine failed.
+    Local,
+    /// The caller asked to stop.
+    Canceled,
+}
+
+impl Error {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.failure.kind()
+    }
+
+    /// The stored profile that it is about, where there is one.
+    pub fn profile(&self) -> Option<&str> {
+        self.0.whose.as_ref().map(|whose| whose.profile.as_str())
+    }
+
+    /// The app URL of that profile: a new login has to name it where it is not the default.
+    pub fn remote_url(&self) -> Option<&str> {
+        self.0.whose.as_ref().map(|whose| &*whose.remote_url)
+    }
+
+    /// The kind of credential of that profile: a new login is one of that kind.
+    pub fn auth_type(&self) -> Option<AuthType> {
+        self.0.whose.as_ref().map(|whose| whose.auth_type)
+    }
+
+    /// What went wrong in detail.
+    #[doc(hidden)]
+    pub fn failure(&self) -> &Failure {
+        &self.0.failure
+    }
+
+    /// The same, about this profile.
+    pub(crate) fn of(mut self, profile: &Profile) -> Self {
+        self.0.whose = Some(Whose {
+            profile: profile.name.clone(),
+            remote_url: profile.remote_url.clone(),
+            auth_type: profile.auth_type,
+        });
+        self
+    }
+
+    pub(crate) fn is_canceled(&self) -> bool {
+        matches!(self.0.failure, Failure::Canceled)
+    }
+
+    /// An error of the place where a profile's secret is kept.
+    pub(crate) fn place(profile: Option<&ProfileName>, place: &Place, source: PlaceError) -> Self {
+        let storage = place.label().to_owned();
+        Failure::Place { profile: profile.cloned(), storage, source }.into()
+    }
+
+    /// What to tell of it where the profile, and what was tried, are named anyway.
+    pub(crate) fn reason(&self) -> &(dyn std::error::Error + 'static) {
+        match &self.0.failure {
+            Failure::Place { source, .. } => source,
+            Failure::Api { source, .. } | Failure::Token { source, .. } => source,
+            other => other,
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.failure.fmt(formatter)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.failure, formatter)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.failure.source()
+    }
+}
+
+/// Anything that is a failure is an error. A canceled wait is one thing, wherever it was noticed.
+impl<F: Into<Failure>> From<F> for Error {
+    fn from(failure: F) -> Self {
+        let failure = match failure.into() {
+            Failure::Store(StoreError::Canceled)
+            | Failure::Place { source: PlaceError::Canceled, .. }
+            | Failure::ProfileLock { source: LockError::Canceled, .. } => Failure::Canceled,
+            failure => failure,
+        };
+        Self(Box::new(Inner { failure, whose: None }))
+    }
+}
+
+/// What went wrong in detail.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum Failure {
     /// The store can't be found, read, locked or written.
     #[error(transparent)]
-    Store(StoreError),
-    /// `BASETEN_CREDENTIAL_STORE` has a value that means nothing.
+    Store(#[from] StoreError),
+    /// `BASETEN_CREDENTIAL_STORE` cannot be used.
     #[error(transparent)]
     StoragePolicy(#[from] StoragePolicyError),
-    /// A helper's name could name a program somewhere else.
-    #[error(transparent)]
-    HelperName(#[from] HelperNameError),
-    /// `BASETEN_KEYRING_TIMEOUT` is no time.
+    /// `BASETEN_KEYRING_TIMEOUT` is not a time.
     #[error(transparent)]
     KeyringTimeout(#[from] TimeoutError),
     /// A variable is not text.
     #[error(transparent)]
     NotText(#[from] NotText),
-    /// `BASETEN_API_KEY` is no API key.
+    /// The caller's name for a profile cannot be one.
+    #[error("the name of the profile is not usable")]
+    ProfileName(#[source] ProfileNameError),
+    /// `BASETEN_API_KEY` is not an API key.
     #[error("BASETEN_API_KEY is not usable")]
     ApiKeyEnv(#[source] ApiKeyError),
-    /// `BASETEN_PROFILE` is no profile name.
+    /// `BASETEN_PROFILE` is not a profile name.
     #[error("BASETEN_PROFILE is not usable")]
     ProfileEnv(#[source] ProfileNameError),
-    /// `BASETEN_REMOTE_URL` is no remote.
+    /// `BASETEN_REMOTE_URL` is not a remote.
     #[error("BASETEN_REMOTE_URL is not usable")]
     RemoteEnv(#[source] RemoteError),
-    /// `BASETEN_MANAGEMENT_API_URL_OVERRIDE` is no management URL.
+    /// The remote has no management URL.
     #[error(transparent)]
     ManagementUrl(#[from] ManagementUrlError),
     /// A stored profile has a remote that no credential may be sent to.
@@ -44,7 +180,7 @@ pub enum Error {
         /// What is wrong with it.
         source: RemoteError,
     },
-    /// A user's email and id make no profile name.
+    /// Neither the user's email nor their id can name a profile.
     #[error("the user's name cannot name a profile")]
     UserName(#[source] ProfileNameError),
     /// No profile was named, and none is current.
@@ -84,18 +220,18 @@ pub enum Error {
     },
     /// The keyring or a credential helper failed.
     #[error("{storage} failed")]
-    Vault {
+    Place {
         /// The profile; `None` where it has no name yet.
         profile: Option<ProfileName>,
-        /// The vault's name.
+        /// The place's name.
         storage: String,
         /// How it failed.
-        source: VaultError,
+        source: PlaceError,
     },
     /// There is no directory that locks could be made in.
     #[error("no lock directory can be used")]
     LockDirectory(#[source] std::io::Error),
-    /// Another process is at work on the profile, or its lock can't be had.
+    /// Another process is at work on the profile, or its lock cannot be taken.
     #[error("cannot lock profile '{profile}'")]
     ProfileLock {
         /// The profile.
@@ -120,42 +256,97 @@ pub enum Error {
         /// How.
         source: ApiError,
     },
-    /// Somebody raised the context's cancel flag.
+    /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
 }
 
-/// A wait for a lock that was canceled is no fault of the store.
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Lock { source: LockError::Canceled, .. } => Self::Canceled,
-            error => Self::Store(error),
+impl Failure {
+    /// The one place that decides what kind a failure is of.
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(_)
+            | Self::StoredRemote { .. }
+            | Self::Place { .. }
+            | Self::LockDirectory(_)
+            | Self::ProfileLock { .. } => ErrorKind::Local,
+            Self::StoragePolicy(_)
+            | Self::KeyringTimeout(_)
+            | Self::NotText(_)
+            | Self::ProfileName(_)
+            | Self::ApiKeyEnv(_)
+            | Self::ProfileEnv(_)
+            | Self::RemoteEnv(_)
+            | Self::ManagementUrl(_) => ErrorKind::Usage,
+            Self::NoCurrentProfile { .. }
+            | Self::CredentialMissing { .. }
+            | Self::SessionEnded { .. } => ErrorKind::NotLoggedIn,
+            Self::NoSuchProfile { .. } | Self::LoggedOutMeanwhile { .. } => ErrorKind::NotFound,
+            Self::UserName(_) => ErrorKind::Unavailable,
+            Self::Api { source, .. } | Self::Token { source, .. } => source.kind(),
+            Self::Canceled => ErrorKind::Canceled,
         }
     }
 }
 
-impl Error {
-    pub(crate) fn vault(profile: Option<&ProfileName>, storage: &str, source: VaultError) -> Self {
-        match source {
-            VaultError::Canceled => Self::Canceled,
-            source => {
-                Self::Vault { profile: profile.cloned(), storage: storage.to_owned(), source }
-            }
-        }
-    }
-
-    /// What to tell of it where the profile, and what was tried, are named anyway.
-    pub(crate) fn reason(&self) -> &(dyn std::error::Error + 'static) {
+impl ApiError {
+    /// What kind of trouble it is: of an OAuth error its code decides, else the HTTP status.
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Vault { source, .. } => source,
-            Self::Api { source, .. } | Self::Token { source, .. } => source,
-            other => other,
+            Self::Http(error) => error.kind(),
+            Self::OAuth { code, status, .. } => match (code.as_str(), *status) {
+                ("access_denied" | "expired_token" | "invalid_grant" | "invalid_client", _) => {
+                    ErrorKind::NotLoggedIn
+                }
+                // A success stands for the 500 that it should have been (RFC 6749 §4.1.2.1), or
+                // the 400 (§5.2).
+                ("server_error" | "temporarily_unavailable", 200..=299) => ErrorKind::Unavailable,
+                (_, 200..=299) => ErrorKind::Refused,
+                (_, status) => of_status(status),
+            },
+            Self::Status { status, .. } => of_status(*status),
+            Self::NotProtocol { .. } => ErrorKind::Unavailable,
         }
     }
+}
 
-    pub(crate) fn missing(context: &Context, profile: &Profile) -> Self {
-        let policy = StoragePolicy::from_env(context.env()).unwrap_or_default();
-        Self::CredentialMissing { profile: profile.name.clone(), storage: profile.storage(&policy) }
+impl DeviceError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Denied | Self::Expired => ErrorKind::NotLoggedIn,
+            Self::UnsafeVerificationUrl => ErrorKind::Unavailable,
+            Self::Canceled => ErrorKind::Canceled,
+            Self::Api(error) => error.kind(),
+        }
+    }
+}
+
+/// The kind of an HTTP status that is no success. 407 is a proxy's.
+fn of_status(status: u16) -> ErrorKind {
+    match status {
+        401 | 403 => ErrorKind::NotLoggedIn,
+        404 => ErrorKind::NotFound,
+        407 => ErrorKind::Unavailable,
+        400..=499 => ErrorKind::Refused,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+impl HttpError {
+    /// What kind of trouble it is.
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Insecure { .. } | Self::Credential | Self::ProxyUrl { .. } => ErrorKind::Usage,
+            Self::CertificateFile { .. } | Self::NoTrustedCertificates => ErrorKind::Local,
+            Self::Proxy { .. }
+            | Self::Connect { .. }
+            | Self::Certificate { .. }
+            | Self::Tls { .. }
+            | Self::Timeout { .. }
+            | Self::Lost { .. }
+            | Self::NotHttp { .. }
+            | Self::TooLarge { .. } => ErrorKind::Unavailable,
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ProfileName, SessionSource};
+use crate::profile::ProfileName;
+use crate::source::SessionSource;
 
 /// Something that happened. None of them carries a secret.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A request was answered, or failed (`status` is `None`).
     Request {
@@ -44,11 +46,6 @@ pub enum Event<'a> {
     },
     /// The system keyring is locked and its owner is being asked to unlock it.
     KeyringPrompt,
-    /// A refresh was answered. Until [`Event::TokenKept`], the new tokens are in this process alone,
-    /// and the old ones are used up: it had better not be ended.
-    TokenReceived,
-    /// The new tokens are stored, or could not be.
-    TokenKept,
     /// A refreshed token could not be stored. It is good for this run only.
     TokenNotStored {
         /// Whose token it is.

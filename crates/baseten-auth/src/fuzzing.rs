@@ -3,11 +3,16 @@
 
 use jiff::Timestamp;
 
-use crate::answer::ApiError;
+use crate::api_key::parse_api_key;
+use crate::env::Env;
 use crate::http::Response;
+use crate::oauth::answer::ApiError;
+use crate::oauth::device::{self, DeviceError};
+use crate::oauth::token::parse_tokens;
+use crate::remote::Remote;
+use crate::secret::Secret;
 pub use crate::store::fuzzing::{auth_json, keyring_secret};
-use crate::token::{is_visible_ascii, parse_tokens};
-use crate::{DeviceError, Env, Remote, Secret, device, is_hidden, parse_api_key};
+use crate::text::is_hidden;
 
 /// A token answer gives tokens that a header carries, or an error that shows nothing of it but
 /// text, and never what was sent. The first two bytes are the status.
@@ -16,8 +21,8 @@ pub fn token_answer(data: &[u8]) {
     match parse_tokens(&response, &[&Secret::from("canary-that-was-sent")]) {
         Ok(tokens) => {
             assert!((200..300).contains(&response.status), "tokens in an error");
-            assert!(is_visible_ascii(&tokens.access_token));
-            assert!(tokens.refresh_token.as_ref().is_none_or(is_visible_ascii));
+            assert!(tokens.access_token.is_visible_ascii());
+            assert!(tokens.refresh_token.as_ref().is_none_or(Secret::is_visible_ascii));
             let _ = tokens.into_credential(Timestamp::MAX, None);
         }
         Err(error) => {
@@ -33,7 +38,7 @@ pub fn device_answer(data: &[u8]) {
     let Some(response) = response(data) else { return };
     match device::parse(&response, Timestamp::UNIX_EPOCH) {
         Ok(started) => {
-            assert!(is_visible_ascii(&started.device_code));
+            assert!(started.device_code.is_visible_ascii());
             assert!(!started.user_code.is_empty() && !started.user_code.chars().any(is_hidden));
             assert!(started.interval.as_secs() >= 1);
             let pages =
@@ -65,7 +70,7 @@ pub fn remote_url(text: &str) {
 pub fn api_key(input: &[u8]) {
     let Ok(key) = parse_api_key(input) else { return };
     let text = key.expose().as_bytes();
-    assert!(is_visible_ascii(&key));
+    assert!(key.is_visible_ascii());
     assert!(input.windows(text.len()).any(|part| part == text), "an invented key");
     assert_eq!(parse_api_key(text), Ok(key.clone()));
 }

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use self::attempt::Attempt;
 use self::dial::{Dialer, Good};
-pub use self::error::{Cause, CertificateProblem, HttpError, ProxyProblem};
+pub use self::error::{CertificateProblem, HttpError, ProxyProblem};
 use crate::env::Env;
 use crate::event::{Event, Observer};
 use crate::remote::is_loopback;
@@ -164,6 +164,16 @@ impl Http {
     #[must_use]
     pub fn new(env: Env, user_agent: String, observer: Observer) -> Self {
         Self { env, user_agent, observer, tls: OnceLock::new(), good: Good::default() }
+    }
+
+    /// The same client, reporting to another observer.
+    pub(crate) fn with_observer(&self, observer: Observer) -> Self {
+        Self::new(self.env.clone(), self.user_agent.clone(), observer)
+    }
+
+    /// The same client, by another name.
+    pub(crate) fn with_user_agent(&self, user_agent: String) -> Self {
+        Self::new(self.env.clone(), user_agent, self.observer.clone())
     }
 
     /// Sends a request once and returns whatever answer there is.

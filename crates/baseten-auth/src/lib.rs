@@ -1,35 +1,42 @@
-//! Profiles, credentials and sessions for Baseten.
+//! Baseten sessions for Rust programs: the profiles of `baseten auth login`, and a credential that
+//! is good now.
 //!
-//! A [`Context`] holds what a run works with, and [`Context::session`] says who it speaks for. From
-//! there a program gets an `Authorization` header that is good now, refreshed if it had to be,
-//! whatever other processes do at the same time:
+//! A [`Session`] is what the environment and the stored profiles select. It gives a program an
+//! `Authorization` header, refreshed if it had to be, whatever other processes do at the same time:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/request.rs")]
 //! ```
 //!
-//! | to find | look in |
-//! |---|---|
-//! | which profile, and from which source | [`session`] |
-//! | `auth.json`: its shape, its lock, its replacement | `store` |
-//! | the system keyring, credential helpers | `store::keyring`, `store::helper` |
-//! | which copy of a secret counts | `credentials` |
-//! | the browser login (RFC 8628) | [`device`] |
-//! | refresh under the lock | `refresh` |
-//! | how a login and a logout end | `login`, `logout` |
-//! | a login in two steps | `pending` |
-//! | the one HTTP client | `http` |
-//! | what callers are told meanwhile | [`Event`] |
+//! [`Session::with_retry`] works with any HTTP client whose error can say "401": implement
+//! [`Unauthorized`] for it (`ureq` has it already). A session can be kept for as long as a program
+//! runs, and be used by many threads at once.
 //!
-//! Everything blocks. Nothing prints, asks, or reads the environment behind [`Env`].
+//! # Async programs
+//!
+//! Everything here blocks, for a moment as a rule and for about half a minute where the network is
+//! away. Ask on a thread that may block, and make the request on yours:
+//!
+//! ```text
+//! let session = session.clone();
+//! let authorization = tokio::task::spawn_blocking(move || session.authorization()).await??;
+//! let request = client.get(url).header("Authorization", authorization.header_value().expose());
+//! ```
+//!
+//! # Features
+//!
+//! Both are on by default. `keyring`: the system keyring; without it, profiles are kept in the file
+//! or with a credential helper. `tls`: without it, only remotes on this machine can be reached.
+//!
+//! # Versions
+//!
+//! The crate follows semantic versioning; before 1.0, a new minor version may break its callers.
+//! Enums and structs that will grow are `#[non_exhaustive]`. The oldest Rust that compiles it is in
+//! `rust-version`, and raising that is a minor version. The module `internal` is for the `baseten`
+//! command alone and may change at any time. There are 17 public items.
 
-mod answer;
 mod api_key;
-pub mod client;
-mod clock;
 mod context;
-mod credentials;
-pub mod device;
 mod env;
 mod error;
 mod event;
@@ -39,42 +46,65 @@ pub mod fuzzing;
 mod http;
 mod login;
 mod logout;
+mod management;
+mod oauth;
 mod pending;
 mod profile;
-mod refresh;
 mod remote;
 mod secret;
-pub mod session;
+mod session;
+mod source;
+mod storage;
 mod store;
 #[cfg(test)]
 mod test_support;
 mod text;
-mod token;
+mod wait;
 
-pub use answer::ApiError;
-pub use api_key::{ApiKeyError, parse_api_key, read_api_key};
-pub use client::User;
-pub use clock::{Cancel, Clock, Deadline, SystemClock};
-pub use context::Context;
-pub use device::{DeviceAuthorization, DeviceError};
-pub use env::{Env, NotText};
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use event::{Event, Observer};
-pub use http::{
-    Cause, CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,
-};
-pub use login::{Login, abandon, identify, store_login};
-pub use logout::logout;
-pub use pending::{Pending, PendingError};
-pub use profile::{
-    AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
-    Storage,
-};
-pub use remote::{ManagementUrl, ManagementUrlError, Remote, RemoteError};
+pub use management::User;
+pub use profile::AuthType;
 pub use secret::Secret;
-pub use session::{Authorization, Session, SessionSource};
-pub use store::{
-    BadProfile, Helper, HelperNameError, Keyring, LockError, Profiles, StoragePolicy,
-    StoragePolicyError, Store, StoreError, Summary, TimeoutError, Vault, VaultError, VaultOptions,
-};
-pub use text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};
+pub use session::request::{RequestError, Unauthorized};
+pub use session::{Authorization, Session, SessionBuilder};
+pub use source::SessionSource;
+
+/// What the `baseten` command works with, beyond what other programs need. It may change at any
+/// time.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::api_key::{ApiKeyError, parse_api_key, read_api_key};
+    pub use crate::context::Context;
+    pub use crate::env::{Env, NotText};
+    pub use crate::error::Failure;
+    pub use crate::http::{
+        CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,
+    };
+    pub use crate::login::{Login, abandon, identify, store_login};
+    pub use crate::logout::logout;
+    pub use crate::management::{logout as end_session_at_server, users_me};
+    pub use crate::oauth::answer::ApiError;
+    pub use crate::oauth::device::{
+        DeviceAuthorization, DeviceError, start as start_device_login, wait_for_approval,
+    };
+    pub use crate::pending::{Pending, PendingError};
+    pub use crate::profile::{
+        Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
+    };
+    pub use crate::remote::{ManagementUrl, ManagementUrlError, Remote, RemoteError};
+    pub use crate::session::resolve::{Selected, remote_of_environment, select_stored};
+    pub use crate::storage::{
+        HelperName, HelperNameError, Storage, StoragePolicy, StoragePolicyError,
+    };
+    pub use crate::store::budget::{Budget, TimeoutError};
+    pub use crate::store::document::{Profiles, Summary};
+    pub use crate::store::error::StoreError;
+    pub use crate::store::file::Store;
+    pub use crate::store::helper::Helper;
+    pub use crate::store::keyring::Keyring;
+    pub use crate::store::lock::LockError;
+    pub use crate::store::place::{Place, PlaceError};
+    pub use crate::text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};
+    pub use crate::wait::{Cancel, Clock, Held, Stopped, SystemClock, Wait};
+}

@@ -1,19 +1,23 @@
 //! The end of a login: a name for the profile, and everything stored or nothing.
 
-use std::sync::Arc;
-
-use crate::answer::patiently;
-use crate::client::{self, User};
-use crate::clock::apart;
-use crate::credentials;
+use crate::context::{Context, Operation};
+use crate::error::{Error, Failure};
+use crate::event::Event;
 use crate::logout::end_session;
-use crate::refresh::lock_profile;
-use crate::session::management_url;
-use crate::store::{Vault, encode_secret};
-use crate::{
-    ApiError, Authorization, Cancel, Context, Credential, Error, Event, Identity, ManagementUrl,
-    Profile, ProfileName, Remote, Secret, StoragePolicy, Store, StoreError, VaultError,
-};
+use crate::management::{self, User};
+use crate::oauth::answer::{ApiError, with_retries};
+use crate::profile::{Credential, Identity, Profile, ProfileName, ProfileNameError};
+use crate::remote::{ManagementUrl, Remote};
+use crate::secret::Secret;
+use crate::session::refresh::lock_profile;
+use crate::session::resolve::management_url;
+use crate::session::{Authorization, credential};
+use crate::storage::StoragePolicy;
+use crate::store::error::StoreError;
+use crate::store::file::Store;
+use crate::store::place::{Place, PlaceError};
+use crate::store::secret_text::encode_secret;
+use crate::wait::Cancel;
 
 /// A login that the server has granted and that is not stored yet.
 #[derive(Debug)]
@@ -37,11 +41,11 @@ pub struct Login {
 pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Error> {
     let store = context.store()?;
     loop {
-        let name = choose_name(context, &store, login)?;
+        let name = choose_name(&store, login)?;
         let _lock = lock_profile(context, &name)?;
         // While we waited, another login may have taken the name.
-        if choose_name(context, &store, login)? == name {
-            commit(context, &store, login, &name)?;
+        if choose_name(&store, login)? == name {
+            commit(&context.operation()?, &store, login, &name)?;
             return Ok(name);
         }
     }
@@ -59,16 +63,17 @@ pub fn identify(
     let is_rare = matches!(credential, Credential::OAuth(_));
     let (away, management) = (context.clone(), management.clone());
     let ask = move || {
-        let ask = || client::users_me(away.http(), &management, &header);
-        if is_rare { patiently(away.clock(), away.observer(), ask) } else { ask() }
+        let ask = || management::users_me(away.http(), &management, &header);
+        if is_rare { with_retries(away.wait(), away.observer(), ask) } else { ask() }
     };
-    apart(context.cancel(), ask).transpose()
+    context.wait().detached(ask).ok().transpose()
 }
 
 /// Ends the session of a login that could not be stored: nobody would use it again, or end it.
 pub fn abandon(context: &Context, management: &ManagementUrl, credential: &Credential) {
     // A cancellation may be the reason, and must not end this as well.
-    let context = context.clone().with_cancel(Cancel::default());
+    let wait = context.wait().with_cancel(Cancel::default());
+    let context = context.clone().with_wait(wait);
     if let Credential::OAuth(tokens) = credential {
         // What went wrong before is what has to be told.
         let _ = end_session(&context, management, tokens);
@@ -76,28 +81,29 @@ pub fn abandon(context: &Context, management: &ManagementUrl, credential: &Crede
 }
 
 fn commit(
-    context: &Context,
+    operation: &Operation<'_>,
     store: &Store,
     login: &Login,
     name: &ProfileName,
 ) -> Result<(), Error> {
-    // An entry that is no profile is replaced like one that is.
+    let context = operation.context;
+    // An entry that is not a profile is replaced like one that is.
     let old = context.read(store, |profiles| Ok::<_, Error>(profiles.get(name).ok().flatten()))?;
     // Without its tokens, the session that this login replaces can't be ended.
-    let ended = old.as_ref().and_then(|old| credentials::tokens(context, old).ok().flatten());
+    let ended = old.as_ref().and_then(|old| credential::tokens(operation, old).ok().flatten());
     let mut profile = Profile {
         name: name.clone(),
         remote_url: login.remote.as_str().to_owned(),
         auth_type: login.credential.auth_type(),
         identity: identity(&login.user),
-        helper: login.storage.helper().map(str::to_owned),
+        helper: login.storage.helper().cloned(),
         in_file: None,
     };
-    let place = place_secret(context, login, &profile)?;
-    if !matches!(place, Place::Vault { .. }) {
+    let kept = keep_secret(operation, login, &profile)?;
+    if !matches!(kept, Kept::Elsewhere { .. }) {
         profile.in_file = Some(login.credential.clone());
     }
-    let stored = store.update(context.clock(), context.cancel(), |profiles| {
+    let stored = store.update(|profiles| {
         profiles.insert(&profile, profile.in_file.as_ref());
         if login.switch {
             profiles.set_current(Some(name));
@@ -105,15 +111,15 @@ fn commit(
         Ok::<_, StoreError>(())
     });
     if let Err(error) = stored {
-        place.undo(&profile);
+        kept.undo(&profile);
         return Err(error.into());
     }
-    if let Place::FileInstead { reason } = &place {
+    if let Kept::FileInstead { reason } = &kept {
         let file = store.path().to_owned();
         context.observer().notify(&Event::KeyringUnavailable { reason, file });
     }
     if let Some(old) = &old {
-        remove_old_copy(context, old, &profile, &place);
+        remove_old_copy(operation, old, &profile, &kept);
         if let (Some(tokens), Ok(management)) = (ended, management_url(context, old)) {
             // The new login is stored; how the old one ends is no concern of its user.
             let _ = end_session(context, &management, &tokens);
@@ -131,81 +137,80 @@ fn identity(user: &User) -> Identity {
 }
 
 /// Where the secret of a login went, and what undoes that.
-enum Place {
-    File,
-    FileInstead { reason: VaultError },
-    Vault { vault: Arc<Vault>, before: Option<Secret> },
+enum Kept {
+    InFile,
+    FileInstead { reason: PlaceError },
+    Elsewhere { place: Place, before: Option<Secret> },
 }
 
-impl Place {
+impl Kept {
     fn undo(&self, profile: &Profile) {
-        let Self::Vault { vault, before } = self else { return };
+        let Self::Elsewhere { place, before } = self else { return };
         // The error that made us go back is the one to report.
-        let _ = vault.restore(&profile.name, &profile.remote_url, before.as_ref());
+        let _ = place.restore(&profile.name, &profile.remote_url, before.as_ref());
     }
 }
 
-fn place_secret(context: &Context, login: &Login, profile: &Profile) -> Result<Place, Error> {
-    let vault = match &login.storage {
-        StoragePolicy::File => return Ok(Place::File),
-        StoragePolicy::Helper(name) => context.helper(name)?,
-        StoragePolicy::Auto | StoragePolicy::Keyring => context.keyring()?,
+fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> Result<Kept, Error> {
+    let place = match &login.storage {
+        StoragePolicy::File => return Ok(Kept::InFile),
+        StoragePolicy::Helper(name) => operation.helper(name),
+        StoragePolicy::Auto | StoragePolicy::Keyring => operation.keyring(),
     };
     let (name, remote) = (&profile.name, &profile.remote_url);
-    let secret = encode_secret(&login.credential);
-    let placed = vault.get(name, remote).and_then(|before| {
-        let set = vault.set(name, remote, &secret);
-        match set.and_then(|()| check_helper(&vault, profile, &secret)) {
+    let secret = encode_secret(&login.credential, None);
+    let kept = place.get(name, remote).and_then(|before| {
+        let set = place.set(name, remote, &secret);
+        match set.and_then(|()| check_kept(&place, profile, &secret)) {
             Ok(()) => Ok(before),
             Err(error) => {
                 // It may be there all the same. Why it was not taken is the error to report.
-                let _ = vault.restore(name, remote, before.as_ref());
+                let _ = place.restore(name, remote, before.as_ref());
                 Err(error)
             }
         }
     });
-    match placed {
-        Ok(before) => Ok(Place::Vault { vault, before }),
+    match kept {
+        Ok(before) => Ok(Kept::Elsewhere { place, before }),
         Err(reason) if login.storage == StoragePolicy::Auto && reason.allows_fallback() => {
-            Ok(Place::FileInstead { reason })
+            Ok(Kept::FileInstead { reason })
         }
-        Err(source) => Err(Error::vault(Some(&profile.name), vault.label(), source)),
+        Err(source) => Err(Error::place(Some(name), &place, source)),
     }
 }
 
 /// Not every helper can keep a secret under every name, and few say so.
-fn check_helper(vault: &Vault, profile: &Profile, secret: &Secret) -> Result<(), VaultError> {
-    if matches!(vault, Vault::Keyring(_))
-        || vault.get(&profile.name, &profile.remote_url)?.as_ref() == Some(secret)
+fn check_kept(place: &Place, profile: &Profile, secret: &Secret) -> Result<(), PlaceError> {
+    if place.takes_every_name()
+        || place.get(&profile.name, &profile.remote_url)?.as_ref() == Some(secret)
     {
         return Ok(());
     }
     let message = "it does not give back what it was given".to_owned();
-    Err(VaultError::HelperFailed { program: vault.label().to_owned(), message })
+    Err(PlaceError::HelperFailed { program: place.label().to_owned(), message })
 }
 
 /// A copy that stayed behind could be taken for the secret one day.
-fn remove_old_copy(context: &Context, old: &Profile, new: &Profile, place: &Place) {
-    let replaced = match (place, context.vault(old)) {
-        (Place::Vault { vault, .. }, Ok(old_vault)) => {
-            vault.label() == old_vault.label()
-                // A helper keeps the secrets of each remote apart.
-                && (matches!(**vault, Vault::Keyring(_)) || old.remote_url == new.remote_url)
+fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept: &Kept) {
+    let replaced = match (kept, operation.place(old.helper.as_ref())) {
+        (Kept::Elsewhere { place, .. }, Ok(old_place)) => {
+            place.label() == old_place.label()
+                && (!place.tells_remotes_apart() || old.remote_url == new.remote_url)
         }
         _ => false,
     };
     // That there is no keyring has just been said.
     let is_known = old.in_file.is_some()
-        && matches!(place, Place::FileInstead { reason: VaultError::NotAvailable { .. } });
+        && matches!(kept, Kept::FileInstead { reason: PlaceError::NotAvailable { .. } });
     if replaced || is_known {
         return;
     }
-    credentials::remove_copy(context, old);
+    credential::remove_copy(operation, old);
 }
 
 /// The name that a login asks for, or one made from its user: the email (else the user id), the
 /// host where it is not the default remote's, and more where that name is somebody else's.
-fn choose_name(context: &Context, store: &Store, login: &Login) -> Result<ProfileName, Error> {
+fn choose_name(store: &Store, login: &Login) -> Result<ProfileName, Error> {
     if let Some(name) = &login.name {
         return Ok(name.clone());
     }
@@ -221,16 +226,16 @@ fn choose_name(context: &Context, store: &Store, login: &Login) -> Result<Profil
     };
     let numbered = (2..).map(|number| format!("{with_workspace}:{number}"));
     let candidates = [base.clone(), with_workspace.clone()].into_iter().chain(numbered);
-    store.read(context.clock(), |profiles| {
+    store.read(|profiles| {
         for candidate in candidates {
-            let name = ProfileName::new(candidate).map_err(Error::UserName)?;
+            let name = ProfileName::new(candidate).map_err(Failure::UserName)?;
             match profiles.get(&name) {
                 Ok(Some(profile)) if !is_same(&profile, login) => {}
                 Err(_) => {}
                 Ok(_) => return Ok(name),
             }
         }
-        Err(Error::UserName(crate::ProfileNameError::TooLong))
+        Err(Failure::UserName(ProfileNameError::TooLong).into())
     })
 }
 

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use crate::clock::apart;
-use crate::credentials;
-use crate::refresh::lock_profile;
-use crate::session::management_url;
-use crate::token::refresh_request;
-use crate::{
-    ApiError, Authorization, Context, Credential, Deadline, Error, Event, ManagementUrl,
-    OAuthCredential, ProfileName, SessionSource, StoreError, client,
-};
+use crate::context::Context;
+use crate::error::{Error, Failure};
+use crate::event::Event;
+use crate::management;
+use crate::oauth::answer::ApiError;
+use crate::oauth::refresh::refresh_request;
+use crate::profile::{Credential, OAuthCredential, ProfileName};
+use crate::remote::ManagementUrl;
+use crate::session::refresh::lock_profile;
+use crate::session::resolve::management_url;
+use crate::session::{Authorization, credential};
+use crate::source::SessionSource;
+use crate::store::error::StoreError;
 
 /// The most that ending a session at the server may take.
 const END_SESSION: Duration = Duration::from_secs(5);
@@ -23,29 +27,30 @@ pub fn logout(
     selected_by: SessionSource,
 ) -> Result<(), Error> {
     let store = context.store()?;
+    let operation = context.operation()?;
     let _lock = lock_profile(context, name)?;
     // Nothing is undone at the server that could then not be removed here.
-    store.rehearse(context.clock(), context.cancel())?;
+    store.rehearse()?;
     let profile = context.read(&store, |profiles| {
-        let profile = profiles.get(name).map_err(|error| store.bad_profile(error))?;
-        profile.ok_or_else(|| Error::NoSuchProfile { name: name.clone(), selected_by })
+        let missing = || Failure::NoSuchProfile { name: name.clone(), selected_by };
+        profiles.get(name)?.ok_or_else(|| Error::from(missing()))
     })?;
-    let ended = credentials::tokens(context, &profile).and_then(|tokens| match tokens {
+    let ended = credential::tokens(&operation, &profile).and_then(|tokens| match tokens {
         Some(tokens) => end_session(context, &management_url(context, &profile)?, &tokens),
         None => Ok(()),
     });
     match ended {
         Ok(()) => {}
-        Err(Error::Canceled) => return Err(Error::Canceled),
+        Err(error) if error.is_canceled() => return Err(error),
         Err(reason) => context
             .observer()
             .notify(&Event::SessionNotEnded { profile: name, reason: reason.reason() }),
     }
     match profile.in_file {
-        Some(_) => credentials::remove_copy(context, &profile),
-        None => credentials::remove(context, &profile)?,
+        Some(_) => credential::remove_copy(&operation, &profile),
+        None => credential::remove(&operation, &profile)?,
     }
-    store.update(context.clock(), context.cancel(), |profiles| {
+    store.update(|profiles| {
         profiles.remove(name);
         Ok::<_, StoreError>(())
     })?;
@@ -61,33 +66,33 @@ pub(crate) fn end_session(
     tokens: &OAuthCredential,
 ) -> Result<(), Error> {
     let (away, management, tokens) = (context.clone(), management.clone(), tokens.clone());
-    let told = apart(context.cancel(), move || tell_server(&away, &management, tokens));
-    let told = told.ok_or(Error::Canceled)?;
-    told.map_err(|source| Error::Api { profile: None, source })
+    let told = context.wait().detached(move || tell_server(&away, &management, tokens));
+    let told = told.map_err(|_| Failure::Canceled)?;
+    Ok(told.map_err(|source| Failure::Api { profile: None, source })?)
 }
 
 /// The endpoint wants a live token, so an old one is refreshed first; a session that is over already
 /// is no failure.
 fn tell_server(
     context: &Context,
-    management: &ManagementUrl,
+    management_url: &ManagementUrl,
     mut tokens: OAuthCredential,
 ) -> Result<(), ApiError> {
-    let deadline = Deadline::after(END_SESSION);
-    if !credentials::is_fresh(context, &tokens)
+    let (http, wait) = (context.http(), context.wait());
+    let deadline = wait.deadline(END_SESSION);
+    if !credential::is_fresh(context, &tokens)
         && let Some(refresh_token) = &tokens.refresh_token
     {
-        let sent = context.clock().now();
-        match refresh_request(context.http(), context.clock(), management, refresh_token, deadline)
-        {
+        let sent = wait.now();
+        match refresh_request(http, wait, management_url, refresh_token, deadline) {
             Ok(answer) => tokens = answer.into_credential(sent, None),
             Err(error) if error.is_invalid_grant() => return Ok(()),
             Err(error) => return Err(error),
         }
     }
     let header = Authorization::new(Credential::OAuth(tokens)).header_value();
-    let left = deadline.remaining().unwrap_or(Duration::ZERO);
-    match client::logout(context.http(), management, &header, left) {
+    let left = wait.remaining(deadline).unwrap_or_default();
+    match management::logout(http, management_url, &header, left) {
         // It was over already.
         Err(error) if error.status() == Some(401) => Ok(()),
         outcome => outcome,

@@ -9,8 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::store::{Refusal, read_private};
-use crate::{Context, DeviceAuthorization, ProfileName, Remote, Secret, Store, StoreError};
+use crate::error::ErrorKind;
+use crate::oauth::device::DeviceAuthorization;
+use crate::profile::ProfileName;
+use crate::remote::Remote;
+use crate::secret::Secret;
+use crate::store::error::StoreError;
+use crate::store::file::{Refusal, Store, read_private};
 
 /// A login that was started, and that somebody is about to approve.
 #[derive(Debug, Clone)]
@@ -52,6 +57,16 @@ pub enum PendingError {
     },
 }
 
+impl PendingError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::None => ErrorKind::NotLoggedIn,
+            Self::Malformed { .. } | Self::Store(_) | Self::Io { .. } => ErrorKind::Local,
+        }
+    }
+}
+
 /// The file. It holds the device code, which is as good as a token once it is approved.
 #[derive(Serialize)]
 struct Written<'a> {
@@ -83,7 +98,7 @@ struct Read {
 
 impl Pending {
     /// Keeps this login for its second step, in place of an older one.
-    pub fn save(&self, context: &Context, store: &Store) -> Result<(), PendingError> {
+    pub fn save(&self, store: &Store) -> Result<(), PendingError> {
         let authorization = &self.authorization;
         let written = Written {
             remote_url: self.remote.as_str(),
@@ -100,8 +115,7 @@ impl Pending {
         let path = store.pending_path();
         let text = serde_json::to_vec(&written)
             .map_err(|_| PendingError::Malformed { path: path.clone() })?;
-        let (clock, cancel) = (context.clock(), context.cancel());
-        Ok(store.write_private(clock, cancel, &path, &Zeroizing::new(text))?)
+        Ok(store.write_private(&path, &Zeroizing::new(text))?)
     }
 
     /// Takes up the login that was started last. Its codes may have expired.
@@ -155,14 +169,14 @@ fn parse(text: &[u8]) -> Option<Pending> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Env;
+    use crate::env::Env;
+    use crate::wait::Wait;
 
     #[test]
     fn the_second_step_polls_no_faster_than_the_first_was_told() {
         let directory = tempfile::tempdir().unwrap();
         let env: Env = [("BASETEN_CONFIG_DIR", directory.path())].into_iter().collect();
-        let context = Context::new(env);
-        let store = context.store().unwrap();
+        let store = Store::locate(&env, Wait::default()).unwrap();
         for interval in [Duration::from_millis(2500), Duration::from_hours(2)] {
             let pending = Pending {
                 remote: Remote::default(),
@@ -178,7 +192,7 @@ mod tests {
                     interval,
                 },
             };
-            pending.save(&context, &store).unwrap();
+            pending.save(&store).unwrap();
             let loaded = Pending::load(&store).unwrap();
             assert_eq!(loaded.authorization, pending.authorization);
         }

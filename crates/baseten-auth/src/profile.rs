@@ -4,7 +4,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{Remote, RemoteError, Secret, StoragePolicy};
+use crate::remote::{Remote, RemoteError};
+use crate::secret::Secret;
+use crate::storage::{HelperName, Storage, StoragePolicy};
 
 /// The name of a profile: 1 to 255 bytes without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,47 +140,6 @@ pub struct Identity {
     pub workspace_name: Option<String>,
 }
 
-/// Where a profile's secret is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Storage {
-    /// In `auth.json`, as plain text.
-    File,
-    /// In the system keyring.
-    Keyring,
-    /// With the program `docker-credential-<name>`.
-    Helper(String),
-}
-
-impl Storage {
-    /// The file if the secret is there, else the helper that a login recorded or the environment
-    /// chooses, else the keyring.
-    pub(crate) fn of(in_file: bool, helper: Option<&str>, policy: &StoragePolicy) -> Self {
-        match helper.or(policy.helper()) {
-            _ if in_file => Self::File,
-            Some(name) => Self::Helper(name.to_owned()),
-            None => Self::Keyring,
-        }
-    }
-
-    /// The credential helper's name, where one keeps the secret.
-    pub fn helper(&self) -> Option<&str> {
-        match self {
-            Self::Helper(name) => Some(name),
-            Self::File | Self::Keyring => None,
-        }
-    }
-}
-
-impl fmt::Display for Storage {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File => formatter.write_str("file"),
-            Self::Keyring => formatter.write_str("keyring"),
-            Self::Helper(name) => write!(formatter, "helper:{name}"),
-        }
-    }
-}
-
 /// A stored profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -191,7 +152,7 @@ pub struct Profile {
     /// Who is behind it.
     pub identity: Identity,
     /// The credential helper that keeps its secret, where its login chose one.
-    pub helper: Option<String>,
+    pub helper: Option<HelperName>,
     /// Its secret, where that is kept in the file. It is always of the profile's own type.
     pub in_file: Option<Credential>,
 }
@@ -199,12 +160,7 @@ pub struct Profile {
 impl Profile {
     /// Where its secret is, as far as that can be known without looking.
     pub fn storage(&self, policy: &StoragePolicy) -> Storage {
-        Storage::of(self.in_file.is_some(), self.helper.as_deref(), policy)
-    }
-
-    /// Where its secret, or another program's copy of it, is outside the file.
-    pub(crate) fn vault(&self, policy: &StoragePolicy) -> Storage {
-        Storage::of(false, self.helper.as_deref(), policy)
+        Storage::of(self.in_file.is_some(), self.helper.as_ref(), policy)
     }
 
     /// Where its requests go.

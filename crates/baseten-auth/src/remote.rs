@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::{Host, Url};
 
-use crate::{Env, NotText};
+use crate::env::{Env, NotText};
 
 /// The variable that replaces the management URL for one run.
 const OVERRIDE: &str = "BASETEN_MANAGEMENT_API_URL_OVERRIDE";

@@ -16,6 +16,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+
+    /// Whether it fits a header: RFC 6749 §A.12 without the space, which would end it there.
+    pub(crate) fn is_visible_ascii(&self) -> bool {
+        !self.expose().is_empty() && self.expose().bytes().all(|byte| byte.is_ascii_graphic())
+    }
 }
 
 impl From<String> for Secret {

@@ -1,13 +1,17 @@
 //! A clock that takes no time, and what goes to a scripted server.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::{Clock, Env, Http, ManagementUrl, Observer, Remote};
+use crate::env::Env;
+use crate::event::Observer;
+use crate::http::Http;
+use crate::remote::{ManagementUrl, Remote};
+use crate::wait::{Cancel, Clock, Wait};
 
 pub(crate) use baseten_testing::server;
 
@@ -21,8 +25,13 @@ pub(crate) struct FakeClock {
 impl FakeClock {
     pub(crate) const START: &str = "2026-11-01T12:00:00Z";
 
-    pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), sleeps: Mutex::new(Vec::new()) }
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), sleeps: Mutex::new(Vec::new()) })
+    }
+
+    /// Waits by this clock.
+    pub(crate) fn wait(self: &Arc<Self>) -> Wait {
+        Wait::new(Arc::clone(self) as Arc<dyn Clock>, Cancel::default())
     }
 
     /// The sleeps so far, in seconds.
@@ -45,7 +54,7 @@ impl Clock for FakeClock {
         self.start + self.elapsed()
     }
 
-    fn sleep(&self, duration: Duration) {
+    fn sleep(&self, duration: Duration, _: &Cancel) {
         self.sleeps.lock().unwrap().push(duration);
     }
 }

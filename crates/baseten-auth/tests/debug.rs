@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use baseten_auth::internal::*;
 use baseten_auth::*;
 
 const CANARY: &str = "canary";
@@ -54,8 +55,6 @@ fn values_that_hold_secrets() {
     assert_silent(&oauth);
     assert_silent(&tokens());
     assert_silent(&profile);
-    assert_silent(&Authorization::new(key.clone()));
-    assert_silent(&Authorization::new(oauth.clone()).header_value());
     assert_silent(&authorization);
     assert_silent(&Pending {
         remote: Remote::default(),
@@ -110,23 +109,26 @@ fn a_run_with_secrets_in_its_environment_and_its_store() {
     assert_silent(&env);
     assert_silent(&context);
     assert_silent(&context.http());
-    assert_silent(&context.session(None).unwrap());
-    let stored = context.session(Some(&ProfileName::new("work").unwrap())).unwrap();
+    let session = Session::resolve(&context, None).unwrap();
+    assert_silent(&session);
+    assert_silent(&session.authorization().unwrap());
+    assert_silent(&session.authorization().unwrap().header_value());
+    let stored = Session::resolve(&context, Some(&ProfileName::new("work").unwrap())).unwrap();
     assert_silent(&stored);
     assert_silent(&stored.profile());
     assert_silent(&stored.authorization().unwrap());
     // Nobody listens at the proxy.
     assert_silent(&stored.user());
     let bad = ProfileName::new("bot").unwrap();
-    assert_silent(&context.session(Some(&bad)).unwrap_err());
+    assert_silent(&Session::resolve(&context, Some(&bad)).unwrap_err());
     let store = context.store().unwrap();
     assert_silent(&store);
-    let read = store.read(context.clock(), |profiles| {
+    let read = store.read(|profiles| {
         assert_silent(profiles);
         Ok::<_, StoreError>(())
     });
     read.unwrap();
-    assert_silent(&Helper::new("pass", &env, VaultOptions::default()));
+    assert_silent(&Helper::new(&"pass".parse().unwrap(), &env));
     assert_silent(&events.lock().unwrap());
     assert!(!events.lock().unwrap().is_empty());
     std::fs::remove_dir_all(home).unwrap();

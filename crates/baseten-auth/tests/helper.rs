@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use baseten_auth::{
-    Cancel, Clock as _, Env, Helper, HelperNameError, ProfileName, Secret, SystemClock, Vault,
-    VaultError, VaultOptions,
+use baseten_auth::internal::{
+    Budget, Cancel, Env, Helper, HelperName, Place, PlaceError, ProfileName, Wait,
 };
+use baseten_auth::{Observer, Secret};
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::program::find;
 
@@ -31,19 +31,18 @@ esac
 #[test]
 fn names_are_those_of_programs_in_the_search_path() {
     for bad in ["", "a/b", "../x", "a b", "é", "a;b", "a\0"] {
-        let helper = Helper::new(bad, &Env::default(), VaultOptions::default());
-        assert_eq!(helper.err(), Some(HelperNameError), "{bad}");
+        assert!(bad.parse::<HelperName>().is_err(), "{bad}");
     }
-    let helper = Helper::new("o.s-X_9", &Env::default(), VaultOptions::default()).unwrap();
-    assert_eq!(Vault::Helper(helper).label(), "docker-credential-o.s-X_9");
+    let place = helper("o.s-X_9", &Env::default(), budget(5.0, &Cancel::default()));
+    assert_eq!(place.label(), "docker-credential-o.s-X_9");
 }
 
 #[test]
 fn a_credential_is_stored_found_and_erased() {
     let script = Script::new(KEEPER);
-    let vault = script.vault();
-    assert_eq!(vault.get(&name(), REMOTE).unwrap(), None);
-    vault.set(&name(), REMOTE, &SECRET.into()).unwrap();
+    let place = script.place();
+    assert_eq!(place.get(&name(), REMOTE).unwrap(), None);
+    place.set(&name(), REMOTE, &SECRET.into()).unwrap();
     let stored: serde_json::Value = serde_json::from_str(&script.read("kept")).unwrap();
     let expected = serde_json::json!({
         "ServerURL": "https://app.baseten.co/cli/alice%40example.com",
@@ -51,10 +50,10 @@ fn a_credential_is_stored_found_and_erased() {
         "Secret": SECRET,
     });
     assert_eq!(stored, expected);
-    assert_eq!(vault.get(&name(), REMOTE).unwrap(), Some(SECRET.into()));
+    assert_eq!(place.get(&name(), REMOTE).unwrap(), Some(SECRET.into()));
     assert_eq!(script.read("url"), "https://app.baseten.co/cli/alice%40example.com");
-    assert!(vault.remove(&name(), REMOTE).unwrap());
-    assert!(!vault.remove(&name(), REMOTE).unwrap());
+    assert!(place.remove(&name(), REMOTE).unwrap());
+    assert!(!place.remove(&name(), REMOTE).unwrap());
     assert_eq!(script.read("calls"), "get\nstore\nget\nerase\nerase\n");
 }
 
@@ -62,26 +61,26 @@ fn a_credential_is_stored_found_and_erased() {
 fn empty_fields_are_no_credential() {
     for answer in [r#"{"ServerURL":"","Username":"","Secret":""}"#, "{}"] {
         let script = Script::new(&format!("echo '{answer}'"));
-        assert_eq!(script.vault().get(&name(), REMOTE).unwrap(), None);
+        assert_eq!(script.place().get(&name(), REMOTE).unwrap(), None);
     }
 }
 
 #[test]
 fn an_erase_that_fails_for_want_of_an_item_is_no_error() {
     let script = Script::new("test $1 = get && echo '{}' || { echo 'no such entry'; exit 1; }");
-    assert!(!script.vault().remove(&name(), REMOTE).unwrap());
+    assert!(!script.place().remove(&name(), REMOTE).unwrap());
     let script =
         Script::new("test $1 = get && echo '{\"Secret\":\"x\"}' || { echo refused; exit 1; }");
-    let error = script.vault().remove(&name(), REMOTE).unwrap_err();
+    let error = script.place().remove(&name(), REMOTE).unwrap_err();
     assert_eq!(error.to_string(), "docker-credential-test failed: refused");
 }
 
 #[test]
 fn a_helper_that_is_not_there_is_missing() {
     let script = Script::new(KEEPER);
-    let helper = Helper::new("other", &script.env(), options(5.0, &Cancel::default())).unwrap();
-    let error = Vault::Helper(helper).get(&name(), REMOTE).unwrap_err();
-    assert!(matches!(error, VaultError::HelperMissing { .. }), "{error:?}");
+    let place = helper("other", &script.env(), budget(5.0, &Cancel::default()));
+    let error = place.get(&name(), REMOTE).unwrap_err();
+    assert!(matches!(error, PlaceError::HelperMissing { .. }), "{error:?}");
     assert_eq!(error.to_string(), "docker-credential-other is not in PATH");
     assert!(!error.allows_fallback());
 }
@@ -96,8 +95,8 @@ fn a_directory_and_a_file_that_is_no_program_are_passed_over() {
     let script = Script::new(KEEPER);
     let path = [first.as_path(), &second, Path::new("."), script.directory.path()];
     let env: Env = [("PATH", std::env::join_paths(path).unwrap())].into_iter().collect();
-    let helper = Helper::new("test", &env, options(5.0, &Cancel::default())).unwrap();
-    assert_eq!(Vault::Helper(helper).get(&name(), REMOTE).unwrap(), None);
+    let place = helper("test", &env, budget(5.0, &Cancel::default()));
+    assert_eq!(place.get(&name(), REMOTE).unwrap(), None);
 }
 
 #[test]
@@ -109,7 +108,7 @@ fn what_a_helper_says_about_its_failure_is_shown_in_one_clean_line() {
         ("kill -SEGV $$", "it ended with signal: 11 (SIGSEGV)"),
         ("echo not json", "its answer is not the JSON of a credential"),
     ] {
-        let error = Script::new(body).vault().get(&name(), REMOTE).unwrap_err();
+        let error = Script::new(body).place().get(&name(), REMOTE).unwrap_err();
         assert_eq!(error.to_string(), format!("docker-credential-test failed: {message}"));
     }
 }
@@ -117,45 +116,55 @@ fn what_a_helper_says_about_its_failure_is_shown_in_one_clean_line() {
 #[test]
 fn a_message_that_repeats_the_secret_is_not_shown() {
     for body in ["cat; exit 1", "cat >&2; exit 1", "echo 'refused canary-token'; exit 1"] {
-        let error = Script::new(body).vault().set(&name(), REMOTE, &SECRET.into()).unwrap_err();
+        let error = Script::new(body).place().set(&name(), REMOTE, &SECRET.into()).unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(!text.contains("canary"), "{text}");
         assert!(text.contains("exit status: 1"), "{text}");
     }
     let body = r#"echo '{"Secret":"canary"}'; exit 1"#;
-    let error = Script::new(body).vault().get(&name(), REMOTE).unwrap_err();
+    let error = Script::new(body).place().get(&name(), REMOTE).unwrap_err();
     assert!(!format!("{error:?}").contains("canary"), "{error:?}");
 }
 
 #[test]
 fn a_slow_helper_is_ended_with_its_children_at_the_deadline() {
-    for body in ["sleep 30; touch late", "sleep 30 & exit 0", "exec 1>&- 2>&-; sleep 30"] {
+    for body in ["sleep 30; touch late", "exec 1>&- 2>&-; sleep 30"] {
         let script = Script::new(&format!("echo $$ > id; {body}"));
         let started = Instant::now();
-        let vault = script.vault_with(options(0.4, &Cancel::default()));
-        let error = vault.get(&name(), REMOTE).unwrap_err();
+        let place = script.place_with(budget(0.4, &Cancel::default()));
+        let error = place.get(&name(), REMOTE).unwrap_err();
         let expected = "docker-credential-test did not answer within 0.4 s";
         assert_eq!(error.to_string(), expected, "{body}");
         assert!((400..2000).contains(&started.elapsed().as_millis()), "{body}");
         assert!(script.group_is_gone(), "{body}");
         // The time is for all calls together.
         let again = Instant::now();
-        vault.get(&name(), REMOTE).unwrap_err();
+        place.get(&name(), REMOTE).unwrap_err();
         assert!(again.elapsed() < Duration::from_millis(100));
     }
+}
+
+#[test]
+fn a_helper_that_has_ended_has_answered_whoever_holds_its_streams() {
+    let answer = r#"echo '{"Username":"alice@example.com","Secret":"kept"}'"#;
+    let script = Script::new(&format!("sleep 30 & {answer}"));
+    let started = Instant::now();
+    let place = script.place_with(budget(20.0, &Cancel::default()));
+    assert_eq!(place.get(&name(), REMOTE).unwrap(), Some("kept".into()));
+    assert!(started.elapsed() < Duration::from_secs(3));
 }
 
 #[test]
 fn a_cancellation_ends_the_helper() {
     let script = Script::new("echo $$ > id; sleep 30");
     let cancel = Cancel::default();
-    let vault = script.vault_with(options(20.0, &cancel));
-    let waiting = std::thread::spawn(move || (vault.get(&name(), REMOTE), Instant::now()));
+    let place = script.place_with(budget(20.0, &cancel));
+    let waiting = std::thread::spawn(move || (place.get(&name(), REMOTE), Instant::now()));
     script.wait_for("id");
     let canceled = Instant::now();
     cancel.cancel();
     let (result, ended) = waiting.join().unwrap();
-    assert!(matches!(result, Err(VaultError::Canceled)), "{result:?}");
+    assert!(matches!(result, Err(PlaceError::Canceled)), "{result:?}");
     assert!(ended - canceled < Duration::from_secs(1));
     assert!(script.group_is_gone());
 }
@@ -164,8 +173,8 @@ fn a_cancellation_ends_the_helper() {
 fn a_cancellation_lets_a_store_end() {
     let script = Script::new("echo begun > begun; cat > kept; sleep 0.2");
     let cancel = Cancel::default();
-    let vault = script.vault_with(options(20.0, &cancel));
-    let waiting = std::thread::spawn(move || vault.set(&name(), REMOTE, &"secret".into()));
+    let place = script.place_with(budget(20.0, &cancel));
+    let waiting = std::thread::spawn(move || place.set(&name(), REMOTE, &"secret".into()));
     script.wait_for("begun");
     cancel.cancel();
     waiting.join().unwrap().unwrap();
@@ -185,7 +194,7 @@ fn a_helper_inherits_the_environment_but_not_the_api_key() {
         return;
     }
     let script = Script::new("env > seen");
-    script.vault().set(&name(), REMOTE, &"secret".into()).unwrap();
+    script.place().set(&name(), REMOTE, &"secret".into()).unwrap();
     let seen = script.read("seen");
     assert!(seen.contains("OTHER=kept") && !seen.contains("canary"), "{seen}");
 }
@@ -195,7 +204,7 @@ fn an_endless_answer_is_cut_off() {
     for (body, message) in [("yes", "its answer is larger than 1 MiB"), ("yes y >&2; exit 1", "y")]
     {
         let started = Instant::now();
-        let error = Script::new(body).vault().get(&name(), REMOTE).unwrap_err();
+        let error = Script::new(body).place().get(&name(), REMOTE).unwrap_err();
         assert_eq!(error.to_string(), format!("docker-credential-test failed: {message}"));
         assert!(started.elapsed() < Duration::from_secs(4), "{body}");
     }
@@ -205,15 +214,15 @@ fn an_endless_answer_is_cut_off() {
 fn a_helper_that_does_not_read_a_large_secret_harms_nobody() {
     let script = Script::new("exit 0");
     let large = Secret::from("s".repeat(512 * 1024));
-    script.vault().set(&name(), REMOTE, &large).unwrap();
+    script.place().set(&name(), REMOTE, &large).unwrap();
 }
 
 #[test]
 fn a_large_secret_comes_back() {
     let script = Script::new(KEEPER);
     let large = Secret::from("s\"".repeat(64 * 1024));
-    script.vault().set(&name(), REMOTE, &large).unwrap();
-    assert_eq!(script.vault().get(&name(), REMOTE).unwrap(), Some(large));
+    script.place().set(&name(), REMOTE, &large).unwrap();
+    assert_eq!(script.place().get(&name(), REMOTE).unwrap(), Some(large));
 }
 
 #[test]
@@ -230,7 +239,7 @@ fn the_helper_for_pass_keeps_a_credential() {
     let init = session.command("pass", "pass").args(["init", "test@example.com"]).output();
     assert!(init.unwrap().status.success());
     let script = Script::real("docker-credential-pass", &session);
-    round_trip(&script.vault_with(options(20.0, &Cancel::default())));
+    round_trip(&script.place_with(budget(20.0, &Cancel::default())));
     let agent = session.command("gpgconf", "gnupg").args(["--kill", "gpg-agent"]).status();
     assert!(agent.unwrap().success());
 }
@@ -239,22 +248,22 @@ fn the_helper_for_pass_keeps_a_credential() {
 fn the_helper_for_the_secret_service_keeps_a_credential() {
     let session = KeyringSession::start();
     let script = Script::real("docker-credential-secretservice", &session);
-    round_trip(&script.vault_with(options(20.0, &Cancel::default())));
+    round_trip(&script.place_with(budget(20.0, &Cancel::default())));
 }
 
-fn round_trip(vault: &Vault) {
+fn round_trip(place: &Place) {
     let other = ProfileName::new("b c:d").unwrap();
-    assert_eq!(vault.get(&name(), REMOTE).unwrap(), None);
-    vault.set(&name(), REMOTE, &"first".into()).unwrap();
-    vault.set(&name(), REMOTE, &SECRET.into()).unwrap();
-    vault.set(&other, REMOTE, &"other".into()).unwrap();
-    assert_eq!(vault.get(&name(), REMOTE).unwrap(), Some(SECRET.into()));
-    assert_eq!(vault.get(&name(), "https://app.example.com").unwrap(), None);
-    assert!(vault.remove(&name(), REMOTE).unwrap());
-    assert_eq!(vault.get(&name(), REMOTE).unwrap(), None);
+    assert_eq!(place.get(&name(), REMOTE).unwrap(), None);
+    place.set(&name(), REMOTE, &"first".into()).unwrap();
+    place.set(&name(), REMOTE, &SECRET.into()).unwrap();
+    place.set(&other, REMOTE, &"other".into()).unwrap();
+    assert_eq!(place.get(&name(), REMOTE).unwrap(), Some(SECRET.into()));
+    assert_eq!(place.get(&name(), "https://app.example.com").unwrap(), None);
+    assert!(place.remove(&name(), REMOTE).unwrap());
+    assert_eq!(place.get(&name(), REMOTE).unwrap(), None);
     // Not every helper can tell that there was nothing to remove, but none fails.
-    vault.remove(&name(), REMOTE).unwrap();
-    assert_eq!(vault.get(&other, REMOTE).unwrap(), Some("other".into()));
+    place.remove(&name(), REMOTE).unwrap();
+    assert_eq!(place.get(&other, REMOTE).unwrap(), Some("other".into()));
 }
 
 /// The program `docker-credential-test` in a directory of its own, which it works in.
@@ -300,12 +309,12 @@ impl Script {
         [("PATH", self.directory.path())].into_iter().collect()
     }
 
-    fn vault(&self) -> Vault {
-        self.vault_with(options(5.0, &Cancel::default()))
+    fn place(&self) -> Place {
+        self.place_with(budget(5.0, &Cancel::default()))
     }
 
-    fn vault_with(&self, options: VaultOptions) -> Vault {
-        Vault::Helper(Helper::new("test", &self.env(), options).unwrap())
+    fn place_with(&self, budget: Budget) -> Place {
+        helper("test", &self.env(), budget)
     }
 
     fn read(&self, file: &str) -> String {
@@ -318,7 +327,7 @@ impl Script {
         let started = Instant::now();
         while fs::read_to_string(&path).unwrap_or_default().is_empty() {
             assert!(started.elapsed() < Duration::from_secs(5), "no {file}");
-            SystemClock.sleep(Duration::from_millis(5));
+            Wait::default().sleep(Duration::from_millis(5)).unwrap();
         }
     }
 
@@ -331,18 +340,19 @@ impl Script {
             if started.elapsed() > Duration::from_secs(2) {
                 return false;
             }
-            SystemClock.sleep(Duration::from_millis(5));
+            Wait::default().sleep(Duration::from_millis(5)).unwrap();
         }
         true
     }
 }
 
-fn options(seconds: f64, cancel: &Cancel) -> VaultOptions {
-    VaultOptions {
-        timeout: Duration::from_secs_f64(seconds),
-        cancel: cancel.clone(),
-        ..VaultOptions::default()
-    }
+fn helper(name: &str, env: &Env, budget: Budget) -> Place {
+    Place::helper(Helper::new(&name.parse().unwrap(), env), budget)
+}
+
+fn budget(seconds: f64, cancel: &Cancel) -> Budget {
+    let wait = Wait::default().with_cancel(cancel.clone());
+    Budget::new(Duration::from_secs_f64(seconds), false, wait, Observer::default())
 }
 
 fn name() -> ProfileName {

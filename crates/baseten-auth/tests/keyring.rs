@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use baseten_auth::{
-    Cancel, Env, Event, Keyring, Observer, ProfileName, Secret, Vault, VaultError, VaultOptions,
-};
+use baseten_auth::internal::{Budget, Cancel, Env, Keyring, Place, PlaceError, ProfileName, Wait};
+use baseten_auth::{Event, Observer, Secret};
 use baseten_testing::fake_service::{FakeService, PromptEnd, Script};
 use baseten_testing::keyring::KeyringSession;
 
@@ -20,17 +19,17 @@ const LOGIN: &str = "/org/freedesktop/secrets/collection/login";
 #[test]
 fn what_is_set_is_found_by_others() {
     let session = KeyringSession::start();
-    let vault = vault(&session);
-    vault.set(&name(NAME), REMOTE, &Secret::from("first é")).unwrap();
+    let place = place(&session);
+    place.set(&name(NAME), REMOTE, &Secret::from("first é")).unwrap();
     assert_eq!(session.lookup(NAME).as_deref(), Some("first é"));
-    assert_eq!(vault.get(&name(NAME), REMOTE).unwrap(), Some(Secret::from("first é")));
-    assert_eq!(vault.label(), "system keyring");
+    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Secret::from("first é")));
+    assert_eq!(place.label(), "system keyring");
 }
 
 #[test]
 fn an_item_has_exactly_two_attributes_and_the_label_of_other_programs() {
     let session = KeyringSession::start();
-    vault(&session).set(&name(NAME), REMOTE, &Secret::from("secret")).unwrap();
+    place(&session).set(&name(NAME), REMOTE, &Secret::from("secret")).unwrap();
     let items = items(&session);
     assert_eq!(items.len(), 1);
     let properties = properties(&session, &items[0]);
@@ -51,9 +50,9 @@ fn what_others_store_with_more_attributes_is_found_and_updated_in_place() {
     let session = KeyringSession::start();
     session.store(NAME, "theirs", &["application", "other"]);
     let before = items(&session);
-    let vault = vault(&session);
-    assert_eq!(vault.get(&name(NAME), REMOTE).unwrap(), Some(Secret::from("theirs")));
-    vault.set(&name(NAME), REMOTE, &Secret::from("ours")).unwrap();
+    let place = place(&session);
+    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Secret::from("theirs")));
+    place.set(&name(NAME), REMOTE, &Secret::from("ours")).unwrap();
     assert_eq!(items(&session), before);
     assert_eq!(session.lookup(NAME).as_deref(), Some("ours"));
     assert!(properties(&session, &before[0]).contains("\"application\""));
@@ -62,13 +61,13 @@ fn what_others_store_with_more_attributes_is_found_and_updated_in_place() {
 #[test]
 fn an_update_leaves_one_item() {
     let session = KeyringSession::start();
-    let vault = vault(&session);
+    let place = place(&session);
     for secret in ["first", "second", "third"] {
-        vault.set(&name(NAME), REMOTE, &Secret::from(secret)).unwrap();
+        place.set(&name(NAME), REMOTE, &Secret::from(secret)).unwrap();
         assert_eq!(items(&session).len(), 1);
         assert_eq!(session.lookup(NAME).as_deref(), Some(secret));
     }
-    vault.set(&name("bob"), REMOTE, &Secret::from("bob's")).unwrap();
+    place.set(&name("bob"), REMOTE, &Secret::from("bob's")).unwrap();
     assert_eq!(items(&session).len(), 2);
     assert_eq!(session.lookup(NAME).as_deref(), Some("third"));
 }
@@ -80,8 +79,8 @@ fn two_items_of_one_profile_become_one() {
     session.store(NAME, "one", &["extra", "1"]);
     session.store(NAME, "two", &["extra", "2"]);
     session.store("bob", "bob's", &[]);
-    let vault = vault(&session);
-    vault.set(&name(NAME), REMOTE, &Secret::from("new")).unwrap();
+    let place = place(&session);
+    place.set(&name(NAME), REMOTE, &Secret::from("new")).unwrap();
     let found = session.secret_tool(&["search", "--all", "username", NAME], "");
     let found = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.matches("secret = ").count(), 1, "{found}");
@@ -94,9 +93,9 @@ fn two_items_of_one_profile_become_one() {
 fn the_item_in_the_login_collection_wins() {
     let session = KeyringSession::start();
     session.store(NAME, "in memory", &["--collection=session"]);
-    assert_eq!(vault(&session).get(&name(NAME), REMOTE).unwrap(), Some("in memory".into()));
+    assert_eq!(place(&session).get(&name(NAME), REMOTE).unwrap(), Some("in memory".into()));
     session.store(NAME, "login", &["extra", "1"]);
-    assert_eq!(vault(&session).get(&name(NAME), REMOTE).unwrap(), Some("login".into()));
+    assert_eq!(place(&session).get(&name(NAME), REMOTE).unwrap(), Some("login".into()));
 }
 
 #[test]
@@ -105,11 +104,11 @@ fn removing_removes_every_item_of_the_profile_and_no_other() {
     session.store(NAME, "one", &["extra", "1"]);
     session.store(NAME, "two", &["--collection=session"]);
     session.store("bob", "bob's", &[]);
-    let vault = vault(&session);
-    assert!(vault.remove(&name(NAME), REMOTE).unwrap());
+    let place = place(&session);
+    assert!(place.remove(&name(NAME), REMOTE).unwrap());
     assert_eq!(session.lookup(NAME), None);
-    assert_eq!(vault.get(&name(NAME), REMOTE).unwrap(), None);
-    assert!(!vault.remove(&name(NAME), REMOTE).unwrap());
+    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), None);
+    assert!(!place.remove(&name(NAME), REMOTE).unwrap());
     assert_eq!(session.lookup("bob").as_deref(), Some("bob's"));
 }
 
@@ -117,26 +116,26 @@ fn removing_removes_every_item_of_the_profile_and_no_other() {
 fn a_change_is_undone_even_after_a_cancellation() {
     let session = KeyringSession::start();
     let cancel = Cancel::default();
-    let vault = vault_with(&session, options(3.0, false, &cancel));
-    vault.set(&name(NAME), REMOTE, &"new".into()).unwrap();
+    let place = place_with(&session, budget(3.0, false, &cancel));
+    place.set(&name(NAME), REMOTE, &"new".into()).unwrap();
     cancel.cancel();
-    assert!(matches!(vault.remove(&name(NAME), REMOTE), Err(VaultError::Canceled)));
-    vault.restore(&name(NAME), REMOTE, Some(&"old".into())).unwrap();
+    assert!(matches!(place.remove(&name(NAME), REMOTE), Err(PlaceError::Canceled)));
+    place.restore(&name(NAME), REMOTE, Some(&"old".into())).unwrap();
     assert_eq!(session.lookup(NAME).as_deref(), Some("old"));
-    vault.restore(&name(NAME), REMOTE, None).unwrap();
+    place.restore(&name(NAME), REMOTE, None).unwrap();
     assert_eq!(session.lookup(NAME), None);
 }
 
 #[test]
 fn names_and_secrets_of_any_kind_come_back() {
     let session = KeyringSession::start();
-    let vault = vault(&session);
+    let place = place(&session);
     let long = "n".repeat(ProfileName::MAX_BYTES);
     let large = "s".repeat(64 * 1024);
     for (profile, secret) in [("a 'b' \"c\" %d é 🗝", "x\n\"y\"\\"), (&long, &large), ("e", "")]
     {
-        vault.set(&name(profile), REMOTE, &Secret::from(secret)).unwrap();
-        assert_eq!(vault.get(&name(profile), REMOTE).unwrap(), Some(Secret::from(secret)));
+        place.set(&name(profile), REMOTE, &Secret::from(secret)).unwrap();
+        assert_eq!(place.get(&name(profile), REMOTE).unwrap(), Some(Secret::from(secret)));
     }
 }
 
@@ -146,10 +145,10 @@ fn processes_that_create_the_same_item_at_once_make_one() {
     let start = Arc::new(Barrier::new(8));
     let threads: Vec<_> = (0..8)
         .map(|number| {
-            let (vault, start) = (vault(&session), Arc::clone(&start));
+            let (place, start) = (place(&session), Arc::clone(&start));
             std::thread::spawn(move || {
                 start.wait();
-                vault.set(&name(NAME), REMOTE, &Secret::from(format!("secret {number}")))
+                place.set(&name(NAME), REMOTE, &Secret::from(format!("secret {number}")))
             })
         })
         .collect();
@@ -173,10 +172,10 @@ fn without_a_bus_the_answer_is_immediate() {
         vec![("DBUS_SESSION_BUS_ADDRESS", "/dev/null")],
     ] {
         let env: Env = variables.iter().copied().collect();
-        let keyring = Keyring::new(&env, options(60.0, true, &Cancel::default()));
+        let place = keyring(&env, budget(60.0, true, &Cancel::default()));
         let started = Instant::now();
-        let error = Vault::Keyring(keyring).get(&name(NAME), REMOTE).unwrap_err();
-        assert!(matches!(error, VaultError::NotAvailable { .. }), "{variables:?}: {error:?}");
+        let error = place.get(&name(NAME), REMOTE).unwrap_err();
+        assert!(matches!(error, PlaceError::NotAvailable { .. }), "{variables:?}: {error:?}");
         assert!(started.elapsed() < Duration::from_millis(500), "{variables:?}");
         assert!(error.allows_fallback());
     }
@@ -191,15 +190,15 @@ fn the_bus_of_the_runtime_directory_is_found() {
         .into_iter()
         .filter(|(variable, _)| *variable != "DBUS_SESSION_BUS_ADDRESS")
         .collect();
-    let keyring = Keyring::new(&env, options(3.0, false, &Cancel::default()));
-    assert_eq!(Vault::Keyring(keyring).get(&name(NAME), REMOTE).unwrap(), Some("theirs".into()));
+    let place = keyring(&env, budget(3.0, false, &Cancel::default()));
+    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some("theirs".into()));
 }
 
 #[test]
 fn a_keyring_that_does_not_run_is_not_started() {
     let session = KeyringSession::without_keyring();
-    let error = vault(&session).set(&name(NAME), REMOTE, &"secret".into()).unwrap_err();
-    assert!(matches!(error, VaultError::NotAvailable { .. }), "{error:?}");
+    let error = place(&session).set(&name(NAME), REMOTE, &"secret".into()).unwrap_err();
+    assert!(matches!(error, PlaceError::NotAvailable { .. }), "{error:?}");
     assert!(!session.has_keyring());
 }
 
@@ -208,18 +207,18 @@ fn a_locked_keyring_is_locked_at_once_and_shows_no_prompt() {
     let session = KeyringSession::start();
     session.store(NAME, "theirs", &[]);
     session.lock();
-    let vault = vault(&session);
+    let place = place(&session);
     let started = Instant::now();
-    assert!(matches!(vault.get(&name(NAME), REMOTE), Err(VaultError::Locked)));
-    let set = vault.set(&name(NAME), REMOTE, &"ours".into());
-    assert!(matches!(set, Err(VaultError::Locked)));
-    let set = vault.set(&name("new"), REMOTE, &"ours".into());
-    assert!(matches!(set, Err(VaultError::Locked)));
-    assert!(matches!(vault.remove(&name(NAME), REMOTE), Err(VaultError::Locked)));
+    assert!(matches!(place.get(&name(NAME), REMOTE), Err(PlaceError::Locked)));
+    let set = place.set(&name(NAME), REMOTE, &"ours".into());
+    assert!(matches!(set, Err(PlaceError::Locked)));
+    let set = place.set(&name("new"), REMOTE, &"ours".into());
+    assert!(matches!(set, Err(PlaceError::Locked)));
+    assert!(matches!(place.remove(&name(NAME), REMOTE), Err(PlaceError::Locked)));
     assert!(started.elapsed() < Duration::from_secs(1));
     // Its items can be found, though not read: so what is not found is not there.
-    assert_eq!(vault.get(&name("nobody"), REMOTE).unwrap(), None);
-    assert!(!vault.remove(&name("nobody"), REMOTE).unwrap());
+    assert_eq!(place.get(&name("nobody"), REMOTE).unwrap(), None);
+    assert!(!place.remove(&name("nobody"), REMOTE).unwrap());
 }
 
 #[test]
@@ -227,24 +226,24 @@ fn a_prompt_that_cannot_be_shown_is_a_locked_keyring() {
     let session = KeyringSession::start();
     session.store(NAME, "theirs", &[]);
     session.lock();
-    let vault = vault_with(&session, options(10.0, true, &Cancel::default()));
-    assert!(matches!(vault.get(&name(NAME), REMOTE), Err(VaultError::Locked)));
+    let place = place_with(&session, budget(10.0, true, &Cancel::default()));
+    assert!(matches!(place.get(&name(NAME), REMOTE), Err(PlaceError::Locked)));
 }
 
 #[test]
 fn a_frozen_keyring_times_out_once_and_stores_nothing_later() {
     let session = KeyringSession::start();
-    let vault = vault_with(&session, options(0.4, false, &Cancel::default()));
+    let place = place_with(&session, budget(0.4, false, &Cancel::default()));
     session.freeze();
     let started = Instant::now();
-    let set = vault.set(&name(NAME), REMOTE, &"secret".into());
-    assert!(matches!(set, Err(VaultError::TimedOut { .. })), "{set:?}");
+    let set = place.set(&name(NAME), REMOTE, &"secret".into());
+    assert!(matches!(set, Err(PlaceError::TimedOut { .. })), "{set:?}");
     let waited = started.elapsed();
     assert!((400..1000).contains(&waited.as_millis()), "{waited:?}");
     // The time is for all of them together.
     let again = Instant::now();
-    let get = vault.get(&name(NAME), REMOTE);
-    assert!(matches!(get, Err(VaultError::TimedOut { .. })), "{get:?}");
+    let get = place.get(&name(NAME), REMOTE);
+    assert!(matches!(get, Err(PlaceError::TimedOut { .. })), "{get:?}");
     assert!(again.elapsed() < Duration::from_millis(100));
     session.thaw();
     assert_eq!(session.lookup(NAME), None);
@@ -256,10 +255,9 @@ fn the_variable_sets_the_time() {
     session.freeze();
     let variables = session.environment().into_iter();
     let env: Env = variables.chain([("BASETEN_KEYRING_TIMEOUT", "0.3".into())]).collect();
-    let options =
-        VaultOptions::from_env(&env, true, Cancel::default(), Observer::default()).unwrap();
+    let budget = Budget::from_env(&env, true, Wait::default(), Observer::default()).unwrap();
     let started = Instant::now();
-    let get = Vault::Keyring(Keyring::new(&env, options)).get(&name(NAME), REMOTE);
+    let get = keyring(&env, budget).get(&name(NAME), REMOTE);
     let error = get.unwrap_err();
     assert_eq!(error.to_string(), "the system keyring did not answer within 0.3 s");
     assert!((300..1000).contains(&started.elapsed().as_millis()));
@@ -270,16 +268,16 @@ fn a_cancellation_ends_the_wait() {
     let session = KeyringSession::start();
     session.freeze();
     let cancel = Cancel::default();
-    let vault = vault_with(&session, options(20.0, false, &cancel));
+    let place = place_with(&session, budget(20.0, false, &cancel));
     let waiting = std::thread::spawn(move || {
-        let result = vault.set(&name(NAME), REMOTE, &"secret".into());
+        let result = place.set(&name(NAME), REMOTE, &"secret".into());
         (result, Instant::now())
     });
     pause(200);
     let canceled = Instant::now();
     cancel.cancel();
     let (result, ended) = waiting.join().unwrap();
-    assert!(matches!(result, Err(VaultError::Canceled)), "{result:?}");
+    assert!(matches!(result, Err(PlaceError::Canceled)), "{result:?}");
     assert!(ended - canceled < Duration::from_millis(500));
     session.thaw();
     assert_eq!(session.lookup(NAME), None);
@@ -294,9 +292,9 @@ fn a_prompt_that_is_answered_unlocks() {
         ..Script::default()
     };
     let (session, service) = fake(script);
-    let (options, prompts) = options_that_count(10.0);
-    let vault = vault_with(&session, options);
-    assert_eq!(vault.get(&name(NAME), REMOTE).unwrap(), Some("kept".into()));
+    let (budget, prompts) = budget_that_counts(10.0);
+    let place = place_with(&session, budget);
+    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some("kept".into()));
     assert_eq!(prompts.load(Ordering::SeqCst), 1);
     assert_eq!(service.calls(), ["SearchItems", "Unlock", "Prompt", "SearchItems"]);
 }
@@ -309,20 +307,20 @@ fn a_prompt_that_is_dismissed_is_told_apart() {
         ..Script::default()
     };
     let (session, service) = fake(script);
-    let vault = vault_with(&session, options(10.0, true, &Cancel::default()));
-    let set = vault.set(&name(NAME), REMOTE, &"secret".into());
-    assert!(matches!(set, Err(VaultError::Dismissed)), "{set:?}");
+    let place = place_with(&session, budget(10.0, true, &Cancel::default()));
+    let set = place.set(&name(NAME), REMOTE, &"secret".into());
+    assert!(matches!(set, Err(PlaceError::Dismissed)), "{set:?}");
     assert!(!service.calls().iter().any(|call| call.starts_with("CreateItem")));
 }
 
 #[test]
 fn a_prompt_that_nobody_answers_is_taken_away_in_time() {
     let (session, service) = fake(Script { locked: true, ..Script::default() });
-    let (options, prompts) = options_that_count(1.5);
-    let vault = vault_with(&session, options);
+    let (budget, prompts) = budget_that_counts(1.5);
+    let place = place_with(&session, budget);
     let started = Instant::now();
-    let get = vault.get(&name(NAME), REMOTE);
-    assert!(matches!(get, Err(VaultError::TimedOut { .. })), "{get:?}");
+    let get = place.get(&name(NAME), REMOTE);
+    assert!(matches!(get, Err(PlaceError::TimedOut { .. })), "{get:?}");
     assert!((1500..2500).contains(&started.elapsed().as_millis()));
     service.wait_for("Dismiss");
     assert_eq!(prompts.load(Ordering::SeqCst), 1);
@@ -331,16 +329,16 @@ fn a_prompt_that_nobody_answers_is_taken_away_in_time() {
 #[test]
 fn a_locked_keyring_that_hides_its_items_is_locked_rather_than_empty() {
     let (session, service) = fake(Script { locked: true, ..Script::default() });
-    let vault = vault(&session);
-    assert!(matches!(vault.get(&name(NAME), REMOTE), Err(VaultError::Locked)));
-    assert!(matches!(vault.remove(&name(NAME), REMOTE), Err(VaultError::Locked)));
+    let place = place(&session);
+    assert!(matches!(place.get(&name(NAME), REMOTE), Err(PlaceError::Locked)));
+    assert!(matches!(place.remove(&name(NAME), REMOTE), Err(PlaceError::Locked)));
     assert!(!service.calls().iter().any(|call| call == "Prompt"));
 }
 
 #[test]
 fn a_new_item_is_created_as_other_programs_do() {
     let (session, service) = fake(Script::default());
-    vault(&session).set(&name(NAME), REMOTE, &"secret".into()).unwrap();
+    place(&session).set(&name(NAME), REMOTE, &"secret".into()).unwrap();
     let expected = "CreateItem Password for 'alice@example.com' on 'baseten-profile' \
         [\"service=baseten-profile\", \"username=alice@example.com\"] secret \
         text/plain; charset=utf8 true";
@@ -352,8 +350,8 @@ fn a_change_under_way_is_not_cut_in_half_by_a_cancellation() {
     let slow_create = Duration::from_millis(300);
     let (session, service) = fake(Script { slow_create, ..Script::default() });
     let cancel = Cancel::default();
-    let vault = vault_with(&session, options(10.0, false, &cancel));
-    let waiting = std::thread::spawn(move || vault.set(&name(NAME), REMOTE, &"secret".into()));
+    let place = place_with(&session, budget(10.0, false, &cancel));
+    let waiting = std::thread::spawn(move || place.set(&name(NAME), REMOTE, &"secret".into()));
     service.wait_for("CreateItem");
     cancel.cancel();
     waiting.join().unwrap().unwrap();
@@ -363,11 +361,11 @@ fn a_change_under_way_is_not_cut_in_half_by_a_cancellation() {
 fn what_a_slow_change_came_too_late_for_is_put_back() {
     let slow_set = Duration::from_millis(800);
     let (session, service) = fake(Script { secret: Some("before"), slow_set, ..Script::default() });
-    let vault = vault_with(&session, options(0.4, false, &Cancel::default()));
-    let set = vault.set(&name(NAME), REMOTE, &"after".into());
-    assert!(matches!(set, Err(VaultError::TimedOut { .. })), "{set:?}");
+    let place = place_with(&session, budget(0.4, false, &Cancel::default()));
+    let set = place.set(&name(NAME), REMOTE, &"after".into());
+    assert!(matches!(set, Err(PlaceError::TimedOut { .. })), "{set:?}");
     let started = Instant::now();
-    vault.restore(&name(NAME), REMOTE, Some(&"before".into())).unwrap();
+    place.restore(&name(NAME), REMOTE, Some(&"before".into())).unwrap();
     assert!(started.elapsed() < Duration::from_secs(3));
     let changes: Vec<_> =
         service.calls().into_iter().filter(|call| call.starts_with("SetSecret")).collect();
@@ -383,26 +381,29 @@ fn fake(script: Script) -> (KeyringSession, FakeService) {
     (session, service)
 }
 
-fn vault(session: &KeyringSession) -> Vault {
-    vault_with(session, options(5.0, false, &Cancel::default()))
+fn place(session: &KeyringSession) -> Place {
+    place_with(session, budget(5.0, false, &Cancel::default()))
 }
 
-fn vault_with(session: &KeyringSession, options: VaultOptions) -> Vault {
-    let env: Env = session.environment().into_iter().collect();
-    Vault::Keyring(Keyring::new(&env, options))
+fn place_with(session: &KeyringSession, budget: Budget) -> Place {
+    keyring(&session.environment().into_iter().collect(), budget)
 }
 
-fn options(seconds: f64, prompt: bool, cancel: &Cancel) -> VaultOptions {
-    VaultOptions {
-        timeout: Duration::from_secs_f64(seconds),
-        prompt,
-        cancel: cancel.clone(),
-        observer: Observer::default(),
-    }
+fn keyring(env: &Env, budget: Budget) -> Place {
+    Place::keyring(Arc::new(Keyring::new(env)), budget)
 }
 
-/// Options with prompts, and the number of times that one was announced.
-fn options_that_count(seconds: f64) -> (VaultOptions, Arc<AtomicUsize>) {
+fn budget(seconds: f64, prompt: bool, cancel: &Cancel) -> Budget {
+    budget_with(seconds, prompt, cancel, Observer::default())
+}
+
+fn budget_with(seconds: f64, prompt: bool, cancel: &Cancel, observer: Observer) -> Budget {
+    let wait = Wait::default().with_cancel(cancel.clone());
+    Budget::new(Duration::from_secs_f64(seconds), prompt, wait, observer)
+}
+
+/// A budget with prompts, and the number of times that one was announced.
+fn budget_that_counts(seconds: f64) -> (Budget, Arc<AtomicUsize>) {
     let prompts = Arc::<AtomicUsize>::default();
     let counter = Arc::clone(&prompts);
     let observer = Observer::new(move |event| {
@@ -410,7 +411,7 @@ fn options_that_count(seconds: f64) -> (VaultOptions, Arc<AtomicUsize>) {
             counter.fetch_add(1, Ordering::SeqCst);
         }
     });
-    (VaultOptions { observer, ..options(seconds, true, &Cancel::default()) }, prompts)
+    (budget_with(seconds, true, &Cancel::default(), observer), prompts)
 }
 
 /// The paths of all items in the login collection.
@@ -432,6 +433,5 @@ fn name(text: &str) -> ProfileName {
 }
 
 fn pause(milliseconds: u64) {
-    use baseten_auth::Clock as _;
-    baseten_auth::SystemClock.sleep(Duration::from_millis(milliseconds));
+    Wait::default().sleep(Duration::from_millis(milliseconds)).unwrap();
 }

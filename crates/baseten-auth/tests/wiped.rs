@@ -11,9 +11,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use baseten_auth::{
-    Authorization, Context, Credential, Env, ProfileName, Secret, SystemClock, read_api_key,
-};
+use baseten_auth::internal::{Context, Env, ProfileName, read_api_key};
+use baseten_auth::{Secret, Session};
 use zeroize::Zeroizing;
 
 /// A text that this test knows without having it in its own memory.
@@ -109,10 +108,10 @@ fn nothing_is_left_of_a_secret_that_is_dropped() {
 fn an_api_key_that_was_read() {
     let canary = Canary::new();
     let key = read_api_key(Masked(&canary.0)).unwrap().unwrap();
-    let header = Authorization::new(Credential::ApiKey(key.clone())).header_value();
+    let copy = key.clone();
     let again = Secret::from(key.expose());
     assert!(canary.copies() >= 3, "the search finds what is there");
-    drop((key, header, again));
+    drop((key, copy, again));
     assert_eq!(canary.copies(), 0);
 }
 
@@ -140,14 +139,14 @@ fn tokens_of_a_store_that_was_read_and_written() {
     let directory = home.path().to_str().unwrap();
     let env: Env = [("BASETEN_CONFIG_DIR", directory)].into_iter().collect();
     let context = Context::new(env);
-    let session = context.session(None).unwrap();
+    let session = Session::resolve(&context, None).unwrap();
     let header = session.authorization().unwrap().header_value();
     assert!(canary.copies() >= 1, "the search finds what is there");
     drop((session, header));
     let store = context.store().unwrap();
     let bot = ProfileName::new("bot").unwrap();
     store
-        .update(&SystemClock, context.cancel(), |profiles| {
+        .update(|profiles| {
             profiles.set_current(Some(&bot));
             Ok::<_, baseten_auth::Error>(())
         })

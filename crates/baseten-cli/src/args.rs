@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 
-use baseten_auth::ProfileName;
+use baseten_auth::internal::ProfileName;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 const COMMON: &str = "Common options";

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use baseten_auth::ErrorKind;
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -39,6 +41,22 @@ impl Exit {
         (Exit::Interrupted, "interrupted (Ctrl-C)"),
         (Exit::Terminated, "terminated (SIGTERM)"),
     ];
+}
+
+impl Exit {
+    /// How a run ends that failed like this.
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Usage => Self::Usage,
+            ErrorKind::NotLoggedIn => Self::NotLoggedIn,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Refused => Self::Refused,
+            ErrorKind::Unavailable => Self::Server,
+            ErrorKind::Canceled => Self::Interrupted,
+            // `Local`, and whatever a newer library adds.
+            _ => Self::Failure,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -1,6 +1,9 @@
 //! What a run may touch: the environment, the terminal, the library's context.
 
-use baseten_auth::{Context, Env, Event, Observer};
+use std::sync::Arc;
+
+use baseten_auth::Observer;
+use baseten_auth::internal::{Context, Env, SystemClock, Wait};
 
 use crate::error::CliError;
 use crate::limits;
@@ -24,18 +27,14 @@ impl Host {
         let env = Env::from_process();
         let interrupt = Interrupt::new(window::can_redraw(&env));
         let interactive = window::is_interactive();
-        let context = Context::new(env).with_cancel(interrupt.cancel()).with_prompt(interactive);
+        let wait = Wait::new(Arc::new(SystemClock), interrupt.cancel());
+        let context = Context::new(env).with_wait(wait).with_prompt(interactive);
         Self { context, interrupt, interactive, verbose: false }
     }
 
     /// The same, telling what happens on stderr; all of it where `verbose`.
     pub(crate) fn listening(self, verbose: bool) -> Self {
-        let interrupt = self.interrupt.clone();
-        let observer = Observer::new(move |event| match event {
-            Event::TokenReceived => interrupt.hold(),
-            Event::TokenKept => interrupt.release(),
-            event => notices::tell(event, verbose),
-        });
+        let observer = Observer::new(move |event| notices::tell(event, verbose));
         Self { context: self.context.with_observer(observer), verbose, ..self }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use baseten_auth::is_hidden;
+use baseten_auth::internal::is_hidden;
 use serde_json::Value;
 
 use crate::text::sanitize;

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod error;
 mod exit;
+mod explanation;
 mod help;
 mod host;
 mod jq;

@@ -1,10 +1,12 @@
 //! What the library tells while it works, as lines on stderr.
 
-use baseten_auth::{AuthType, Env, Event, ProfileName, plain_text};
+use baseten_auth::internal::{Env, ProfileName, plain_text};
+use baseten_auth::{AuthType, Event};
 
-use crate::error::{Origin, log_in_again, with_causes};
+use crate::explanation::{log_in_again, with_causes};
 use crate::render::{talk, warning};
 use crate::text::sanitize;
+use crate::words::selected_by;
 
 /// Prints warnings, and everything else too where `verbose`.
 pub(crate) fn tell(event: &Event<'_>, verbose: bool) {
@@ -47,10 +49,7 @@ fn notice(event: &Event<'_>) -> Option<Notice> {
              {}; {}",
             shown(profile),
             with_causes(*reason),
-            log_in_again(
-                profile,
-                Some(&Origin { remote_url: (*remote_url).to_owned(), auth_type: AuthType::OAuth })
-            )
+            log_in_again(profile.as_str(), Some(remote_url), Some(AuthType::OAuth))
         )),
         Event::SessionNotEnded { profile, reason } => Notice::Warning(format!(
             "the session of profile '{}' could not be ended at the server: {}",
@@ -83,12 +82,12 @@ fn notice(event: &Event<'_>) -> Option<Notice> {
             Notice::Detail(format!("{}: {outcome}", plain_text(storage)))
         }
         Event::Selected { source, profile: Some(profile) } => {
-            Notice::Detail(format!("profile {} ({})", shown(profile), source.as_str()))
+            Notice::Detail(format!("profile {} ({})", shown(profile), selected_by(*source)))
         }
         Event::Selected { source, profile: None } => {
-            Notice::Detail(format!("using {}", source.as_str()))
+            Notice::Detail(format!("using {}", selected_by(*source)))
         }
-        // For whoever might end the process.
-        Event::TokenReceived | Event::TokenKept => return None,
+        // Whatever a newer library tells.
+        _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! Text from elsewhere, made safe for a terminal.
 
-use baseten_auth::is_harmful;
+use baseten_auth::internal::is_harmful;
 
 /// The text without what is harmful on a terminal. Lines and columns stay.
 pub(crate) fn sanitize(text: &str) -> String {

@@ -1,6 +1,18 @@
-//! Times in words.
+//! Times, and what selected a profile, in words.
 
+use baseten_auth::SessionSource;
 use jiff::Timestamp;
+
+/// The option, variable or state that selected a profile, as a person would write it.
+pub(crate) fn selected_by(source: SessionSource) -> &'static str {
+    match source {
+        SessionSource::Named => "--profile",
+        source => source.variable().unwrap_or(CURRENT),
+    }
+}
+
+/// What selects where nothing else does.
+pub(crate) const CURRENT: &str = "current profile";
 
 /// When something ends or ended: `in 12 minutes`, `3 hours ago`.
 pub(crate) fn when(moment: Timestamp, now: Timestamp) -> String {

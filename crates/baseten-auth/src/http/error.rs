@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A cause, for people to read.
-pub type Cause = Box<dyn Error + Send + Sync>;
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why a request has no answer. No variant carries a form value, a credential or a password.
 #[derive(Debug, thiserror::Error)]

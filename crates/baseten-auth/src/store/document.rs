@@ -1,26 +1,35 @@
 //! The shape of `auth.json`: parse, change, render.
 //!
-//! Values stay raw JSON text until somebody asks for them. So every key that we do not know is
-//! kept to the letter, the secrets of other profiles are never decoded, and a store of thousands
-//! of profiles costs one scan.
+//! An entry stays JSON text until somebody asks for it. So everything that this program does not
+//! know is kept to the letter, the secrets of other profiles are never decoded, and a store of
+//! thousands of profiles costs little more than reading it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Deref;
+use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::expiry::{format_expiry, parse_expiry};
-use crate::profile::{Identity, Profile, Storage};
-use crate::token::is_visible_ascii;
-use crate::{AuthType, Credential, OAuthCredential, ProfileName, Secret, StoragePolicy};
+use super::error::StoreError;
+use super::json::{Layout, Object, Raw, quote, render};
+use super::secret_text::{read_tokens, write_tokens};
+use crate::profile::{AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName};
+use crate::secret::Secret;
+use crate::storage::{HelperName, HelperNameError, Storage, StoragePolicy};
 
 /// The newest version of the format that we know.
 const VERSION: u64 = 1;
+
+/// The order in which other programs write the members.
+const TOP_KEYS: &[&str] = &["version", "current", "profiles"];
+const PROFILE_KEYS: &[&str] = &["remote_url", "auth_type", "oauth_credential", "api_key"];
+
+/// How deep things are in the file, for their indent.
+const PROFILES: Layout = Layout::Indented(1);
+const PROFILE: Layout = Layout::Indented(2);
+const TOKENS: Layout = Layout::Indented(3);
 
 /// Why a text is not a store that we may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,231 +42,13 @@ pub(super) enum DocumentError {
     Newer(u64),
 }
 
-impl From<serde_json::Error> for DocumentError {
-    /// The error's own text can quote the content, so only the place is kept.
-    fn from(error: serde_json::Error) -> Self {
-        if error.is_eof() {
-            return Self::Incomplete;
-        }
-        Self::Malformed(format!("line {} column {}", error.line(), error.column()))
-    }
-}
-
-/// The raw text of a value: a part of what was read, or one that we made. That may be a secret, so
-/// it is wiped.
-#[derive(Clone)]
-enum Raw<'a> {
-    Read(&'a str),
-    Made(Zeroizing<String>),
-}
-
-impl Deref for Raw<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        match self {
-            Self::Read(text) => text,
-            Self::Made(text) => text,
-        }
-    }
-}
-
-impl From<Zeroizing<String>> for Raw<'_> {
-    fn from(text: Zeroizing<String>) -> Self {
-        Self::Made(text)
-    }
-}
-
-impl<'a> From<&'a RawValue> for Raw<'a> {
-    fn from(value: &'a RawValue) -> Self {
-        Self::Read(value.get())
-    }
-}
-
-/// A JSON object as its keys and the raw text of its values, in the order of the file.
-struct Object<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
-
-impl Object<'_> {
-    /// Where a key stands twice the last one counts, as for other readers.
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| &**value)
-    }
-
-    /// The value of a key, unless it is missing or `null`.
-    fn value<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, DocumentError> {
-        self.get(key).map_or(Ok(None), |raw| {
-            serde_json::from_str(raw)
-                .map_err(|_| DocumentError::Malformed(format!("the value of {key:?}")))
-        })
-    }
-
-    fn set(&mut self, key: &'static str, value: Zeroizing<String>) {
-        self.remove(key);
-        self.0.push((key.into(), value.into()));
-    }
-
-    fn remove(&mut self, key: &str) {
-        self.0.retain(|(k, _)| k != key);
-    }
-
-    /// The object as JSON text: the keys of `order` first, then the others as they came.
-    fn render(&self, order: &[&str]) -> Zeroizing<String> {
-        let size = self.0.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>();
-        let mut out = Zeroizing::new(String::with_capacity(size + 2));
-        let known = order.iter().filter_map(|key| self.0.iter().rev().find(|(k, _)| k == key));
-        let unknown = self.0.iter().filter(|(key, _)| !order.contains(&key.as_ref()));
-        render_entries(&mut out, known.chain(unknown).map(|(key, value)| (key, value)));
-        out
-    }
-}
-
-fn render_entries<'e, 'a: 'e>(
-    out: &mut String,
-    entries: impl Iterator<Item = (&'e Cow<'a, str>, &'e Raw<'a>)>,
-) {
-    out.push('{');
-    for (index, (key, value)) in entries.enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        out.push_str(&quote(key));
-        out.push(':');
-        out.push_str(value);
-    }
-    out.push('}');
-}
-
-/// A text as a JSON string.
-fn quote(text: &str) -> Zeroizing<String> {
-    // As large as it can get, for a text that grows leaves copies behind.
-    let mut quoted = Vec::with_capacity(6 * text.len() + 2);
-    // A string always has a JSON form, which is text; an empty one could only stand for a defect
-    // in serde_json.
-    let _ = serde_json::to_writer(&mut quoted, text);
-    String::from_utf8(quoted).unwrap_or_default().into()
-}
-
-/// Calls a function for each entry of a JSON object.
-struct EntryVisitor<F>(F);
-
-impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for EntryVisitor<F> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some((Key(key), value)) = map.next_entry()? {
-            (self.0)(key, value);
-        }
-        Ok(())
-    }
-}
-
-/// A key that is borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-fn for_each_entry<'a>(
-    text: &'a str,
-    function: impl FnMut(Cow<'a, str>, &'a RawValue),
-) -> Result<(), DocumentError> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer.deserialize_map(EntryVisitor(function))?;
-    Ok(deserializer.end()?)
-}
-
-fn object(text: &str) -> Result<Object<'_>, DocumentError> {
-    // As many as a profile has.
-    let mut entries = Vec::with_capacity(8);
-    for_each_entry(text, |key, value| entries.push((key, value.into())))?;
-    Ok(Object(entries))
-}
-
-/// Raw entries by name.
-type Entries<'a> = BTreeMap<Cow<'a, str>, Raw<'a>>;
-
-/// Reads the top of a store, and its profiles in the same pass: a store can be large.
-fn read_top(text: &str) -> Result<(Object<'_>, Entries<'_>), DocumentError> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parts = deserializer.deserialize_map(TopVisitor);
-    let parts = parts.and_then(|parts| deserializer.end().map(|()| parts));
-    parts.map_err(|error| {
-        let last = text.lines().enumerate().last().map(|(index, line)| (index + 1, line.len()));
-        // A number that is cut short is a wrong one to the parser.
-        let is_cut = Some((error.line(), error.column())) == last && !text.ends_with('}');
-        if is_cut { DocumentError::Incomplete } else { error.into() }
-    })
-}
-
-struct TopVisitor;
-
-impl<'de> Visitor<'de> for TopVisitor {
-    type Value = (Object<'de>, Entries<'de>);
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut top = Object(Vec::new());
-        let mut entries = Entries::new();
-        while let Some(Key(key)) = map.next_key()? {
-            if key == "profiles" {
-                entries = map.next_value_seed(EntriesSeed)?;
-            } else {
-                let value: &RawValue = map.next_value()?;
-                top.0.push((key, value.into()));
-            }
-        }
-        Ok((top, entries))
-    }
-}
-
-struct EntriesSeed;
-
-impl<'de> DeserializeSeed<'de> for EntriesSeed {
-    type Value = Entries<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_option(self)
-    }
-}
-
-impl<'de> Visitor<'de> for EntriesSeed {
-    type Value = Entries<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(Entries::new())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let mut entries = Vec::new();
-        deserializer.deserialize_map(EntryVisitor(|name, value: &'de RawValue| {
-            entries.push((name, value.into()));
-        }))?;
-        // They come sorted, as a rule: that is one comparison each, where inserting takes thirteen.
-        Ok(entries.into_iter().collect())
-    }
-}
-
-fn check_version(top: Object<'_>) -> Result<Object<'_>, DocumentError> {
-    match top.value::<u64>("version")? {
-        Some(version) if version > VERSION => Err(DocumentError::Newer(version)),
-        _ => Ok(top),
-    }
-}
-
 /// The profiles of a store, and which of them is current.
 pub struct Profiles<'a> {
+    /// For messages.
+    path: &'a Path,
     top: Object<'a>,
     current: Option<String>,
-    entries: Entries<'a>,
+    entries: BTreeMap<Cow<'a, str>, Raw<'a>>,
 }
 
 impl fmt::Debug for Profiles<'_> {
@@ -281,33 +72,28 @@ pub struct Summary {
     pub storage: Storage,
 }
 
-/// An entry that is not a profile.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct BadProfile {
-    /// The entry's name.
-    pub name: String,
-    /// What is wrong with it, without a word of its content.
-    pub reason: String,
-}
-
 impl<'a> Profiles<'a> {
-    /// Reads the text of a store. White space alone is a new store. Some editors put a byte order
-    /// mark before it.
-    pub(super) fn parse(text: &'a str) -> Result<Self, DocumentError> {
+    /// Reads the text of a store; `path` is for messages. White space alone is a new store. Some
+    /// editors put a byte order mark before it.
+    pub(super) fn parse(text: &'a str, path: &'a Path) -> Result<Self, DocumentError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if text.trim_ascii().is_empty() {
-            return Ok(Self { top: Object(Vec::new()), current: None, entries: BTreeMap::new() });
+        let top = if text.trim_ascii().is_empty() { Object::empty() } else { read_top(text)? };
+        // A newer format may well have another shape; its version is what to say of it.
+        match value_of::<u64>(&top, "version")? {
+            Some(version) if version > VERSION => return Err(DocumentError::Newer(version)),
+            _ => {}
         }
-        let (top, entries) = match read_top(text) {
-            Ok(parts) => parts,
-            Err(DocumentError::Incomplete) => return Err(DocumentError::Incomplete),
-            // A newer format may well have another shape; its version is what to say of it.
-            Err(error) => return Err(object(text).and_then(check_version).err().unwrap_or(error)),
+        let current = value_of::<String>(&top, "current")?.filter(|name| !name.is_empty());
+        let entries = match top.as_read("profiles") {
+            Some("null") | None => Object::empty(),
+            Some(text) => Object::parse(text).map_err(|_| bad_value("profiles"))?,
         };
-        let top = check_version(top)?;
-        let current = top.value::<String>("current")?.filter(|name| !name.is_empty());
-        Ok(Self { top, current, entries })
+        if let Some(key) = top.repeated().or(entries.repeated()) {
+            return Err(DocumentError::Malformed(format!("it has {key:?} twice")));
+        }
+        // They come sorted, as a rule: that is one comparison each, where inserting takes thirteen.
+        let entries = entries.into_members().collect();
+        Ok(Self { path, top, current, entries })
     }
 
     /// The name of the current profile, which need not exist.
@@ -332,62 +118,75 @@ impl<'a> Profiles<'a> {
 
     /// The profile of this name; `None` when there is none.
     ///
-    /// [`BadProfile`] where the entry is not a profile.
-    pub fn get(&self, name: &ProfileName) -> Result<Option<Profile>, BadProfile> {
-        self.entries
-            .get(name.as_str())
-            .map(|raw| profile(name, raw))
-            .transpose()
-            .map_err(|error| bad_profile(name.as_str(), error))
+    /// [`StoreError::BadProfile`] where the entry is not a profile.
+    pub fn get(&self, name: &ProfileName) -> Result<Option<Profile>, StoreError> {
+        let entry = self.entries.get(name.as_str());
+        entry.map(|text| self.read(name.as_str(), text, profile)).transpose()
     }
 
     /// What a list shows of every profile, sorted by name. No secret is decoded.
     pub fn summaries(
         &self,
         policy: &StoragePolicy,
-    ) -> impl Iterator<Item = Result<Summary, BadProfile>> {
-        self.entries
-            .iter()
-            .map(|(name, raw)| summary(name, raw, policy).map_err(|error| bad_profile(name, error)))
+    ) -> impl Iterator<Item = Result<Summary, StoreError>> {
+        let summary = move |name: &str, entry: &Object<'_>| summary(name, entry, policy);
+        self.entries.iter().map(move |(name, text)| self.read(name, text, summary))
     }
 
-    /// Adds a profile or replaces the one of its name. Keys that we do not know stay.
+    fn read<T>(
+        &self,
+        name: &str,
+        text: &str,
+        read: impl FnOnce(&str, &Object<'_>) -> Result<T, String>,
+    ) -> Result<T, StoreError> {
+        let entry = Object::parse(text).map_err(|_| "its entry is not an object".to_owned());
+        let result = entry.as_ref().map_err(String::clone).and_then(|entry| read(name, entry));
+        result.map_err(|reason| StoreError::BadProfile {
+            path: self.path.to_owned(),
+            profile: name.to_owned(),
+            reason,
+            remote_url: entry.ok().and_then(|entry| remote_url(&entry).ok()),
+        })
+    }
+
+    /// Adds a profile or replaces the one of its name. Members that we do not know stay.
     ///
     /// The credential is written where `credential` is given; else the entry has none.
     pub fn insert(&mut self, profile: &Profile, credential: Option<&Credential>) {
         let old = self.entries.remove(profile.name.as_str());
-        // An entry that is no object has no keys to keep.
-        let mut entry = old.as_deref().and_then(|raw| object(raw).ok()).unwrap_or(Object(vec![]));
-        entry.set("remote_url", quote(&profile.remote_url));
-        entry.set("auth_type", quote(profile.auth_type.as_str()));
+        // An entry that is no object has no members to keep.
+        let entry = old.as_deref().and_then(|text| Object::parse(text).ok());
+        let mut entry = entry.unwrap_or(Object::empty());
+        entry.set_text("remote_url", &profile.remote_url);
+        entry.set_text("auth_type", profile.auth_type.as_str());
         for (key, value) in [
-            ("user_id", &profile.identity.user_id),
-            ("email", &profile.identity.email),
-            ("workspace_name", &profile.identity.workspace_name),
-            ("credential_helper", &profile.helper),
+            ("user_id", profile.identity.user_id.as_deref()),
+            ("email", profile.identity.email.as_deref()),
+            ("workspace_name", profile.identity.workspace_name.as_deref()),
+            ("credential_helper", profile.helper.as_ref().map(HelperName::as_str)),
         ] {
             match value {
-                Some(text) => entry.set(key, quote(text)),
+                Some(text) => entry.set_text(key, text),
                 None => entry.remove(key),
             }
         }
         set_credential(&mut entry, credential);
-        let text = entry.render(PROFILE_KEYS);
-        self.entries.insert(profile.name.as_str().to_owned().into(), text.into());
+        let text = entry.render(PROFILE_KEYS, PROFILE);
+        self.entries.insert(profile.name.as_str().to_owned().into(), Raw::Made(text));
     }
 
     /// Replaces the tokens of a profile that keeps them in the file.
     ///
     /// False, and nothing changed, where there is no such OAuth profile.
     pub fn set_tokens(&mut self, name: &ProfileName, tokens: &OAuthCredential) -> bool {
-        let Some(raw) = self.entries.get(name.as_str()) else { return false };
-        let Ok(mut entry) = object(raw) else { return false };
-        if entry.value("auth_type") != Ok(Some(AuthType::OAuth.as_str().to_owned())) {
+        let entry = self.entries.get(name.as_str());
+        let Some(mut entry) = entry.and_then(|text| Object::parse(text).ok()) else { return false };
+        if auth_type(&entry) != Ok(AuthType::OAuth) {
             return false;
         }
         set_credential(&mut entry, Some(&Credential::OAuth(tokens.clone())));
-        let text = entry.render(PROFILE_KEYS);
-        self.entries.insert(name.as_str().to_owned().into(), text.into());
+        let text = entry.render(PROFILE_KEYS, PROFILE);
+        self.entries.insert(name.as_str().to_owned().into(), Raw::Made(text));
         true
     }
 
@@ -399,91 +198,98 @@ impl<'a> Profiles<'a> {
         self.entries.remove(name.as_str()).is_some()
     }
 
-    /// The whole store as the text of the file.
-    pub(super) fn render(&self) -> Zeroizing<String> {
-        let size = self.entries.iter().map(|(name, raw)| name.len() + raw.len() + 8).sum::<usize>();
-        let mut entries = Zeroizing::new(String::with_capacity(size + 2));
-        render_entries(&mut entries, self.entries.iter());
-        let mut top = Object(self.top.0.clone());
-        top.set("version", VERSION.to_string().into());
-        top.set("profiles", entries);
+    /// The whole store as the text of the file, which ends in a newline. What was not changed is
+    /// written as it was read.
+    pub(super) fn render(&mut self) -> Zeroizing<String> {
+        let entries = self.entries.iter().map(|(name, text)| (name.as_ref(), &**text));
+        let profiles = render(entries, PROFILES);
+        self.top.set("version", VERSION.to_string().into());
+        self.top.set("profiles", profiles);
         match &self.current {
-            Some(name) => top.set("current", quote(name)),
-            None => top.remove("current"),
+            Some(name) => self.top.set("current", quote(name)),
+            None => self.top.remove("current"),
         }
-        super::pretty::pretty(&top.render(TOP_KEYS))
+        self.top.render(TOP_KEYS, Layout::File)
     }
 }
 
-const TOP_KEYS: &[&str] = &["version", "current", "profiles"];
-const PROFILE_KEYS: &[&str] = &["remote_url", "auth_type", "oauth_credential", "api_key"];
-const CREDENTIAL_KEYS: &[&str] = &["access_token", "refresh_token", "expiry"];
-
-fn bad_profile(name: &str, error: DocumentError) -> BadProfile {
-    let reason = match error {
-        DocumentError::Malformed(what) => what,
-        DocumentError::Incomplete | DocumentError::Newer(_) => "the entry".into(),
-    };
-    BadProfile { name: name.to_owned(), reason }
+/// Reads the top of a store.
+fn read_top(text: &str) -> Result<Object<'_>, DocumentError> {
+    Object::parse(text).map_err(|error| {
+        let last = text.lines().enumerate().last().map(|(index, line)| (index + 1, line.len()));
+        // A number that is cut short is a wrong one to the parser.
+        let is_cut = Some((error.line(), error.column())) == last && !text.ends_with('}');
+        if error.is_eof() || is_cut {
+            return DocumentError::Incomplete;
+        }
+        // The error's own text can quote the content, so only the place is kept.
+        DocumentError::Malformed(format!("line {} column {}", error.line(), error.column()))
+    })
 }
 
-/// The entry of a profile. A place in it would be one in our own words, not in the file.
-fn profile_entry(raw: &str) -> Result<Object<'_>, DocumentError> {
-    object(raw).map_err(|_| DocumentError::Malformed("its entry is not an object of texts".into()))
+fn value_of<T: DeserializeOwned>(
+    top: &Object<'_>,
+    key: &'static str,
+) -> Result<Option<T>, DocumentError> {
+    top.value(key).map_err(bad_value)
 }
 
-fn summary(name: &str, raw: &str, policy: &StoragePolicy) -> Result<Summary, DocumentError> {
-    let entry = profile_entry(raw)?;
-    let auth_type = auth_type(&entry)?;
+fn bad_value(key: &str) -> DocumentError {
+    DocumentError::Malformed(unreadable(key))
+}
+
+fn unreadable(key: &str) -> String {
+    format!("the value of {key:?}")
+}
+
+fn summary(name: &str, entry: &Object<'_>, policy: &StoragePolicy) -> Result<Summary, String> {
+    let auth_type = auth_type(entry)?;
     let secret = match auth_type {
         AuthType::OAuth => "oauth_credential",
         AuthType::ApiKey => "api_key",
     };
-    let in_file = entry.get(secret).is_some_and(|raw| !matches!(raw, "null" | "\"\"" | "{}"));
-    let helper = helper(&entry);
+    let in_file = entry.text(secret).is_some_and(|text| !matches!(text, "\"\"" | "{}"));
     Ok(Summary {
         name: ProfileName::from_store(name.to_owned()),
-        remote_url: remote_url(&entry)?,
+        remote_url: remote_url(entry)?,
         auth_type,
-        identity: identity(&entry),
-        storage: Storage::of(in_file, helper.as_deref(), policy),
+        identity: identity(entry),
+        storage: Storage::of(in_file, helper(entry)?.as_ref(), policy),
     })
 }
 
-fn profile(name: &ProfileName, raw: &str) -> Result<Profile, DocumentError> {
-    let entry = profile_entry(raw)?;
-    let auth_type = auth_type(&entry)?;
+fn profile(name: &str, entry: &Object<'_>) -> Result<Profile, String> {
+    let auth_type = auth_type(entry)?;
     Ok(Profile {
-        name: name.clone(),
-        remote_url: remote_url(&entry)?,
+        name: ProfileName::from_store(name.to_owned()),
+        remote_url: remote_url(entry)?,
         auth_type,
-        identity: identity(&entry),
-        helper: helper(&entry),
+        identity: identity(entry),
+        helper: helper(entry)?,
         in_file: match auth_type {
-            AuthType::ApiKey => api_key(&entry)?.map(Credential::ApiKey),
-            AuthType::OAuth => oauth(&entry)?.map(Credential::OAuth),
+            AuthType::ApiKey => api_key(entry)?.map(Credential::ApiKey),
+            AuthType::OAuth => oauth(entry)?.map(Credential::OAuth),
         },
     })
 }
 
-fn missing(key: &str) -> DocumentError {
-    DocumentError::Malformed(format!("there is no {key:?}"))
+fn required(entry: &Object<'_>, key: &'static str) -> Result<String, String> {
+    entry.value(key).map_err(unreadable)?.ok_or_else(|| format!("there is no {key:?}"))
 }
 
-fn auth_type(entry: &Object<'_>) -> Result<AuthType, DocumentError> {
-    match entry.value::<String>("auth_type")?.as_deref() {
-        Some("oauth") => Ok(AuthType::OAuth),
-        Some("api_key") => Ok(AuthType::ApiKey),
-        Some(_) => Err(DocumentError::Malformed("the value of \"auth_type\"".into())),
-        None => Err(missing("auth_type")),
+fn auth_type(entry: &Object<'_>) -> Result<AuthType, String> {
+    match required(entry, "auth_type")?.as_str() {
+        "oauth" => Ok(AuthType::OAuth),
+        "api_key" => Ok(AuthType::ApiKey),
+        _ => Err(unreadable("auth_type")),
     }
 }
 
-fn remote_url(entry: &Object<'_>) -> Result<String, DocumentError> {
-    entry.value("remote_url")?.ok_or_else(|| missing("remote_url"))
+fn remote_url(entry: &Object<'_>) -> Result<String, String> {
+    required(entry, "remote_url")
 }
 
-/// Ours, and only for information: of another shape, they are unknown.
+/// Ours, and only for information: of another type, they are unknown.
 fn identity(entry: &Object<'_>) -> Identity {
     Identity {
         user_id: entry.value("user_id").unwrap_or_default(),
@@ -493,59 +299,35 @@ fn identity(entry: &Object<'_>) -> Identity {
 }
 
 /// Ours too. Without it, the environment says which helper there is.
-fn helper(entry: &Object<'_>) -> Option<String> {
-    entry.value("credential_helper").unwrap_or_default()
+fn helper(entry: &Object<'_>) -> Result<Option<HelperName>, String> {
+    let name = entry.value::<String>("credential_helper").unwrap_or_default();
+    let name = name.map(|name| name.parse()).transpose();
+    name.map_err(|error: HelperNameError| error.to_string())
 }
 
-/// A secret under the other type's key is never looked at. One that no header can carry is none:
-/// it could only do harm, at a server or on the terminal that `auth token` prints to.
-fn api_key(entry: &Object<'_>) -> Result<Option<Secret>, DocumentError> {
-    Ok(entry.value::<Secret>("api_key")?.filter(is_visible_ascii))
+/// A secret under the other type's key is never looked at. One that no header can carry does not
+/// count: it could only do harm, at a server or on the terminal that `auth token` prints to.
+fn api_key(entry: &Object<'_>) -> Result<Option<Secret>, String> {
+    let key = entry.value::<Secret>("api_key").map_err(unreadable)?;
+    Ok(key.filter(Secret::is_visible_ascii))
 }
 
-fn oauth(entry: &Object<'_>) -> Result<Option<OAuthCredential>, DocumentError> {
-    let Some(raw) = entry.get("oauth_credential").filter(|raw| *raw != "null") else {
-        return Ok(None);
-    };
-    read_tokens(raw)
-}
-
-/// Tokens as the file and the keyring both keep them; `None` where there is no access token.
-pub(super) fn read_tokens(raw: &str) -> Result<Option<OAuthCredential>, DocumentError> {
-    let tokens = object(raw)
-        .map_err(|_| DocumentError::Malformed("the value of \"oauth_credential\"".into()))?;
-    let secret =
-        |key| Ok::<_, DocumentError>(tokens.value::<Secret>(key)?.filter(is_visible_ascii));
-    let Some(access_token) = secret("access_token")? else { return Ok(None) };
-    let expiry = match tokens.value::<String>("expiry")? {
-        Some(text) => parse_expiry(&text)
-            .map_err(|_| DocumentError::Malformed("the value of \"expiry\"".into()))?,
-        None => None,
-    };
-    Ok(Some(OAuthCredential { access_token, refresh_token: secret("refresh_token")?, expiry }))
-}
-
-/// Tokens as compact JSON, with the unknown keys of an older text.
-pub(super) fn write_tokens(tokens: &OAuthCredential, old: Option<&str>) -> Zeroizing<String> {
-    let mut entry = old.and_then(|raw| object(raw).ok()).unwrap_or(Object(vec![]));
-    entry.set("access_token", quote(tokens.access_token.expose()));
-    let refresh_token = tokens.refresh_token.as_ref().map_or("", Secret::expose);
-    entry.set("refresh_token", quote(refresh_token));
-    entry.set("expiry", quote(&format_expiry(tokens.expiry)));
-    entry.render(CREDENTIAL_KEYS)
+fn oauth(entry: &Object<'_>) -> Result<Option<OAuthCredential>, String> {
+    entry.text("oauth_credential").map_or(Ok(None), read_tokens).map_err(unreadable)
 }
 
 fn set_credential(entry: &mut Object<'_>, credential: Option<&Credential>) {
-    let old = entry.get("oauth_credential").map(|raw| Zeroizing::new(raw.to_owned()));
+    let written = credential.map(|credential| match credential {
+        Credential::ApiKey(key) => ("api_key", quote(key.expose())),
+        Credential::OAuth(tokens) => {
+            let old = entry.text("oauth_credential");
+            ("oauth_credential", write_tokens(tokens, old, TOKENS))
+        }
+    });
     entry.remove("oauth_credential");
     entry.remove("api_key");
-    match credential {
-        Some(Credential::ApiKey(key)) => entry.set("api_key", quote(key.expose())),
-        Some(Credential::OAuth(tokens)) => {
-            let old = old.as_ref().map(|text| text.as_str());
-            entry.set("oauth_credential", write_tokens(tokens, old));
-        }
-        None => {}
+    if let Some((key, text)) = written {
+        entry.set(key, text);
     }
 }
 

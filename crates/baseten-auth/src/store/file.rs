@@ -9,14 +9,16 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use super::document::{BadProfile, DocumentError, Profiles};
+use super::document::{DocumentError, Profiles};
+use super::error::StoreError;
 use super::lock::{Lock, LockError};
-use crate::{Cancel, Clock, Deadline, Env, NotText, SystemClock};
+use crate::env::Env;
+use crate::wait::Wait;
 
 /// How long a change waits for another process's change.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// A store of more bytes than this is none of ours.
+/// A larger file is not a store, and is never written either.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How often, and with what pauses, a store that ends too early is read again: another program
@@ -27,84 +29,18 @@ const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(20);
 const TEMPORARY_PREFIX: &str = ".auth.json.";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// What can go wrong with the store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No directory for it could be derived from the environment.
-    #[error("no configuration directory: {variable} is not set")]
-    NoDirectory {
-        /// The variable that would tell.
-        variable: &'static str,
-    },
-    /// The configured directory is not an absolute path.
-    #[error("{variable} is not an absolute path")]
-    RelativeDirectory {
-        /// The variable that tells it.
-        variable: &'static str,
-    },
-    /// A variable is not text.
-    #[error(transparent)]
-    Environment(#[from] NotText),
-    /// It is there but can't be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It can't be replaced. The old state is intact.
-    #[error("cannot write {}", path.display())]
-    Unwritable {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is not a store. It is never written to.
-    #[error("{} is not a valid profile store ({reason})", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Where it fails, without a word of its content.
-        reason: String,
-    },
-    /// One profile in it is broken.
-    #[error("the profile '{}' in {} is not valid", source.name, path.display())]
-    BadProfile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: BadProfile,
-    },
-    /// A newer program wrote it. It is never written to.
-    #[error("{} has version {version}, which is newer than this program", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The version that it has.
-        version: u64,
-    },
-    /// A lock was not had.
-    #[error("cannot lock {}", path.display())]
-    Lock {
-        /// The lock's file.
-        path: PathBuf,
-        /// Why.
-        source: LockError,
-    },
-}
-
 /// The store of profiles: one door to read it, one to change it.
 #[derive(Debug, Clone)]
 pub struct Store {
     path: PathBuf,
+    wait: Wait,
 }
 
 impl Store {
-    /// Finds the store's place in the environment, and touches nothing.
-    pub fn locate(env: &Env) -> Result<Self, StoreError> {
-        Ok(Self { path: directory(env)?.join("auth.json") })
+    /// Finds the store's place in the environment, and touches nothing. Its waits, for other
+    /// processes, are `wait`'s.
+    pub fn locate(env: &Env, wait: Wait) -> Result<Self, StoreError> {
+        Ok(Self { path: directory(env)?.join("auth.json"), wait })
     }
 
     /// The file that it is kept in.
@@ -115,10 +51,9 @@ impl Store {
     /// Reads the store and hands it to a function. A missing file is an empty store.
     pub fn read<T, E: From<StoreError>>(
         &self,
-        clock: &dyn Clock,
         look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.load(clock, |profiles| look(&profiles))
+        self.load(|profiles| look(&profiles))
     }
 
     /// Changes the store: lock, read, change, replace. Where `change` fails, nothing changes.
@@ -127,13 +62,11 @@ impl Store {
     /// state is.
     pub fn update<T, E: From<StoreError>>(
         &self,
-        clock: &dyn Clock,
-        cancel: &Cancel,
         change: impl FnOnce(&mut Profiles<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         self.create_directory()?;
-        let _lock = self.lock(clock, cancel)?;
-        let (value, text) = self.load(clock, |mut profiles| {
+        let _lock = self.lock()?;
+        let (value, text) = self.load(|mut profiles| {
             let value = change(&mut profiles)?;
             Ok::<_, E>((value, profiles.render()))
         })?;
@@ -143,10 +76,10 @@ impl Store {
 
     /// Goes through everything that [`Store::update`] does, on files beside the store, so that a
     /// command can fail before it has done anything that cannot be undone.
-    pub fn rehearse(&self, clock: &dyn Clock, cancel: &Cancel) -> Result<(), StoreError> {
+    pub fn rehearse(&self) -> Result<(), StoreError> {
         self.create_directory()?;
-        let _lock = self.lock(clock, cancel)?;
-        let size = self.load(clock, |profiles| Ok::<_, StoreError>(profiles.render().len()))?;
+        let _lock = self.lock()?;
+        let size = self.load(|mut profiles| Ok::<_, StoreError>(profiles.render().len()))?;
         let target = self.target()?;
         // Room for one more profile.
         let padding = vec![b' '; size + 16 * 1024];
@@ -158,10 +91,10 @@ impl Store {
         removed
     }
 
-    /// Parses the store, with some patience for a writer that works in place.
+    /// Parses the store. One that ends too early is read again for a moment: a writer that works in
+    /// place may not be done.
     fn load<T, E: From<StoreError>>(
         &self,
-        clock: &dyn Clock,
         look: impl FnOnce(Profiles<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut retries = HALF_WRITTEN_RETRIES;
@@ -172,7 +105,8 @@ impl Store {
             let text = str::from_utf8(bytes.as_ref().map_or(&[], |bytes| bytes.as_slice()));
             // It may have come as far as the middle of a character.
             let is_cut = |error: Utf8Error| error.error_len().is_none();
-            match text.map_err(is_cut).map_or_else(not_utf8, Profiles::parse) {
+            let parse = |text| Profiles::parse(text, &self.path);
+            match text.map_err(is_cut).map_or_else(not_utf8, parse) {
                 Ok(profiles) if !empty || retries == 0 => return look(profiles),
                 Err(DocumentError::Incomplete) if retries == 0 => {
                     return Err(self.malformed("it ends too early").into());
@@ -184,7 +118,7 @@ impl Store {
                 }
             }
             retries -= 1;
-            clock.sleep(HALF_WRITTEN_PAUSE);
+            self.wait.sleep(HALF_WRITTEN_PAUSE).map_err(|_| StoreError::Canceled)?;
         }
     }
 
@@ -194,26 +128,15 @@ impl Store {
     }
 
     /// Writes another private file into the store's directory.
-    pub(crate) fn write_private(
-        &self,
-        clock: &dyn Clock,
-        cancel: &Cancel,
-        path: &Path,
-        bytes: &[u8],
-    ) -> Result<(), StoreError> {
+    pub(crate) fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         self.create_directory()?;
         // Else a change of the store would take the temporary file for a leftover.
-        let _lock = self.lock(clock, cancel)?;
+        let _lock = self.lock()?;
         let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
         let temporary = write_beside(path, bytes).map_err(unwritable)?;
         persist(temporary, path).map_err(unwritable)?;
         self.tighten_directory();
         Ok(())
-    }
-
-    /// What to say of an entry that is not a profile.
-    pub fn bad_profile(&self, source: BadProfile) -> StoreError {
-        StoreError::BadProfile { path: self.path.clone(), source }
     }
 
     fn malformed(&self, reason: impl Into<String>) -> StoreError {
@@ -233,12 +156,14 @@ impl Store {
     }
 
     /// Beside the file that is replaced: several links may lead to it.
-    fn lock(&self, clock: &dyn Clock, cancel: &Cancel) -> Result<Lock, StoreError> {
+    fn lock(&self) -> Result<Lock, StoreError> {
         let mut path = self.target()?.into_os_string();
         path.push(".lock");
         let path = PathBuf::from(path);
-        Lock::acquire(&path, LOCK_WAIT, clock, cancel)
-            .map_err(|source| StoreError::Lock { path, source })
+        Lock::acquire(&path, LOCK_WAIT, &self.wait).map_err(|source| match source {
+            LockError::Canceled => StoreError::Canceled,
+            source => StoreError::Lock { path, source },
+        })
     }
 
     fn create_directory(&self) -> Result<(), StoreError> {
@@ -269,6 +194,10 @@ impl Store {
     }
 
     fn replace(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        if bytes.len() as u64 > MAX_BYTES {
+            let reason = "it would be larger than 64 MiB, and could not be read again";
+            return Err(self.unwritable(io::Error::other(reason)));
+        }
         let target = self.target()?;
         remove_leftovers(&target);
         let temporary = self.write_temporary(&target, bytes)?;
@@ -369,19 +298,26 @@ fn without_path(error: io::Error) -> io::Error {
 
 /// Puts the file in the place of `target`. Windows refuses that while another program has the
 /// target open, as every reader has it for a moment: there it is tried for two seconds.
-fn persist(mut temporary: NamedTempFile, target: &Path) -> io::Result<()> {
+fn persist(temporary: NamedTempFile, target: &Path) -> io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(20);
-    let deadline = Deadline::after(Duration::from_secs(2));
-    loop {
-        let Err(error) = temporary.persist(target) else { return Ok(()) };
+    // What is being replaced is not given up halfway.
+    let wait = Wait::default();
+    let deadline = wait.deadline(Duration::from_secs(2));
+    let mut temporary = Some(temporary);
+    let mut failure = None;
+    let attempt = || {
+        let Err(error) = temporary.take()?.persist(target) else { return Some(Ok(())) };
         // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
         let in_use = cfg!(windows) && matches!(error.error.raw_os_error(), Some(5 | 32 | 33));
-        if !in_use || deadline.remaining().is_none() {
-            return Err(error.error);
+        if !in_use {
+            return Some(Err(error.error));
         }
-        temporary = error.file;
-        SystemClock.sleep(PAUSE);
-    }
+        temporary = Some(error.file);
+        failure = Some(error.error);
+        None
+    };
+    wait.poll(deadline, PAUSE, attempt)
+        .unwrap_or_else(|_| Err(failure.unwrap_or_else(|| io::ErrorKind::TimedOut.into())))
 }
 
 /// What a process that was killed in mid-write left behind. The caller holds the lock, so nobody
@@ -446,9 +382,12 @@ fn user_config_directory(env: &Env) -> Result<PathBuf, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use jiff::Timestamp;
 
     use super::*;
+    use crate::wait::{Cancel, Clock, SystemClock};
 
     /// Another program, which goes on writing while we wait.
     #[derive(Debug)]
@@ -466,37 +405,39 @@ mod tests {
             SystemClock.monotonic()
         }
 
-        fn sleep(&self, _: Duration) {
+        fn sleep(&self, _: Duration, _: &Cancel) {
             let mut file = File::options().append(true).open(&self.path).unwrap();
             file.write_all(self.rest).unwrap();
         }
     }
 
-    fn store(directory: &Path) -> Store {
+    fn store(directory: &Path, wait: Wait) -> Store {
         let env: Env = [("BASETEN_CONFIG_DIR", directory)].into_iter().collect();
-        Store::locate(&env).unwrap()
+        Store::locate(&env, wait).unwrap()
     }
 
     #[test]
     fn a_store_that_is_half_written_is_waited_for() {
         let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path());
+        let path = directory.path().join("auth.json");
         let whole = "{\"current\": \"\u{20ac}\"}".as_bytes();
         let current = |profiles: &Profiles<'_>| Ok::<_, StoreError>(profiles.current());
+        let beside = |rest| {
+            let writer = Writer { path: path.clone(), rest };
+            store(directory.path(), Wait::new(Arc::new(writer), Cancel::default()))
+        };
         for cut in 0..whole.len() {
             let (start, rest) = whole.split_at(cut);
-            let writer = Writer { path: store.path().to_owned(), rest };
-            fs::write(store.path(), start).unwrap();
-            assert_eq!(store.read(&writer, current).unwrap().unwrap().as_str(), "\u{20ac}");
+            fs::write(&path, start).unwrap();
+            assert_eq!(beside(rest).read(current).unwrap().unwrap().as_str(), "\u{20ac}");
         }
         let start = &whole[..14];
         assert!(str::from_utf8(start).is_err());
-        let writer = Writer { path: store.path().to_owned(), rest: b"" };
-        fs::write(store.path(), start).unwrap();
-        let error = store.read(&writer, current).unwrap_err();
+        fs::write(&path, start).unwrap();
+        let error = beside(b"").read(current).unwrap_err();
         assert!(error.to_string().ends_with("(it ends too early)"), "{error}");
-        fs::write(store.path(), [start, b"\""].concat()).unwrap();
-        let error = store.read(&writer, current).unwrap_err();
+        fs::write(&path, [start, b"\""].concat()).unwrap();
+        let error = beside(b"").read(current).unwrap_err();
         assert!(error.to_string().ends_with("(it is not UTF-8)"), "{error}");
     }
 
@@ -504,15 +445,24 @@ mod tests {
     #[cfg(unix)]
     fn links_to_the_same_file_have_the_same_lock() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (real, link) = (store(one.path()), store(other.path()));
-        std::os::unix::fs::symlink(real.path(), link.path()).unwrap();
         let cancel = Cancel::default();
-        let held = real.lock(&SystemClock, &cancel).unwrap();
+        let wait = Wait::default().with_cancel(cancel.clone());
+        let (real, link) = (store(one.path(), Wait::default()), store(other.path(), wait));
+        std::os::unix::fs::symlink(real.path(), link.path()).unwrap();
+        let held = real.lock().unwrap();
         cancel.cancel();
-        let refused = link.lock(&SystemClock, &cancel);
-        assert!(matches!(refused, Err(StoreError::Lock { source: LockError::Canceled, .. })));
+        assert!(matches!(link.lock(), Err(StoreError::Canceled)));
         drop(held);
-        link.lock(&SystemClock, &cancel).unwrap();
+        link.lock().unwrap();
+    }
+
+    #[test]
+    fn a_store_that_could_not_be_read_again_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path(), Wait::default());
+        let large = vec![b' '; usize::try_from(MAX_BYTES).unwrap() + 1];
+        assert!(matches!(store.replace(&large), Err(StoreError::Unwritable { .. })));
+        assert!(!store.path().exists());
     }
 
     #[test]

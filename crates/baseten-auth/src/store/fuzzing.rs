@@ -2,15 +2,14 @@
 #![expect(clippy::missing_panics_doc, reason = "to panic where it does not hold is the purpose")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::document::{BadProfile, Profiles};
-use super::pretty::pretty;
-use super::{decode_secret, encode_secret};
-use crate::profile::Identity;
-use crate::token::is_visible_ascii;
-use crate::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
+use super::document::Profiles;
+use super::secret_text::{decode_secret, encode_secret};
+use crate::profile::{AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName};
+use crate::secret::Secret;
 
 /// The name of the profile that every edit is about.
 const EDITED: &str = "edited";
@@ -18,23 +17,23 @@ const EDITED: &str = "edited";
 /// A text that is taken for a store is written in a form that reads as the same store, whatever
 /// is edited keeps the keys that we do not know, and nothing that no header carries is a secret.
 pub fn auth_json(text: &str) {
-    let Ok(profiles) = Profiles::parse(text) else { return };
+    let Ok(mut profiles) = Profiles::parse(text, path()) else { return };
     for profile in all(&profiles).into_iter().flatten().flatten() {
         match &profile.in_file {
-            Some(Credential::ApiKey(key)) => assert!(is_visible_ascii(key)),
+            Some(Credential::ApiKey(key)) => assert!(key.is_visible_ascii()),
             Some(Credential::OAuth(tokens)) => {
-                assert!(is_visible_ascii(&tokens.access_token));
-                assert!(tokens.refresh_token.as_ref().is_none_or(is_visible_ascii));
+                assert!(tokens.access_token.is_visible_ascii());
+                assert!(tokens.refresh_token.as_ref().is_none_or(Secret::is_visible_ascii));
             }
             None => {}
         }
     }
-    assert_stable(&profiles);
+    assert_stable(&mut profiles);
     let before = untouched(text);
     for edit in EDITS {
         let mut edited = parsed(text);
         edit(&mut edited);
-        assert_stable(&edited);
+        assert_stable(&mut edited);
         assert_eq!(untouched(&edited.render()), before, "an edit lost or changed something else");
     }
 }
@@ -42,7 +41,7 @@ pub fn auth_json(text: &str) {
 /// A vault's secret, once it is read, is written so that it reads as the same.
 pub fn keyring_secret(text: &str) {
     let Some(credential) = decode_secret(&text.into()) else { return };
-    let written = encode_secret(&credential);
+    let written = encode_secret(&credential, Some(&text.into()));
     assert_eq!(decode_secret(&written), Some(credential), "not its own form");
 }
 
@@ -78,20 +77,24 @@ fn profile(auth_type: AuthType) -> Profile {
 }
 
 fn parsed(text: &str) -> Profiles<'_> {
-    match Profiles::parse(text) {
+    match Profiles::parse(text, path()) {
         Ok(profiles) => profiles,
         Err(error) => unreachable!("it was parsed before: {error:?}"),
     }
 }
 
-fn all(profiles: &Profiles<'_>) -> Vec<Result<Option<Profile>, BadProfile>> {
-    profiles.names().map(|name| profiles.get(&name)).collect()
+fn path() -> &'static Path {
+    Path::new("auth.json")
+}
+
+fn all(profiles: &Profiles<'_>) -> Vec<Result<Option<Profile>, String>> {
+    profiles.names().map(|name| profiles.get(&name).map_err(|error| error.to_string())).collect()
 }
 
 /// Written, it is JSON that another program reads as the same, and writing it again changes nothing.
-fn assert_stable(profiles: &Profiles<'_>) {
+fn assert_stable(profiles: &mut Profiles<'_>) {
     let written = profiles.render();
-    let again = parsed(&written);
+    let mut again = parsed(&written);
     assert_eq!(again.render(), written, "written differently the second time");
     assert_eq!(again.current(), profiles.current());
     assert_eq!(all(&again), all(profiles), "read differently");
@@ -109,7 +112,7 @@ fn untouched(text: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut add = |place: &str, entries: &BTreeMap<String, Box<RawValue>>, known: &[&str]| {
         for (key, value) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-            found.insert(format!("{place}{key:?}"), pretty(value.get()).to_string());
+            found.insert(format!("{place}{key:?}"), value.get().to_owned());
         }
     };
     let top = entries(text);

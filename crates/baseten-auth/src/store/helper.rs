@@ -5,17 +5,21 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::vault::{Call, Patience};
-use super::{VaultError, VaultOptions};
+use super::budget::{Budget, Call};
+use super::place::PlaceError;
+use crate::env::Env;
+use crate::profile::ProfileName;
+use crate::secret::Secret;
+use crate::storage::HelperName;
 use crate::text::is_hidden;
-use crate::{Clock as _, Deadline, Env, ProfileName, Secret, SystemClock};
+use crate::wait::{Task, Wait};
 
 /// What a helper says when it has no such item, as the protocol words it.
 const NOT_FOUND: &str = "credentials not found in native keychain";
@@ -32,43 +36,27 @@ const TELLING: usize = 8;
 /// How often the end of the child is looked for.
 const POLL: Duration = Duration::from_millis(1);
 
+/// How long its output may take to end once the child has: a process that it left behind may
+/// never close it.
+const OUTPUT_GRACE: Duration = Duration::from_millis(100);
+
 /// How long a killed child may take to end.
 const KILL_GRACE: Duration = Duration::from_millis(500);
 
 /// All but the unreserved characters of RFC 3986 §2.3.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A credential helper, for the length of one command.
-#[derive(Debug)]
+/// A credential helper.
+#[derive(Debug, Clone)]
 pub struct Helper {
     program: String,
     search: Option<OsString>,
-    pub(super) patience: Patience,
-}
-
-/// Why a text is no credential helper's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a credential helper's name has only letters, digits, `.`, `_` and `-`")]
-pub struct HelperNameError;
-
-/// Whether a text names a program of the search path, and nothing else.
-pub(super) fn is_helper_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
 }
 
 impl Helper {
-    /// The helper `docker-credential-<name>`. It is looked for in the `PATH` of `env` when it is
-    /// needed.
-    pub fn new(name: &str, env: &Env, options: VaultOptions) -> Result<Self, HelperNameError> {
-        if !is_helper_name(name) {
-            return Err(HelperNameError);
-        }
-        Ok(Self {
-            program: format!("docker-credential-{name}"),
-            search: env.os("PATH").map(ToOwned::to_owned),
-            patience: Patience::new(options),
-        })
+    /// The helper of this name. It is looked for in the `PATH` of `env` when it is needed.
+    pub fn new(name: &HelperName, env: &Env) -> Self {
+        Self { program: name.program(), search: env.os("PATH").map(ToOwned::to_owned) }
     }
 
     /// The name of the program.
@@ -76,22 +64,24 @@ impl Helper {
         &self.program
     }
 
-    pub(super) fn check(&self) -> Result<(), VaultError> {
+    pub(super) fn check(&self) -> Result<(), PlaceError> {
         self.path().map(drop)
     }
 
-    fn path(&self) -> Result<PathBuf, VaultError> {
+    fn path(&self) -> Result<PathBuf, PlaceError> {
         find_program(&self.program, self.search.as_deref())
-            .ok_or_else(|| VaultError::HelperMissing { program: self.program.clone() })
+            .ok_or_else(|| PlaceError::HelperMissing { program: self.program.clone() })
     }
 
     pub(super) fn get(
         &self,
         profile: &ProfileName,
         remote: &str,
-    ) -> Result<Option<Secret>, VaultError> {
-        let call = self.patience.call(&self.program, false)?;
-        self.look_up(profile, &server_url(profile, remote), &call)
+        budget: &Budget,
+    ) -> Result<Option<Secret>, PlaceError> {
+        budget.call(&self.program, false, |call| {
+            self.look_up(profile, &server_url(profile, remote), call)
+        })
     }
 
     pub(super) fn set(
@@ -99,9 +89,9 @@ impl Helper {
         profile: &ProfileName,
         remote: &str,
         secret: &Secret,
+        budget: &Budget,
         undoes: bool,
-    ) -> Result<(), VaultError> {
-        let call = self.patience.call(&self.program, undoes)?;
+    ) -> Result<(), PlaceError> {
         let server_url = server_url(profile, remote);
         let credential =
             Stored { server_url: &server_url, username: profile.as_str(), secret: secret.expose() };
@@ -110,11 +100,13 @@ impl Helper {
         let mut input = Zeroizing::new(Vec::with_capacity(size));
         serde_json::to_writer(&mut *input, &credential)
             .map_err(|error| self.failed(error.to_string()))?;
-        call.begin_change()?;
-        match self.run("store", input, Some(secret), &call)? {
-            Some(_) => Ok(()),
-            None => Err(self.failed(NOT_FOUND.to_owned())),
-        }
+        budget.call(&self.program, undoes, |call| {
+            call.begin_change()?;
+            match self.run("store", input, Some(secret), call)? {
+                Some(_) => Ok(()),
+                None => Err(self.failed(NOT_FOUND.to_owned())),
+            }
+        })
     }
 
     /// With a helper that is silent about an item that was not there, it counts as removed.
@@ -122,19 +114,21 @@ impl Helper {
         &self,
         profile: &ProfileName,
         remote: &str,
+        budget: &Budget,
         undoes: bool,
-    ) -> Result<bool, VaultError> {
-        let call = self.patience.call(&self.program, undoes)?;
-        let server_url = server_url(profile, remote);
-        call.begin_change()?;
-        let erased = self.run("erase", server_url.clone().into_bytes().into(), None, &call);
-        // Some have words of their own for an item that was not there.
-        if matches!(erased, Err(VaultError::HelperFailed { .. }))
-            && matches!(self.look_up(profile, &server_url, &call), Ok(None))
-        {
-            return Ok(false);
-        }
-        erased.map(|output| output.is_some())
+    ) -> Result<bool, PlaceError> {
+        budget.call(&self.program, undoes, |call| {
+            let server_url = server_url(profile, remote);
+            call.begin_change()?;
+            let erased = self.run("erase", server_url.clone().into_bytes().into(), None, call);
+            // Some have words of their own for an item that was not there.
+            if matches!(erased, Err(PlaceError::HelperFailed { .. }))
+                && matches!(self.look_up(profile, &server_url, call), Ok(None))
+            {
+                return Ok(false);
+            }
+            erased.map(|output| output.is_some())
+        })
     }
 
     fn look_up(
@@ -142,7 +136,7 @@ impl Helper {
         profile: &ProfileName,
         server_url: &str,
         call: &Call,
-    ) -> Result<Option<Secret>, VaultError> {
+    ) -> Result<Option<Secret>, PlaceError> {
         let input = server_url.to_owned().into_bytes().into();
         let Some(output) = self.run("get", input, None, call)? else { return Ok(None) };
         let answer: Answer = serde_json::from_slice(&output)
@@ -167,14 +161,17 @@ impl Helper {
         input: Zeroizing<Vec<u8>>,
         secret: Option<&Secret>,
         call: &Call,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        let mut running = Running::start(&self.path()?, action, input)
-            .map_err(|error| self.failed(error.to_string()))?;
-        let waited = running.wait(call);
-        if !matches!(waited, Ok(Ok(_))) {
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, PlaceError> {
+        let failed = |error: io::Error| self.failed(error.to_string());
+        let mut running = Running::start(&self.path()?, action, input).map_err(failed)?;
+        let finished = running.wait(call);
+        if !matches!(finished, Ok(Ok(_))) {
             running.stop();
         }
-        let finished = waited?.map_err(|error| self.failed(error.to_string()))?;
+        let finished = finished?.map_err(failed)?;
+        if finished.output.len() > OUTPUT_LIMIT {
+            return Err(self.failed("its answer is larger than 1 MiB".to_owned()));
+        }
         if finished.status.success() {
             return Ok(Some(finished.output));
         }
@@ -185,8 +182,8 @@ impl Helper {
         Err(self.failed(presentable(&message, finished.status, secret)))
     }
 
-    fn failed(&self, message: String) -> VaultError {
-        VaultError::HelperFailed { program: self.program.clone(), message }
+    fn failed(&self, message: String) -> PlaceError {
+        PlaceError::HelperFailed { program: self.program.clone(), message }
     }
 }
 
@@ -237,11 +234,11 @@ fn is_executable(path: &Path) -> bool {
     path.is_file()
 }
 
-/// A helper at work. Its streams are served by threads, which end with the streams.
+/// A helper at work. Its streams are served by detached threads.
 struct Running {
     child: Child,
-    output: Receiver<io::Result<Zeroizing<Vec<u8>>>>,
-    errors: Receiver<io::Result<Zeroizing<Vec<u8>>>>,
+    output: Output,
+    errors: Output,
 }
 
 /// What became of a helper.
@@ -267,34 +264,28 @@ impl Running {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         // A stream without its thread is closed, and the helper ends by itself.
-        let running = Self { output: collect(stdout)?, errors: collect(stderr)?, child };
+        let (output, errors) = (Output::collect(stdout)?, Output::collect(stderr)?);
         // A helper that does not read all of it has its reasons, and its status tells.
-        std::thread::Builder::new()
-            .spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)))?;
-        Ok(running)
+        Task::start(move || stdin.map(|mut stdin| stdin.write_all(&input)))?;
+        Ok(Self { child, output, errors })
     }
 
-    /// Waits for the end of the helper and of its output, as long as the call may take.
-    fn wait(&mut self, call: &Call) -> Result<io::Result<Finished>, VaultError> {
-        let output = match call.receive(&self.output)? {
-            Ok(output) if output.len() > OUTPUT_LIMIT => {
-                return Ok(Err(io::Error::other("its answer is larger than 1 MiB")));
+    /// Waits for the end of the helper, as long as the call may take, and then for a moment for
+    /// the end of its output.
+    fn wait(&mut self, call: &Call) -> Result<io::Result<Finished>, PlaceError> {
+        let pause = Wait::default();
+        let exited = call.until(|time| match self.child.try_wait() {
+            Ok(None) => {
+                let _ = pause.sleep(POLL.min(time));
+                None
             }
-            Ok(output) => output,
-            Err(error) => return Ok(Err(error)),
-        };
-        let errors = match call.receive(&self.errors)? {
-            Ok(errors) => errors,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut watch = call.watch();
-        loop {
-            match self.child.try_wait() {
-                Ok(None) => SystemClock.sleep(watch.slice()?.min(POLL)),
-                Ok(Some(status)) => return Ok(Ok(Finished { status, output, errors })),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
+            Ok(Some(status)) => Some(Ok(status)),
+            Err(error) => Some(Err(error)),
+        })?;
+        Ok(exited.map(|status| {
+            let (output, errors) = (self.output.take(), self.errors.take());
+            Finished { status, output, errors }
+        }))
     }
 
     /// Ends the helper, and the children of it that hold on to its output.
@@ -307,31 +298,47 @@ impl Running {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
-        let deadline = Deadline::after(KILL_GRACE);
-        while matches!(self.child.try_wait(), Ok(None)) && deadline.remaining().is_some() {
-            SystemClock.sleep(POLL);
-        }
+        let wait = Wait::default();
+        let ended = || (!matches!(self.child.try_wait(), Ok(None))).then_some(());
+        let _ = wait.poll(wait.deadline(KILL_GRACE), POLL, ended);
     }
 }
 
-/// Reads a stream of the helper, up to a byte more than is allowed, in a thread.
-fn collect(
-    stream: Option<impl Read + Send + 'static>,
-) -> io::Result<Receiver<io::Result<Zeroizing<Vec<u8>>>>> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let thread = move || {
-        let limit = OUTPUT_LIMIT + 1;
+/// What a helper writes to a stream, collected by a detached thread.
+struct Output {
+    bytes: Arc<Mutex<Zeroizing<Vec<u8>>>>,
+    end: Task<()>,
+}
+
+impl Output {
+    /// Reads a stream, up to a byte more than is allowed.
+    fn collect(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
         // As large as it can get, for a vector that grows leaves copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
-        let read = match stream {
-            Some(stream) => stream.take(limit as u64).read_to_end(&mut bytes),
-            None => Ok(0),
-        };
-        // Nobody listens any more when time was up.
-        let _ = sender.send(read.map(|_| bytes));
-    };
-    std::thread::Builder::new().spawn(thread)?;
-    Ok(receiver)
+        let bytes = Arc::new(Mutex::new(Zeroizing::new(Vec::with_capacity(OUTPUT_LIMIT + 1))));
+        let collected = Arc::clone(&bytes);
+        let end = Task::start(move || {
+            let mut stream = stream.map(|stream| stream.take(OUTPUT_LIMIT as u64 + 1));
+            let mut chunk = Zeroizing::new([0; 8 * 1024]);
+            while let Some(stream) = &mut stream {
+                match stream.read(chunk.as_mut_slice()) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // What was read before may be an answer all the same.
+                    Ok(0) | Err(_) => return,
+                    Ok(amount) => {
+                        let mut bytes = collected.lock().unwrap_or_else(PoisonError::into_inner);
+                        bytes.extend_from_slice(chunk.get(..amount).unwrap_or_default());
+                    }
+                }
+            }
+        })?;
+        Ok(Self { bytes, end })
+    }
+
+    /// All of it, or what has come within a moment.
+    fn take(&self) -> Zeroizing<Vec<u8>> {
+        let _ = self.end.within(OUTPUT_GRACE);
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Finished {

@@ -5,12 +5,14 @@
 //! daemon, or a prompt that nobody sees, must not freeze us.
 
 use std::fmt;
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
-use super::vault::{Call, Patience};
-use super::{VaultError, VaultOptions};
-use crate::{Env, ProfileName, Secret};
+use super::budget::{Budget, Call};
+use super::place::PlaceError;
+use crate::env::Env;
+use crate::profile::ProfileName;
+use crate::secret::Secret;
+use crate::wait::Task;
 
 #[cfg(any(target_os = "macos", test))]
 mod encoding;
@@ -28,9 +30,8 @@ mod platform;
 /// The service that every entry of ours, and of the programs we share them with, belongs to.
 const SERVICE: &str = "baseten-profile";
 
-/// The operating system's keyring, for the length of one command.
+/// The operating system's keyring.
 pub struct Keyring {
-    pub(super) patience: Patience,
     /// Kept between calls: connecting costs more than asking.
     backend: Arc<Mutex<platform::Backend>>,
 }
@@ -42,70 +43,75 @@ impl Keyring {
     /// Prepares for the keyring of the session that this environment belongs to. Nothing is asked
     /// before the first call.
     #[must_use]
-    pub fn new(env: &Env, options: VaultOptions) -> Self {
-        let backend = Arc::new(Mutex::new(platform::Backend::new(env)));
-        Self { patience: Patience::new(options), backend }
+    pub fn new(env: &Env) -> Self {
+        Self { backend: Arc::new(Mutex::new(platform::Backend::new(env))) }
     }
 
-    pub(super) fn check(&self) -> Result<(), VaultError> {
+    pub(super) fn check(&self) -> Result<(), PlaceError> {
         // A call that is under way knows better.
         self.backend.try_lock().map_or(Ok(()), |backend| backend.check())
     }
 
-    pub(super) fn get(&self, profile: &ProfileName) -> Result<Option<Secret>, VaultError> {
+    pub(super) fn get(
+        &self,
+        profile: &ProfileName,
+        budget: &Budget,
+    ) -> Result<Option<Secret>, PlaceError> {
         let profile = profile.clone();
-        self.run(false, move |backend, call| backend.get(profile.as_str(), call))
+        self.run(budget, false, move |backend, call| backend.get(profile.as_str(), call))
     }
 
     pub(super) fn set(
         &self,
         profile: &ProfileName,
         secret: &Secret,
+        budget: &Budget,
         undoes: bool,
-    ) -> Result<(), VaultError> {
+    ) -> Result<(), PlaceError> {
         let (profile, secret) = (profile.clone(), secret.clone());
-        self.run(undoes, move |backend, call| backend.set(profile.as_str(), &secret, call))
+        self.run(budget, undoes, move |backend, call| backend.set(profile.as_str(), &secret, call))
     }
 
-    pub(super) fn remove(&self, profile: &ProfileName, undoes: bool) -> Result<bool, VaultError> {
+    pub(super) fn remove(
+        &self,
+        profile: &ProfileName,
+        budget: &Budget,
+        undoes: bool,
+    ) -> Result<bool, PlaceError> {
         let profile = profile.clone();
-        self.run(undoes, move |backend, call| backend.remove(profile.as_str(), call))
+        self.run(budget, undoes, move |backend, call| backend.remove(profile.as_str(), call))
     }
 
-    /// Does the work in a thread, and leaves the thread to itself when time is up.
+    /// Does the work on a detached thread, which is left to itself when time is up.
     fn run<T: Send + 'static>(
         &self,
+        budget: &Budget,
         undoes: bool,
-        work: impl FnOnce(&mut platform::Backend, &Call) -> Result<T, VaultError> + Send + 'static,
-    ) -> Result<T, VaultError> {
-        let call = self.patience.call("the system keyring", undoes)?;
-        let (sender, answers) = mpsc::sync_channel(1);
-        let (backend, working) = (Arc::clone(&self.backend), call.for_thread());
-        let thread = move || {
-            // The lock waits for an earlier call that was given up; a thread that panicked is
-            // told by the channel that it left.
-            let Ok(mut backend) = backend.lock() else { return };
-            // Nobody listens any more when time was up.
-            let _ = sender.send(work(&mut backend, &working));
-        };
-        std::thread::Builder::new()
-            .name("keyring".to_owned())
-            .spawn(thread)
-            .map_err(VaultError::failed)?;
-        call.receive(&answers)?
+        work: impl FnOnce(&mut platform::Backend, &Call) -> Result<T, PlaceError> + Send + 'static,
+    ) -> Result<T, PlaceError> {
+        budget.call("the system keyring", undoes, |call| {
+            let (backend, theirs) = (Arc::clone(&self.backend), call.clone());
+            let task = Task::start(move || {
+                // Waits for an earlier call that was given up.
+                let mut backend = backend.lock().map_err(|_| PlaceError::failed("it crashed"))?;
+                work(&mut backend, &theirs)
+            })
+            .map_err(PlaceError::failed)?;
+            call.result_of(&task)?
+        })
     }
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Keyring").field("patience", &self.patience).finish_non_exhaustive()
+        formatter.write_str("Keyring")
     }
 }
 
-/// What a keyring gave, as text. The bytes are wiped when they are none.
-fn secret_from(bytes: Vec<u8>) -> Result<Secret, VaultError> {
+/// What a keyring gave, as text. Bytes that are not are wiped.
+fn secret_from(bytes: Vec<u8>) -> Result<Secret, PlaceError> {
     String::from_utf8(bytes).map(Secret::from).map_err(|error| {
         drop(zeroize::Zeroizing::new(error.into_bytes()));
-        VaultError::failed("the entry is not text")
+        PlaceError::failed("the entry is not text")
     })
 }

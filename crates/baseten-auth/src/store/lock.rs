@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Cancel, Clock, Deadline};
+use crate::wait::{Stopped, Wait};
 
 /// How often a waiting process tries again.
 const RETRY: Duration = Duration::from_millis(10);
@@ -17,7 +17,7 @@ pub(crate) struct Lock {
     _file: File,
 }
 
-/// Why a lock was not had.
+/// Why the lock could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody else held it for the whole wait.
@@ -32,29 +32,28 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the lock at `path`, creating the file where it is missing.
-    pub(crate) fn acquire(
-        path: &Path,
-        wait: Duration,
-        clock: &dyn Clock,
-        cancel: &Cancel,
-    ) -> Result<Self, LockError> {
-        let deadline = Deadline::after(wait);
+    /// Takes the lock at `path`, creating the file where it is missing. Waits at most `limit`.
+    pub(crate) fn acquire(path: &Path, limit: Duration, wait: &Wait) -> Result<Self, LockError> {
         let mut file = open_private(path).map_err(LockError::Io)?;
-        loop {
-            match file.try_lock() {
-                Ok(()) if is_still_at(&file, path) => return Ok(Self { _file: file }),
-                // A cleaner of temporary files may have removed the file while we waited for it.
-                Ok(()) => file = open_private(path).map_err(LockError::Io)?,
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
-            }
-            if cancel.is_canceled() {
-                return Err(LockError::Canceled);
-            }
-            let Some(left) = deadline.remaining() else { return Err(LockError::TimedOut(wait)) };
-            clock.sleep(RETRY.min(left));
+        let attempt = || match file.try_lock() {
+            Ok(()) if is_still_at(&file, path) => Some(Ok(())),
+            // A cleaner of temporary files may have removed the file while we waited for it.
+            Ok(()) => match open_private(path) {
+                Ok(new) => {
+                    file = new;
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            },
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(error)) => Some(Err(error)),
+        };
+        match wait.poll(wait.deadline(limit), RETRY, attempt) {
+            Ok(taken) => taken.map_err(LockError::Io)?,
+            Err(Stopped::Canceled) => return Err(LockError::Canceled),
+            Err(Stopped::TimedOut) => return Err(LockError::TimedOut(limit)),
         }
+        Ok(Self { _file: file })
     }
 }
 
@@ -84,7 +83,7 @@ fn is_still_at(_file: &File, _path: &Path) -> bool {
 /// The lock file of a profile: one for each user of the operating system and name, whatever the
 /// configuration directory, since two of them may share a keyring entry.
 ///
-/// Fails where no directory for locks can be had, which is named.
+/// Fails where no directory for locks can be used, and names it.
 ///
 /// Names share a file when their hashes are equal, which costs them some waiting and nothing else.
 pub(crate) fn profile_lock(name: &str) -> io::Result<PathBuf> {
@@ -149,10 +148,10 @@ pub(crate) fn lock_directory() -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SystemClock;
+    use crate::wait::Cancel;
 
-    fn acquire(path: &Path, wait: Duration) -> Result<Lock, LockError> {
-        Lock::acquire(path, wait, &SystemClock, &Cancel::default())
+    fn acquire(path: &Path, limit: Duration) -> Result<Lock, LockError> {
+        Lock::acquire(path, limit, &Wait::default())
     }
 
     #[test]
@@ -173,7 +172,8 @@ mod tests {
         let _held = acquire(&path, Duration::ZERO).unwrap();
         let cancel = Cancel::default();
         cancel.cancel();
-        let refused = Lock::acquire(&path, Duration::from_mins(1), &SystemClock, &cancel);
+        let wait = Wait::default().with_cancel(cancel);
+        let refused = Lock::acquire(&path, Duration::from_mins(1), &wait);
         assert!(matches!(refused, Err(LockError::Canceled)));
     }
 

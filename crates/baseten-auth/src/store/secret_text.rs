@@ -1,9 +1,46 @@
-//! A secret as a vault keeps it: an API key as it is, tokens as compact JSON.
+//! A secret as the file, the keyring and credential helpers keep it: an API key as it is, tokens
+//! as a JSON object.
 
 use zeroize::Zeroizing;
 
-use super::document::{read_tokens, write_tokens};
-use crate::{Credential, Secret, parse_api_key};
+use super::expiry::{format_expiry, parse_expiry};
+use super::json::{Layout, Object};
+use crate::api_key::parse_api_key;
+use crate::profile::{Credential, OAuthCredential};
+use crate::secret::Secret;
+
+/// The order in which other programs write the members.
+const ORDER: &[&str] = &["access_token", "refresh_token", "expiry"];
+
+/// Reads tokens; `None` where there is no access token, or one that no header can carry. The error
+/// is what cannot be read.
+pub(super) fn read_tokens(text: &str) -> Result<Option<OAuthCredential>, &'static str> {
+    let tokens = Object::parse(text).map_err(|_| "oauth_credential")?;
+    let secret = |key| {
+        let secret = tokens.value::<Secret>(key)?;
+        Ok::<_, &'static str>(secret.filter(Secret::is_visible_ascii))
+    };
+    let Some(access_token) = secret("access_token")? else { return Ok(None) };
+    let expiry = match tokens.value::<String>("expiry")? {
+        Some(text) => parse_expiry(&text).map_err(|_| "expiry")?,
+        None => None,
+    };
+    Ok(Some(OAuthCredential { access_token, refresh_token: secret("refresh_token")?, expiry }))
+}
+
+/// Writes tokens, with the members of an older text that we do not know.
+pub(super) fn write_tokens(
+    tokens: &OAuthCredential,
+    old: Option<&str>,
+    layout: Layout,
+) -> Zeroizing<String> {
+    let mut object = old.and_then(|text| Object::parse(text).ok()).unwrap_or(Object::empty());
+    object.set_text("access_token", tokens.access_token.expose());
+    let refresh_token = tokens.refresh_token.as_ref().map_or("", Secret::expose);
+    object.set_text("refresh_token", refresh_token);
+    object.set_text("expiry", &format_expiry(tokens.expiry));
+    object.render(ORDER, layout)
+}
 
 /// The other form of an API key that some programs write.
 #[derive(serde::Deserialize)]
@@ -11,7 +48,8 @@ struct ApiKeyObject {
     api_key: Secret,
 }
 
-/// Reads a vault's secret; `None` where it is neither tokens nor an API key.
+/// Reads a secret that is kept outside of the file; `None` where it is neither tokens nor an API
+/// key.
 pub(crate) fn decode_secret(secret: &Secret) -> Option<Credential> {
     let text = secret.expose().trim();
     if !text.starts_with('{') {
@@ -26,25 +64,25 @@ pub(crate) fn decode_secret(secret: &Secret) -> Option<Credential> {
     (!key.expose().starts_with('{')).then_some(Credential::ApiKey(key))
 }
 
-/// Writes a secret in the form that other programs read.
-pub(crate) fn encode_secret(credential: &Credential) -> Secret {
+/// Writes a secret in the form that other programs read. Tokens keep the members of the older
+/// secret that we do not know.
+pub(crate) fn encode_secret(credential: &Credential, old: Option<&Secret>) -> Secret {
     match credential {
         Credential::ApiKey(key) => key.clone(),
         Credential::OAuth(tokens) => {
-            let text: Zeroizing<String> = write_tokens(tokens, None);
+            let text = write_tokens(tokens, old.map(Secret::expose), Layout::Compact);
             Secret::from(text.as_str())
         }
     }
 }
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::profile::AuthType;
     use crate::store::fuzzing::keyring_secret;
     use crate::test_support::json;
-    use crate::{AuthType, OAuthCredential};
 
     #[test]
     fn reads_every_form_and_nothing_else() {
@@ -67,7 +105,7 @@ mod tests {
             refresh_token: Some("r".into()),
             expiry: None,
         };
-        let secret = encode_secret(&Credential::OAuth(tokens.clone()));
+        let secret = encode_secret(&Credential::OAuth(tokens.clone()), None);
         assert_eq!(
             secret.expose(),
             r#"{"access_token":"a","refresh_token":"r","expiry":"0001-01-01T00:00:00Z"}"#
@@ -97,14 +135,14 @@ mod tests {
             let key = Credential::ApiKey(access_token.as_str().into());
             // A key that looks like an object is taken for one; the service has none such.
             if !access_token.starts_with('{') {
-                prop_assert_eq!(decode_secret(&encode_secret(&key)), Some(key));
+                prop_assert_eq!(decode_secret(&encode_secret(&key, None)), Some(key));
             }
             let tokens = Credential::OAuth(OAuthCredential {
                 access_token: access_token.into(),
                 refresh_token: refresh_token.map(Secret::from),
                 expiry: Some(jiff::Timestamp::UNIX_EPOCH),
             });
-            prop_assert_eq!(decode_secret(&encode_secret(&tokens)), Some(tokens));
+            prop_assert_eq!(decode_secret(&encode_secret(&tokens, None)), Some(tokens));
         }
     }
 }

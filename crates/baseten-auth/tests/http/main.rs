@@ -8,7 +8,8 @@ mod tls;
 
 use std::sync::{Arc, Mutex};
 
-use baseten_auth::{Env, Event, Http, Observer};
+use baseten_auth::internal::{Env, Http};
+use baseten_auth::{Event, Observer};
 
 /// A client with these variables and no others.
 fn http(variables: &[(&str, &str)]) -> Http {

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use baseten_auth::client::{logout, users_me};
-use baseten_auth::{
-    ApiError, Authorization, Credential, Env, HttpError, ManagementUrl, OAuthCredential, Remote,
-    Request, Response, Secret, user_agent,
+use baseten_auth::internal::{
+    ApiError, Credential, Env, HttpError, ManagementUrl, OAuthCredential, Remote, Request,
+    Response, end_session_at_server, user_agent, users_me,
 };
+use baseten_auth::{Authorization, Secret};
 use baseten_testing::server::{Act, Server, answer, read_request};
 
 use crate::{http, observed};
@@ -374,7 +374,7 @@ fn a_logout_is_an_empty_post() {
     let limit = Duration::from_millis(500);
     let server = Server::start([answer(204, "", ""), answer(401, "", ""), Act::Hang]);
     let end = || {
-        logout(
+        end_session_at_server(
             &http(&[]),
             &management(&server),
             &Authorization::new(credential.clone()).header_value(),

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use baseten_auth::{CertificateProblem, HttpError, ProxyProblem, Request};
+use baseten_auth::internal::{CertificateProblem, HttpError, ProxyProblem, Request};
 use baseten_testing::certificates::{Authority, accept, serve};
 use baseten_testing::server::{Act, Server, answer, dribble, read_request};
 

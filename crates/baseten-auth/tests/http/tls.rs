@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use baseten_auth::{CertificateProblem, HttpError, Request};
+use baseten_auth::internal::{CertificateProblem, HttpError, Request};
 use baseten_testing::certificates::{
     Authority, Identity, accept, identity, params, self_signed, serve,
 };

@@ -4,13 +4,11 @@
 //! [`VARIABLE`] set. That reads the profiles' names at most: no keyring, no network, no waiting.
 
 use std::ffi::{OsStr, OsString};
-use std::time::{Duration, Instant};
 
-use baseten_auth::{Clock, Env, ProfileName, Store, StoreError, SystemClock};
+use baseten_auth::internal::{Cancel, Env, ProfileName, Store, StoreError, Wait};
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::ArgValueCompleter;
 use clap_complete::env::{Bash, EnvCompleter, Fish, Powershell, Zsh};
-use jiff::Timestamp;
 
 use crate::args::{self, Shell};
 use crate::exit::Exit;
@@ -76,28 +74,16 @@ fn knowing_profiles(command: clap::Command, env: &Env) -> clap::Command {
 
 fn candidates(env: &Env, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
-    let names = Store::locate(env).and_then(|store| {
-        store.read(&Impatient, |profiles| Ok::<_, StoreError>(profiles.names().collect::<Vec<_>>()))
+    // Another program may be writing the store. Whoever presses Tab does not wait for that.
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let wait = Wait::default().with_cancel(cancel);
+    let names = Store::locate(env, wait).and_then(|store| {
+        store.read(|profiles| Ok::<_, StoreError>(profiles.names().collect::<Vec<_>>()))
     });
     let names = names.unwrap_or_default();
     let matching = names.iter().map(ProfileName::as_str).filter(|name| name.starts_with(typed));
     // A line break would make two candidates of one.
     let harmless = matching.filter(|name| !name.contains(char::is_control));
     harmless.map(CompletionCandidate::new).collect()
-}
-
-/// A clock that does not wait until another program has written its half of the store.
-#[derive(Debug)]
-struct Impatient;
-
-impl Clock for Impatient {
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    fn monotonic(&self) -> Instant {
-        SystemClock.monotonic()
-    }
-
-    fn sleep(&self, _: Duration) {}
 }

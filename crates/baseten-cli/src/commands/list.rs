@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use baseten_auth::{StoragePolicy, StoreError, Summary, plain_text};
+use baseten_auth::internal::{StoragePolicy, StoreError, Summary, plain_text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::args::{Format, ListArgs};
-use crate::error::{CliError, with_causes};
+use crate::error::CliError;
+use crate::explanation::with_causes;
 use crate::host::Host;
 use crate::render::{talk, warning};
 use crate::report::Report;
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
         let mut good = |profile: Result<Summary, _>| match profile {
             Ok(profile) => Some(record(profile)),
             Err(error) => {
-                broken.push(store.bad_profile(error));
+                broken.push(error);
                 None
             }
         };

@@ -2,17 +2,19 @@
 
 use std::fmt::Write as _;
 
-use baseten_auth::{
-    Context, Credential, DeviceAuthorization, DeviceError, Login, ManagementUrl, OAuthCredential,
-    Pending, ProfileName, Remote, Secret, StoragePolicy, User, abandon, device, identify,
-    plain_text, read_api_key, session, store_login,
+use baseten_auth::internal::{
+    Context, Credential, DeviceAuthorization, DeviceError, Failure, Login, ManagementUrl,
+    OAuthCredential, Pending, ProfileName, Remote, StoragePolicy, abandon, identify, plain_text,
+    read_api_key, remote_of_environment, start_device_login, store_login, wait_for_approval,
 };
+use baseten_auth::{Error, Secret, User};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::whoami::UserRecord;
 use crate::args::LoginArgs;
-use crate::error::{CliError, login_options};
+use crate::error::CliError;
+use crate::explanation::login_options;
 use crate::host::Host;
 use crate::notices;
 use crate::report::Report;
@@ -112,7 +114,7 @@ impl Plan {
                 let hint = "use a URL such as https://app.baseten.co";
                 CliError::usage(format!("--remote-url cannot be used: {error}"), hint)
             })?,
-            None => session::remote_of_environment(context)?.unwrap_or_default(),
+            None => remote_of_environment(context)?.unwrap_or_default(),
         };
         let management = management_url(context, &remote)?;
         let plan = Self {
@@ -130,13 +132,14 @@ impl Plan {
     /// Whether it could be stored.
     fn check(&self, context: &Context) -> Result<(), CliError> {
         context.check_storage(&self.storage, self.name.as_ref())?;
-        Ok(context.store()?.rehearse(context.clock(), context.cancel())?)
+        Ok(context.store()?.rehearse()?)
     }
 
     /// An error of the browser login, with the command that starts the same login again.
     fn failed(&self, error: DeviceError) -> CliError {
         let steps = if self.two_steps { " --no-wait" } else { "" };
-        let options = login_options(self.name.as_ref(), Some(self.remote.as_str()));
+        let options =
+            login_options(self.name.as_ref().map(ProfileName::as_str), Some(self.remote.as_str()));
         let storage = if self.storage == StoragePolicy::File { " --insecure-storage" } else { "" };
         let switch = if self.switch { "" } else { " --no-switch" };
         let again = format!("baseten auth login --web{steps}{options}{storage}{switch}");
@@ -175,7 +178,7 @@ fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting
 
 fn start(plan: &Plan, host: &Host) -> Result<DeviceAuthorization, CliError> {
     let context = host.context();
-    device::start(context.http(), context.clock(), context.observer(), &plan.management)
+    start_device_login(context.http(), context.wait(), context.observer(), &plan.management)
         .map_err(|error| plan.failed(error))
 }
 
@@ -186,8 +189,9 @@ fn wait(
     mut waiting: Waiting,
     host: &Host,
 ) -> Result<OAuthCredential, DeviceError> {
-    let (http, clock) = (host.context().http(), host.context().clock());
-    let tokens = device::wait(http, clock, management, pending, &mut |left| waiting.tell(left));
+    let context = host.context();
+    let mut tick = |left| waiting.tell(left);
+    let tokens = wait_for_approval(context.http(), context.wait(), management, pending, &mut tick);
     waiting.end();
     tokens
 }
@@ -219,7 +223,7 @@ fn identify_and_store(
                 Credential::ApiKey(_) => CliError::Refused(error),
                 Credential::OAuth(_) => plan.failed(error.into()),
             })?;
-        let user = user.ok_or(baseten_auth::Error::Canceled)?;
+        let user = user.ok_or(Failure::Canceled).map_err(Error::from)?;
         let Plan { name, remote, storage, switch, .. } = plan;
         let credential = credential.clone();
         let login = Login { name, remote, credential, user, switch, storage };
@@ -260,7 +264,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         insecure_storage: plan.storage == StoragePolicy::File,
         authorization,
     };
-    host.interrupt().store(|| pending.save(context, &context.store()?).map_err(CliError::from))?;
+    host.interrupt().store(|| pending.save(&context.store()?).map_err(CliError::from))?;
     let text = format!(
         "Open {}\nand confirm the code {}\nThen run: {RESUME}\n",
         pending.authorization.page(),
@@ -283,7 +287,7 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
         two_steps: true,
     };
     plan.check(context)?;
-    let granted = if pending.authorization.has_expired(context.clock()) {
+    let granted = if pending.authorization.has_expired(context.wait().now()) {
         Err(DeviceError::Expired)
     } else {
         let waiting = Waiting::start(host.interrupt(), host.window(), None);

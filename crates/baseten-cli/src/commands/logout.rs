@@ -1,7 +1,6 @@
 //! `baseten auth logout`
 
-use baseten_auth::session::{self, Selected};
-use baseten_auth::{logout, plain_text};
+use baseten_auth::internal::{Selected, logout, plain_text, select_stored};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -22,7 +21,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let store = context.store()?;
     // The API key of the environment never selects what is removed.
-    let selected = session::select_stored(context, &store, args.select.profile.as_ref());
+    let selected = select_stored(context, &store, args.select.profile.as_ref());
     let Selected { source, profile, .. } = selected?;
     host.interrupt().store(|| logout(context, &profile.name, source))?;
     notices::still_wins(host.env(), None);

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use baseten_auth::{
-    Credential, Env, Profile, Session, SessionSource, Storage, StoragePolicy, plain_text,
-};
+use baseten_auth::internal::{Credential, Env, Profile, Storage, StoragePolicy, plain_text};
+use baseten_auth::{ErrorKind, Session, SessionSource};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,10 +12,9 @@ use serde::Serialize;
 use super::whoami::UserRecord;
 use crate::args::StatusArgs;
 use crate::error::CliError;
-use crate::exit::Exit;
 use crate::host::Host;
 use crate::report::Report;
-use crate::words::when;
+use crate::words::{CURRENT, selected_by, when};
 
 const BOLD: Style = Style::new().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -58,7 +56,7 @@ pub(crate) struct StatusRecord {
 
 pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
-    let session = context.session(args.select.profile.as_ref())?;
+    let session = Session::resolve(context, args.select.profile.as_ref())?;
     let (mut text, mut record) = match session.profile() {
         Some(profile) => of_profile(profile, &session, host)?,
         None => of_environment(&session, host.env()),
@@ -76,13 +74,12 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
             None
         }
         Err(error) => {
-            let error = CliError::of_session(error, &session);
-            if error.explain().exit != Exit::NotLoggedIn {
-                return Err(error);
+            if error.kind() != ErrorKind::NotLoggedIn {
+                return Err(error.into());
             }
             let _ = writeln!(text, "  Valid: {RED}no{RED:#}");
             record.valid = Some(false);
-            Some(error)
+            Some(error.into())
         }
     };
     Ok(Report::one(text, record).failing(failure))
@@ -96,7 +93,7 @@ fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
         storage: None,
         storage_path: None,
         expires_at: None,
-        selected_by: session.source().as_str(),
+        selected_by: selected_by(session.source()),
         shadows: shadows(session, env),
         valid: None,
         user: None,
@@ -130,7 +127,7 @@ fn of_profile(
         storage: Some(storage.to_string()),
         storage_path: path.clone(),
         expires_at: expiry.map(|expiry| expiry.to_string()),
-        selected_by: session.source().as_str(),
+        selected_by: selected_by(session.source()),
         shadows: shadows(session, host.env()),
         valid: None,
         user: None,
@@ -148,7 +145,7 @@ fn of_profile(
         }
         Storage::Keyring => writeln!(text, "  Storage: system keyring"),
         Storage::Helper(name) => {
-            writeln!(text, "  Storage: docker-credential-{}", plain_text(&name))
+            writeln!(text, "  Storage: {}", name.program())
         }
     };
     if let Some(expiry) = expiry {
@@ -160,7 +157,7 @@ fn of_profile(
 }
 
 fn expires(expiry: Timestamp, host: &Host) -> String {
-    let now = host.context().clock().now();
+    let now = host.context().wait().now();
     let when = when(expiry, now);
     if expiry <= now {
         format!("expired: {when}; it is refreshed when it is needed")
@@ -173,16 +170,16 @@ fn expires(expiry: Timestamp, host: &Host) -> String {
 /// at what is stored.
 fn shadows(session: &Session, env: &Env) -> Vec<&'static str> {
     let lower: &[&'static str] = match session.source() {
-        SessionSource::ProfileFlag => &["BASETEN_API_KEY", "BASETEN_PROFILE"],
+        SessionSource::Named => &["BASETEN_API_KEY", "BASETEN_PROFILE"],
         SessionSource::ApiKeyEnv => &["BASETEN_PROFILE"],
-        SessionSource::ProfileEnv | SessionSource::Current => &[],
+        _ => &[],
     };
     let selected = session.profile().map(|profile| profile.name.as_str());
     let selects_the_same =
         |variable| variable == "BASETEN_PROFILE" && selected == env.text(variable).ok().flatten();
     let variables = lower.iter().copied();
     let variables = variables.filter(|variable| env.has(variable) && !selects_the_same(*variable));
-    variables.chain(session.hidden_current().map(|_| SessionSource::Current.as_str())).collect()
+    variables.chain(session.hidden_current().map(|_| CURRENT)).collect()
 }
 
 fn over(shadows: &[&'static str]) -> String {

@@ -1,6 +1,7 @@
 //! `baseten auth switch`
 
-use baseten_auth::{Error, ProfileName, SessionSource, Store, StoreError, plain_text};
+use baseten_auth::internal::{Failure, ProfileName, Store, StoreError, plain_text};
+use baseten_auth::{Error, SessionSource};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,13 +27,13 @@ pub(crate) fn run(args: &SwitchArgs, host: &Host) -> Result<Report, CliError> {
         None => choose(host, &store)?,
     };
     host.interrupt().store(|| {
-        store.update(context.clock(), context.cancel(), |profiles| {
-            if profiles.get(&name).map_err(|error| store.bad_profile(error))?.is_none() {
-                let selected_by = SessionSource::ProfileFlag;
-                return Err(Error::NoSuchProfile { name: name.clone(), selected_by });
+        store.update(|profiles| {
+            if profiles.get(&name)?.is_none() {
+                let selected_by = SessionSource::Named;
+                return Err(Failure::NoSuchProfile { name: name.clone(), selected_by }.into());
             }
             profiles.set_current(Some(&name));
-            Ok(())
+            Ok::<_, Error>(())
         })
     })?;
     notices::still_wins(host.env(), Some(&name));

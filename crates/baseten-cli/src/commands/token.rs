@@ -1,5 +1,6 @@
 //! `baseten auth token`
 
+use baseten_auth::Session;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,19 +33,18 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
             "leave out --header, or the JSON output",
         ));
     }
-    let session = host.context().session(args.select.profile.as_ref())?;
-    let authorization =
-        session.authorization().map_err(|error| CliError::of_session(error, &session))?;
+    let session = Session::resolve(host.context(), args.select.profile.as_ref())?;
+    let authorization = session.authorization()?;
     let text = if args.header {
         format!("Authorization: {}\n", authorization.header_value().expose())
     } else {
-        format!("{}\n", authorization.token.expose())
+        format!("{}\n", authorization.token().expose())
     };
     let record = TokenRecord {
-        profile: session.profile().map(|profile| profile.name.to_string()).unwrap_or_default(),
-        token: authorization.token.expose().to_owned(),
-        token_type: authorization.scheme,
-        expires_at: authorization.expires_at.map(|expiry| expiry.to_string()),
+        profile: session.profile_name().unwrap_or_default().to_owned(),
+        token: authorization.token().expose().to_owned(),
+        token_type: authorization.scheme(),
+        expires_at: authorization.expiry().map(|expiry| expiry.to_string()),
     };
     Ok(Report::one(text, record).unquotable())
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use baseten_auth::{User, plain_text};
+use baseten_auth::internal::plain_text;
+use baseten_auth::{Session, User};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -52,8 +53,7 @@ impl UserRecord {
 }
 
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
-    let session = host.context().session(args.select.profile.as_ref())?;
-    let user = session.user().map_err(|error| CliError::of_session(error, &session))?;
+    let user = Session::resolve(host.context(), args.select.profile.as_ref())?.user()?;
     let label = plain_text(user.label());
     let user = UserRecord::new(user);
     Ok(Report::one(format!("{label}\n{}", user.lines()), user))

@@ -2,7 +2,7 @@
 //!
 //! Nothing here has a limit: a filter may run for ever or crash. Only [`super::process`] calls it.
 
-use baseten_auth::display_text;
+use baseten_auth::internal::display_text;
 use jaq_core::data::JustLut;
 use jaq_core::load::{self, Arena, File, Loader, lex, parse};
 use jaq_core::{Compiler, Ctx, Error, Exn, Vars, compile, native};

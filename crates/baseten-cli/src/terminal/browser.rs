@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use baseten_auth::Env;
+use baseten_auth::internal::Env;
 
 use crate::exit::Exit;
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use baseten_auth::Cancel;
+use baseten_auth::internal::Cancel;
 
 use crate::exit::Exit;
 use crate::render;
@@ -31,8 +31,6 @@ enum Phase {
     Open,
     /// Something is being stored: a signal asks for it to be given up.
     Storing,
-    /// What is being stored can't be had again: a signal waits until it is.
-    Held,
     /// It is stored, and the command as good as done: a signal comes too late, and only cuts short
     /// what is still being tidied up.
     Stored,
@@ -81,20 +79,6 @@ impl Interrupt {
         self.state().phase = Phase::Open;
     }
 
-    /// Makes signals wait for [`Interrupt::release`].
-    pub(crate) fn hold(&self) {
-        self.state().phase = Phase::Held;
-    }
-
-    /// Does what a signal asked for meanwhile.
-    pub(crate) fn release(&self) {
-        let mut state = self.state();
-        state.phase = Phase::Open;
-        if let Some(exit) = state.signal {
-            end(exit, self.redraws, state.leftover);
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,12 +87,15 @@ impl Interrupt {
     fn on_signal(&self, exit: Exit) {
         let mut state = self.state();
         match state.phase {
-            Phase::Open => end(exit, self.redraws, state.leftover),
+            Phase::Open => {
+                let (redraws, leftover) = (self.redraws, state.leftover);
+                // What the library holds back can't be had again: it waits until that is kept.
+                self.cancel.when_released(move || end(exit, redraws, leftover));
+            }
             Phase::Storing => {
                 state.signal = Some(exit);
                 self.cancel.cancel();
             }
-            Phase::Held => state.signal = Some(exit),
             Phase::Stored => self.cancel.cancel(),
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use inquire::validator::Validation;
 use inquire::{InquireError, Password, PasswordDisplayMode, Select, Text};
 
-use baseten_auth::{ProfileName, Secret, parse_api_key, plain_text};
+use baseten_auth::Secret;
+use baseten_auth::internal::{ProfileName, parse_api_key, plain_text};
 
 use crate::error::CliError;
 use crate::exit::Exit;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anstyle::Style;
-use baseten_auth::{Env, display_text};
+use baseten_auth::internal::{Env, display_text};
 use fast_qr::qr::QRBuilder;
 use fast_qr::{ECL, QRCode};
 use unicode_width::UnicodeWidthStr;

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use baseten_auth::Env;
+use baseten_auth::internal::Env;
 use crossterm::cursor::MoveUp;
 use crossterm::terminal::{Clear, ClearType};
 

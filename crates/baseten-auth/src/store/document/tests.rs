@@ -35,6 +35,10 @@ const STORE: &str = r#"{
 }
 "#;
 
+fn parse(text: &str) -> Result<Profiles<'_>, DocumentError> {
+    Profiles::parse(text, Path::new("auth.json"))
+}
+
 fn name(text: &str) -> ProfileName {
     ProfileName::new(text).unwrap()
 }
@@ -52,12 +56,12 @@ fn api_key_profile(text: &str) -> Profile {
 
 #[test]
 fn renders_what_it_read_to_the_letter() {
-    assert_eq!(Profiles::parse(STORE).unwrap().render().as_str(), STORE);
+    assert_eq!(parse(STORE).unwrap().render().as_str(), STORE);
 }
 
 #[test]
 fn reads_escapes_offsets_and_types() {
-    let profiles = Profiles::parse(STORE).unwrap();
+    let profiles = parse(STORE).unwrap();
     assert_eq!(profiles.current(), Some(name("alice@example.com")));
     let alice = profiles.get(&name("alice@example.com")).unwrap().unwrap();
     let Some(Credential::OAuth(tokens)) = alice.in_file else { panic!("no tokens") };
@@ -65,19 +69,19 @@ fn reads_escapes_offsets_and_types() {
     assert_eq!(tokens.expiry, Some("2026-08-07T14:35:48.12Z".parse().unwrap()));
     let bot = profiles.get(&name("bot")).unwrap().unwrap();
     assert_eq!(bot.in_file, Some(Credential::ApiKey("k".into())));
-    assert_eq!(profiles.get(&name("nobody")), Ok(None));
+    assert!(profiles.get(&name("nobody")).unwrap().is_none());
 }
 
 #[test]
 fn a_secret_of_the_other_type_is_never_used() {
     let text = r#"{"version":1,"profiles":{"a":{"remote_url":"https://x","auth_type":"oauth","api_key":"k"}}}"#;
-    let profile = Profiles::parse(text).unwrap().get(&name("a")).unwrap().unwrap();
+    let profile = parse(text).unwrap().get(&name("a")).unwrap().unwrap();
     assert_eq!(profile.in_file, None);
 }
 
 #[test]
 fn new_tokens_keep_every_unknown_key() {
-    let mut profiles = Profiles::parse(STORE).unwrap();
+    let mut profiles = parse(STORE).unwrap();
     let tokens = OAuthCredential {
         access_token: "a2".into(),
         refresh_token: Some("r2".into()),
@@ -95,7 +99,7 @@ fn new_tokens_keep_every_unknown_key() {
 
 #[test]
 fn a_replaced_profile_keeps_its_unknown_keys_and_loses_its_old_secret() {
-    let mut profiles = Profiles::parse(STORE).unwrap();
+    let mut profiles = parse(STORE).unwrap();
     let key = Credential::ApiKey("new".into());
     profiles.insert(&api_key_profile("alice@example.com"), Some(&key));
     let text = profiles.render();
@@ -105,7 +109,7 @@ fn a_replaced_profile_keeps_its_unknown_keys_and_loses_its_old_secret() {
 
 #[test]
 fn the_first_profile_makes_the_store() {
-    let mut profiles = Profiles::parse("").unwrap();
+    let mut profiles = parse("").unwrap();
     profiles.insert(&api_key_profile("bot"), None);
     profiles.set_current(Some(&name("bot")));
     let expected = r#"{
@@ -124,7 +128,7 @@ fn the_first_profile_makes_the_store() {
 
 #[test]
 fn removing_the_current_profile_leaves_none_current() {
-    let mut profiles = Profiles::parse(STORE).unwrap();
+    let mut profiles = parse(STORE).unwrap();
     assert!(profiles.remove(&name("alice@example.com")));
     assert_eq!(profiles.current(), None);
     assert!(!profiles.render().contains("current"));
@@ -138,19 +142,24 @@ fn what_is_no_store_is_told_apart() {
         ("{\"version\": 2, \"profiles\": 7}", DocumentError::Newer(2)),
         ("[]", DocumentError::Malformed("line 1 column 0".into())),
         ("{\"version\": \"canary\"}", DocumentError::Malformed("the value of \"version\"".into())),
-        ("{\"profiles\": []}", DocumentError::Malformed("line 1 column 13".into())),
+        ("{\"profiles\": []}", DocumentError::Malformed("the value of \"profiles\"".into())),
+        ("{\"a\": 1, \"a\": 2}", DocumentError::Malformed("it has \"a\" twice".into())),
+        (
+            "{\"profiles\": {\"b\": {}, \"a\": 1, \"b\": {}}}",
+            DocumentError::Malformed("it has \"b\" twice".into()),
+        ),
     ] {
-        assert_eq!(Profiles::parse(text).unwrap_err(), expected, "{text}");
+        assert_eq!(parse(text).unwrap_err(), expected, "{text}");
     }
     for empty in ["", " \n", "{}", "{\"profiles\": null, \"current\": null}"] {
-        assert!(Profiles::parse(empty).unwrap().is_empty(), "{empty}");
+        assert!(parse(empty).unwrap().is_empty(), "{empty}");
     }
 }
 
 #[test]
 fn a_store_cut_short_is_incomplete_or_whole() {
     for end in 0..STORE.len() {
-        match Profiles::parse(&STORE[..end]) {
+        match parse(&STORE[..end]) {
             Err(error) => assert_eq!(error, DocumentError::Incomplete, "{end}"),
             Ok(profiles) => assert!(end == 0 || !profiles.is_empty(), "{end}"),
         }
@@ -160,8 +169,9 @@ fn a_store_cut_short_is_incomplete_or_whole() {
 #[test]
 fn a_broken_profile_is_named_and_harms_no_other() {
     let text = r#"{"profiles":{"bad":{"remote_url":5,"auth_type":"oauth"},"ok":{"remote_url":"https://x","auth_type":"oauth"}}}"#;
-    let profiles = Profiles::parse(text).unwrap();
-    assert_eq!(profiles.get(&name("bad")).unwrap_err().name, "bad");
+    let profiles = parse(text).unwrap();
+    let error = profiles.get(&name("bad")).unwrap_err();
+    assert!(matches!(error, StoreError::BadProfile { profile, .. } if profile == "bad"));
     assert!(profiles.get(&name("ok")).unwrap().is_some());
 }
 

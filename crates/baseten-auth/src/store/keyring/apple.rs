@@ -9,9 +9,10 @@ use security_framework::os::macos::keychain::SecKeychain;
 use zeroize::Zeroizing;
 
 use super::{SERVICE, encoding, secret_from};
-use crate::store::VaultError;
-use crate::store::vault::Call;
-use crate::{Env, Secret};
+use crate::env::Env;
+use crate::secret::Secret;
+use crate::store::budget::Call;
+use crate::store::place::PlaceError;
 
 pub(super) struct Backend;
 
@@ -22,18 +23,18 @@ impl Backend {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the Secret Service may have no bus")]
-    pub(super) fn check(&self) -> Result<(), VaultError> {
+    pub(super) fn check(&self) -> Result<(), PlaceError> {
         Ok(())
     }
 
-    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, PlaceError> {
         let stored = match with_entry(profile, call, Entry::get_secret) {
             Ok(stored) => Zeroizing::new(stored),
             Err(Error::NoEntry) => return Ok(None),
             Err(error) => return Err(explain(error)),
         };
         let bytes = encoding::decode(&stored)
-            .ok_or_else(|| VaultError::failed("the entry is not encoded as its prefix says"))?;
+            .ok_or_else(|| PlaceError::failed("the entry is not encoded as its prefix says"))?;
         secret_from(bytes).map(Some)
     }
 
@@ -42,13 +43,13 @@ impl Backend {
         profile: &str,
         secret: &Secret,
         call: &Call,
-    ) -> Result<(), VaultError> {
+    ) -> Result<(), PlaceError> {
         let stored = encoding::encode(secret.expose());
         call.begin_change()?;
         with_entry(profile, call, |entry| entry.set_secret(&stored)).map_err(explain)
     }
 
-    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
         call.begin_change()?;
         match with_entry(profile, call, Entry::delete_credential) {
             Ok(()) => Ok(true),
@@ -74,22 +75,22 @@ fn with_entry<T>(
 }
 
 /// Codes of `SecBase.h`.
-fn explain(error: Error) -> VaultError {
+fn explain(error: Error) -> PlaceError {
     const USER_CANCELED: i32 = -128;
     const AUTH_FAILED: i32 = -25293;
     const NO_DEFAULT_KEYCHAIN: i32 = -25307;
     const INTERACTION_NOT_ALLOWED: i32 = -25308;
     const IN_DARK_WAKE: i32 = -25320;
     let source = match error {
-        Error::NoStorageAccess(source) => return VaultError::NotAvailable { source },
+        Error::NoStorageAccess(source) => return PlaceError::NotAvailable { source },
         Error::PlatformFailure(source) => source,
         // Others may carry what is stored.
-        _ => return VaultError::failed("the keychain's answer was not understood"),
+        _ => return PlaceError::failed("the keychain's answer was not understood"),
     };
     match source.downcast_ref().map(|error: &security_framework::base::Error| error.code()) {
-        Some(INTERACTION_NOT_ALLOWED | IN_DARK_WAKE) => VaultError::Locked,
-        Some(USER_CANCELED | AUTH_FAILED) => VaultError::Dismissed,
-        Some(NO_DEFAULT_KEYCHAIN) => VaultError::NotAvailable { source },
-        _ => VaultError::Failed { source },
+        Some(INTERACTION_NOT_ALLOWED | IN_DARK_WAKE) => PlaceError::Locked,
+        Some(USER_CANCELED | AUTH_FAILED) => PlaceError::Dismissed,
+        Some(NO_DEFAULT_KEYCHAIN) => PlaceError::NotAvailable { source },
+        _ => PlaceError::Failed { source },
     }
 }

@@ -17,9 +17,11 @@ use dbus::{Error, Message};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{SERVICE, secret_from};
-use crate::store::VaultError;
-use crate::store::vault::{Call, Cause, SLICE};
-use crate::{Env, Secret};
+use crate::env::Env;
+use crate::secret::Secret;
+use crate::store::budget::Call;
+use crate::store::place::{Cause, PlaceError};
+use crate::wait::SLICE;
 
 const BUS: &str = "org.freedesktop.DBus";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -71,11 +73,11 @@ impl Backend {
     }
 
     /// Fails where there is no bus to ask on.
-    pub(super) fn check(&self) -> Result<(), VaultError> {
+    pub(super) fn check(&self) -> Result<(), PlaceError> {
         self.bus_address().map(drop)
     }
 
-    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, PlaceError> {
         self.service(call)?.get(profile, call)
     }
 
@@ -84,15 +86,15 @@ impl Backend {
         profile: &str,
         secret: &Secret,
         call: &Call,
-    ) -> Result<(), VaultError> {
+    ) -> Result<(), PlaceError> {
         self.service(call)?.set(profile, secret, call)
     }
 
-    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
         self.service(call)?.remove(profile, call)
     }
 
-    fn service(&mut self, call: &Call) -> Result<&mut Service, VaultError> {
+    fn service(&mut self, call: &Call) -> Result<&mut Service, PlaceError> {
         let service = match self.service.take() {
             Some(service) => service,
             None => Service::connect(&self.bus_address()?, call)?,
@@ -102,7 +104,7 @@ impl Backend {
 
     /// Where the session bus listens. Left to itself, libdbus would start a bus where there is
     /// none.
-    fn bus_address(&self) -> Result<String, VaultError> {
+    fn bus_address(&self) -> Result<String, PlaceError> {
         let address = match (&self.address, &self.runtime_directory) {
             (Some(address), _) => address.to_str().map(without_launchers),
             (None, Some(directory)) => user_bus(directory.join("bus")),
@@ -157,10 +159,10 @@ struct Collection {
 enum Unanswered {
     /// The object that it was for does not exist, or no longer.
     NoSuchObject(Error),
-    Other(VaultError),
+    Other(PlaceError),
 }
 
-impl From<Unanswered> for VaultError {
+impl From<Unanswered> for PlaceError {
     fn from(reason: Unanswered) -> Self {
         match reason {
             Unanswered::NoSuchObject(error) => Self::failed(error),
@@ -170,14 +172,14 @@ impl From<Unanswered> for VaultError {
 }
 
 impl Service {
-    fn connect(address: &str, call: &Call) -> Result<Self, VaultError> {
+    fn connect(address: &str, call: &Call) -> Result<Self, PlaceError> {
         let mut channel = Channel::open_private(address).map_err(not_available)?;
         channel.register().map_err(not_available)?;
         call.remaining()?;
         Ok(Self { channel, session: None })
     }
 
-    fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, VaultError> {
+    fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, PlaceError> {
         let mut found = self.find(profile, call)?;
         if found.unlocked.is_empty() && !found.locked.is_empty() {
             self.unlock(&found.locked, call)?;
@@ -194,11 +196,11 @@ impl Service {
         };
         // The session, parameters of its encryption, the secret, and its content type.
         let (_, _, bytes, _): (Path<'_>, &[u8], &[u8], &str) =
-            answer.read1().map_err(VaultError::failed)?;
+            answer.read1().map_err(PlaceError::failed)?;
         secret_from(bytes.to_vec()).map(Some)
     }
 
-    fn set(&mut self, profile: &str, secret: &Secret, call: &Call) -> Result<(), VaultError> {
+    fn set(&mut self, profile: &str, secret: &Secret, call: &Call) -> Result<(), PlaceError> {
         let collection = self.collection(call)?;
         if let Some(collection) = &collection
             && collection.locked
@@ -218,7 +220,7 @@ impl Service {
         self.delete(&others, call)
     }
 
-    fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+    fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
         let found = self.find(profile, call)?;
         if found.unlocked.is_empty() && found.locked.is_empty() {
             return Ok(false);
@@ -231,7 +233,7 @@ impl Service {
 
     /// Finds the items of a profile. Some services hide the items of a locked collection: there,
     /// "none" is no answer before it is unlocked.
-    fn find(&self, profile: &str, call: &Call) -> Result<Found, VaultError> {
+    fn find(&self, profile: &str, call: &Call) -> Result<Found, PlaceError> {
         let found = self.search(profile, call)?;
         if !found.unlocked.is_empty() || !found.locked.is_empty() {
             return Ok(found);
@@ -246,7 +248,7 @@ impl Service {
     }
 
     /// All items of a profile, after the locked ones among them were unlocked.
-    fn unlocked_items(&self, profile: &str, call: &Call) -> Result<Vec<ObjectPath>, VaultError> {
+    fn unlocked_items(&self, profile: &str, call: &Call) -> Result<Vec<ObjectPath>, PlaceError> {
         let Found { mut unlocked, locked } = self.search(profile, call)?;
         if !locked.is_empty() {
             self.unlock(&locked, call)?;
@@ -255,9 +257,9 @@ impl Service {
         Ok(unlocked)
     }
 
-    fn search(&self, profile: &str, call: &Call) -> Result<Found, VaultError> {
+    fn search(&self, profile: &str, call: &Call) -> Result<Found, PlaceError> {
         if !call.may_prompt() && self.would_ask_before_a_search(call)? {
-            return Err(VaultError::Locked);
+            return Err(PlaceError::Locked);
         }
         let attributes = HashMap::from([("service", SERVICE), ("username", profile)]);
         let (unlocked, locked) =
@@ -267,7 +269,7 @@ impl Service {
 
     /// Whether a mere search may open a window: `KeePassXC` does so when it is locked, and answers
     /// once the window is closed. GNOME's `login` can be searched as it is.
-    fn would_ask_before_a_search(&self, call: &Call) -> Result<bool, VaultError> {
+    fn would_ask_before_a_search(&self, call: &Call) -> Result<bool, PlaceError> {
         let collection = self.collection(call)?;
         Ok(collection
             .is_some_and(|collection| collection.locked && *collection.path != *LOGIN_COLLECTION))
@@ -279,7 +281,7 @@ impl Service {
         &self,
         items: &[ObjectPath],
         call: &Call,
-    ) -> Result<Option<ObjectPath>, VaultError> {
+    ) -> Result<Option<ObjectPath>, PlaceError> {
         let collection = if items.len() > 1 { self.collection(call)? } else { None };
         let inside = |item: &&ObjectPath| {
             collection.as_ref().is_some_and(|collection| {
@@ -290,7 +292,7 @@ impl Service {
     }
 
     /// The login collection, or else the default one.
-    fn collection(&self, call: &Call) -> Result<Option<Collection>, VaultError> {
+    fn collection(&self, call: &Call) -> Result<Option<Collection>, PlaceError> {
         if let Some(collection) = self.describe(Path::from(LOGIN_COLLECTION), call)? {
             return Ok(Some(collection));
         }
@@ -300,7 +302,7 @@ impl Service {
         if is_none(&path) { Ok(None) } else { self.describe(path, call) }
     }
 
-    fn describe(&self, path: ObjectPath, call: &Call) -> Result<Option<Collection>, VaultError> {
+    fn describe(&self, path: ObjectPath, call: &Call) -> Result<Option<Collection>, PlaceError> {
         let interface = (COLLECTION_INTERFACE,);
         match self.ask::<(PropMap,)>(call, &path, PROPERTIES, "GetAll", interface) {
             Ok((properties,)) => {
@@ -320,7 +322,7 @@ impl Service {
         session: ObjectPath,
         collection: &ObjectPath,
         call: &Call,
-    ) -> Result<(), VaultError> {
+    ) -> Result<(), PlaceError> {
         let attributes = HashMap::from([("service", SERVICE), ("username", profile)]);
         let attributes: HashMap<String, String> = attributes
             .into_iter()
@@ -349,7 +351,7 @@ impl Service {
         self.wait_for_prompt(&prompt, call)
     }
 
-    fn delete(&self, items: &[ObjectPath], call: &Call) -> Result<(), VaultError> {
+    fn delete(&self, items: &[ObjectPath], call: &Call) -> Result<(), PlaceError> {
         for item in items {
             match self.ask::<(ObjectPath,)>(call, item, ITEM_INTERFACE, "Delete", ()) {
                 Ok((prompt,)) => self.wait_for_prompt(&prompt, call)?,
@@ -363,7 +365,7 @@ impl Service {
 
     /// The session under which secrets travel. It is a plain one: the bus is a socket that only
     /// this user can open, and agreeing on a key would take longer than all the rest.
-    fn session(&mut self, call: &Call) -> Result<ObjectPath, VaultError> {
+    fn session(&mut self, call: &Call) -> Result<ObjectPath, PlaceError> {
         if let Some(session) = &self.session {
             return Ok(session.clone());
         }
@@ -374,7 +376,7 @@ impl Service {
     }
 
     /// Unlocks these, if that takes no prompt or somebody is there to answer it.
-    fn unlock(&self, objects: &[ObjectPath], call: &Call) -> Result<(), VaultError> {
+    fn unlock(&self, objects: &[ObjectPath], call: &Call) -> Result<(), PlaceError> {
         let (_, prompt): (Vec<ObjectPath>, ObjectPath) =
             self.ask(call, &service_path(), SERVICE_INTERFACE, "Unlock", (objects,))?;
         if is_none(&prompt) {
@@ -382,7 +384,7 @@ impl Service {
         }
         if !call.may_prompt() {
             self.dismiss(&prompt);
-            return Err(VaultError::Locked);
+            return Err(PlaceError::Locked);
         }
         call.announce_prompt();
         self.wait_for_prompt(&prompt, call)
@@ -390,7 +392,7 @@ impl Service {
 
     /// Goes through with the prompt that the service asks for, if it asks for one, and waits until
     /// it is answered. Some services want that of every change, even where there is nothing to ask.
-    fn wait_for_prompt(&self, prompt: &ObjectPath, call: &Call) -> Result<(), VaultError> {
+    fn wait_for_prompt(&self, prompt: &ObjectPath, call: &Call) -> Result<(), PlaceError> {
         if is_none(prompt) {
             return Ok(());
         }
@@ -408,9 +410,9 @@ impl Service {
                 None => {}
                 Some(false) => return Ok(()),
                 Some(true) if shown.elapsed() < FASTER_THAN_PEOPLE => {
-                    return Err(VaultError::Locked);
+                    return Err(PlaceError::Locked);
                 }
-                Some(true) => return Err(VaultError::Dismissed),
+                Some(true) => return Err(PlaceError::Dismissed),
             }
         }
     }
@@ -438,7 +440,7 @@ impl Service {
     ) -> Result<R, Unanswered> {
         self.send(call, SECRETS, path, interface, method, arguments)?
             .read_all()
-            .map_err(|error| Unanswered::Other(VaultError::failed(error)))
+            .map_err(|error| Unanswered::Other(PlaceError::failed(error)))
     }
 
     fn send(
@@ -452,7 +454,7 @@ impl Service {
     ) -> Result<Message, Unanswered> {
         let time = call.remaining().map_err(Unanswered::Other)?;
         let mut message = Message::new_method_call(destination, path.clone(), interface, method)
-            .map_err(|error| Unanswered::Other(VaultError::failed(error)))?;
+            .map_err(|error| Unanswered::Other(PlaceError::failed(error)))?;
         message.set_auto_start(false);
         message.append_all(arguments);
         self.channel
@@ -469,7 +471,7 @@ fn explain(error: Error, call: &Call) -> Unanswered {
         "NoSuchObject" | "UnknownObject" | "UnknownMethod" | "UnknownInterface" => {
             return Unanswered::NoSuchObject(error);
         }
-        "IsLocked" => VaultError::Locked,
+        "IsLocked" => PlaceError::Locked,
         "NoReply" | "Timeout" | "TimedOut" => match call.remaining() {
             Err(reason) => reason,
             // The bus says the same of a service that died over the request.
@@ -479,12 +481,12 @@ fn explain(error: Error, call: &Call) -> Unanswered {
             not_available("no Secret Service is running on the D-Bus session bus")
         }
         "Disconnected" | "NoServer" | "AccessDenied" => not_available(error),
-        _ => VaultError::failed(error),
+        _ => PlaceError::failed(error),
     })
 }
 
-fn not_available(source: impl Into<Cause>) -> VaultError {
-    VaultError::NotAvailable { source: source.into() }
+fn not_available(source: impl Into<Cause>) -> PlaceError {
+    PlaceError::NotAvailable { source: source.into() }
 }
 
 /// Whether the message says that this prompt is over, and then, whether it was dismissed.

@@ -8,9 +8,10 @@ use keyring_core::{Entry, Error};
 use windows_native_keyring_store::Store;
 
 use super::{SERVICE, secret_from};
-use crate::store::VaultError;
-use crate::store::vault::Call;
-use crate::{Env, Secret};
+use crate::env::Env;
+use crate::secret::Secret;
+use crate::store::budget::Call;
+use crate::store::place::PlaceError;
 
 /// The largest blob of a credential (`CRED_MAX_CREDENTIAL_BLOB_SIZE`), in bytes.
 const LIMIT: usize = 5 * 512;
@@ -24,7 +25,7 @@ impl Backend {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the Secret Service may have no bus")]
-    pub(super) fn check(&self) -> Result<(), VaultError> {
+    pub(super) fn check(&self) -> Result<(), PlaceError> {
         Ok(())
     }
 
@@ -32,7 +33,7 @@ impl Backend {
         &mut self,
         profile: &str,
         _call: &Call,
-    ) -> Result<Option<Secret>, VaultError> {
+    ) -> Result<Option<Secret>, PlaceError> {
         match entry(profile).and_then(|entry| entry.get_secret()) {
             Ok(bytes) => secret_from(bytes).map(Some),
             Err(Error::NoEntry) => Ok(None),
@@ -45,17 +46,17 @@ impl Backend {
         profile: &str,
         secret: &Secret,
         call: &Call,
-    ) -> Result<(), VaultError> {
+    ) -> Result<(), PlaceError> {
         let bytes = secret.expose().as_bytes();
         if bytes.len() > LIMIT {
-            return Err(VaultError::TooLarge { size: bytes.len(), limit: LIMIT });
+            return Err(PlaceError::TooLarge { size: bytes.len(), limit: LIMIT });
         }
         let entry = entry(profile).map_err(explain)?;
         call.begin_change()?;
         entry.set_secret(bytes).map_err(explain)
     }
 
-    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, VaultError> {
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
         let entry = entry(profile).map_err(explain)?;
         call.begin_change()?;
         match entry.delete_credential() {
@@ -75,58 +76,64 @@ fn entry(profile: &str) -> Result<Entry, Error> {
     store.build("", profile, Some(&HashMap::from([("persistence", "Local")])))
 }
 
-fn explain(error: Error) -> VaultError {
+fn explain(error: Error) -> PlaceError {
     match error {
-        Error::NoStorageAccess(source) => VaultError::NotAvailable { source },
-        Error::PlatformFailure(source) => VaultError::Failed { source },
+        Error::NoStorageAccess(source) => PlaceError::NotAvailable { source },
+        Error::PlatformFailure(source) => PlaceError::Failed { source },
         // Others may carry what is stored.
-        _ => VaultError::failed("the Credential Manager's answer was not understood"),
+        _ => PlaceError::failed("the Credential Manager's answer was not understood"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::vault::Patience;
-    use crate::{Cancel, Observer, VaultOptions};
+    use crate::event::Observer;
+    use crate::store::budget::Budget;
+    use crate::wait::Wait;
 
     #[test]
     fn a_credential_has_our_target_user_name_and_bytes() {
-        let (mut backend, call) = backend();
-        let profile = format!("test-{}@é", std::process::id());
-        assert_eq!(backend.get(&profile, &call).unwrap(), None);
-        for secret in ["first é", "second"] {
-            backend.set(&profile, &secret.into(), &call).unwrap();
-            assert_eq!(backend.get(&profile, &call).unwrap(), Some(secret.into()));
-            let others = Store::new().unwrap();
-            let target = format!("baseten-profile:{profile}");
-            let target = HashMap::from([("target", target.as_str())]);
-            let entry = others.build("", "", Some(&target)).unwrap();
-            assert_eq!(entry.get_secret().unwrap(), secret.as_bytes());
-            let attributes = entry.get_attributes().unwrap();
-            assert_eq!(attributes["username"], profile);
-            assert_eq!(attributes["persistence"], "Local");
-        }
-        assert!(backend.remove(&profile, &call).unwrap());
-        assert!(!backend.remove(&profile, &call).unwrap());
+        on_backend(|backend, call| {
+            let profile = format!("test-{}@é", std::process::id());
+            assert_eq!(backend.get(&profile, call).unwrap(), None);
+            for secret in ["first é", "second"] {
+                backend.set(&profile, &secret.into(), call).unwrap();
+                assert_eq!(backend.get(&profile, call).unwrap(), Some(secret.into()));
+                let others = Store::new().unwrap();
+                let target = format!("baseten-profile:{profile}");
+                let target = HashMap::from([("target", target.as_str())]);
+                let entry = others.build("", "", Some(&target)).unwrap();
+                assert_eq!(entry.get_secret().unwrap(), secret.as_bytes());
+                let attributes = entry.get_attributes().unwrap();
+                assert_eq!(attributes["username"], profile);
+                assert_eq!(attributes["persistence"], "Local");
+            }
+            assert!(backend.remove(&profile, call).unwrap());
+            assert!(!backend.remove(&profile, call).unwrap());
+        });
     }
 
     #[test]
     fn a_secret_that_is_too_large_is_refused_before_the_call() {
-        let (mut backend, call) = backend();
-        let profile = format!("large-{}", std::process::id());
-        let fits = Secret::from("s".repeat(2560));
-        backend.set(&profile, &fits, &call).unwrap();
-        assert_eq!(backend.get(&profile, &call).unwrap(), Some(fits));
-        let error = backend.set(&profile, &"s".repeat(2561).into(), &call).unwrap_err();
-        assert!(matches!(error, VaultError::TooLarge { size: 2561, limit: 2560 }));
-        backend.remove(&profile, &call).unwrap();
+        on_backend(|backend, call| {
+            let profile = format!("large-{}", std::process::id());
+            let fits = Secret::from("s".repeat(2560));
+            backend.set(&profile, &fits, call).unwrap();
+            assert_eq!(backend.get(&profile, call).unwrap(), Some(fits));
+            let error = backend.set(&profile, &"s".repeat(2561).into(), call).unwrap_err();
+            assert!(matches!(error, PlaceError::TooLarge { size: 2561, limit: 2560 }));
+            backend.remove(&profile, call).unwrap();
+        });
     }
 
-    fn backend() -> (Backend, Call) {
+    fn on_backend(test: impl FnOnce(&mut Backend, &Call)) {
         let env = Env::default();
-        let options =
-            VaultOptions::from_env(&env, false, Cancel::default(), Observer::default()).unwrap();
-        (Backend::new(&env), Patience::new(options).call("test", true).unwrap())
+        let budget = Budget::from_env(&env, false, Wait::default(), Observer::default()).unwrap();
+        let tested = budget.call("test", true, |call| {
+            test(&mut Backend::new(&env), call);
+            Ok(())
+        });
+        tested.unwrap();
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::event::{Event, Observer};
 use crate::http::{HttpError, Response};
+use crate::secret::Secret;
 use crate::text::{display_text, is_hidden};
-use crate::{Clock, Event, Observer, Secret};
+use crate::wait::Wait;
 
 /// Why the server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -94,8 +96,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Makes a request, and makes it again after 1, 2 and 4 s, or as long as the server wants, where it
 /// fails for a reason that may pass ([`ApiError::is_transient`]).
-pub(crate) fn patiently<T>(
-    clock: &dyn Clock,
+pub(crate) fn with_retries<T>(
+    wait: &Wait,
     observer: &Observer,
     mut attempt: impl FnMut() -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
@@ -111,7 +113,9 @@ pub(crate) fn patiently<T>(
         }
         let pause = wanted.max(Duration::from_secs(1 << retries));
         observer.notify(&Event::Retry { reason: &error, pause });
-        clock.sleep(pause);
+        if wait.sleep(pause).is_err() {
+            return Err(error);
+        }
         retries += 1;
     }
 }

@@ -1,5 +1,7 @@
 //! The decision for each answer, and the loop against a scripted server.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -169,12 +171,12 @@ fn status(status: u16, retry_after: Option<u64>) -> Result<Tokens, ApiError> {
 }
 
 fn lost() -> Result<Tokens, ApiError> {
-    use crate::HttpError;
+    use crate::http::HttpError;
     Err(HttpError::Lost { host: "h".to_owned(), source: "reset".into() }.into())
 }
 
 fn certificate() -> Result<Tokens, ApiError> {
-    use crate::{CertificateProblem, HttpError};
+    use crate::http::{CertificateProblem, HttpError};
     let problem = CertificateProblem::Expired;
     Err(HttpError::Certificate { host: "h".to_owned(), problem, source: None }.into())
 }
@@ -246,15 +248,16 @@ fn run(
     interval: u64,
     lifetime: i64,
     script: Vec<Act>,
-) -> (Result<OAuthCredential, DeviceError>, FakeClock, Vec<u64>, Server) {
+) -> (Result<OAuthCredential, DeviceError>, Arc<FakeClock>, Vec<u64>, Server) {
     let server = Server::start(script);
     let clock = FakeClock::new();
     let mut started = read(STARTED).unwrap();
     started.interval = Duration::from_secs(interval);
-    started.expires_at = clock.now() + SignedDuration::from_secs(lifetime);
+    started.expires_at = clock.wait().now() + SignedDuration::from_secs(lifetime);
     let mut told = Vec::new();
     let mut tick = |left: Duration| told.push(left.as_secs());
-    let outcome = wait(&http(), &clock, &management(&server), &started, &mut tick);
+    let management = management(&server);
+    let outcome = wait_for_approval(&http(), &clock.wait(), &management, &started, &mut tick);
     (outcome, clock, told, server)
 }
 
@@ -278,7 +281,7 @@ fn the_loop_waits_first_and_keeps_the_pace() {
     let credential = outcome.unwrap();
     assert_eq!(credential.access_token.expose(), "a");
     // Counted from the poll that was answered.
-    assert_eq!(credential.expiry, Some(clock.now() + SignedDuration::from_secs(60)));
+    assert_eq!(credential.expiry, Some(clock.wait().now() + SignedDuration::from_secs(60)));
     // 2 s, 2 s, 7 s after slow_down, 14 s after the lost answer: each in slices of a second.
     assert_eq!(clock.sleeps(), [1.0; 2 + 2 + 7 + 14]);
     assert_eq!(told, (576..=600).rev().collect::<Vec<_>>());
@@ -335,7 +338,8 @@ fn the_first_request_is_sent_up_to_four_times() {
     let clock = FakeClock::new();
     let busy = || answer(429, "Retry-After: 9\r\n", "");
     let server = Server::start([Act::Close, busy(), answer(503, "", ""), answer(200, "", STARTED)]);
-    let started = start(&http(), &clock, &Observer::default(), &management(&server)).unwrap();
+    let started =
+        start(&http(), &clock.wait(), &Observer::default(), &management(&server)).unwrap();
     assert_eq!(clock.sleeps(), [1.0, 9.0, 4.0]);
     // Counted from the request that was answered.
     assert_eq!(started.expires_at, "2026-11-01T12:10:14Z".parse().unwrap());
@@ -345,14 +349,15 @@ fn the_first_request_is_sent_up_to_four_times() {
 
     let clock = FakeClock::new();
     let server = Server::start((0..5).map(|_| answer(500, "", "")));
-    let error = start(&http(), &clock, &Observer::default(), &management(&server)).unwrap_err();
+    let error =
+        start(&http(), &clock.wait(), &Observer::default(), &management(&server)).unwrap_err();
     assert!(matches!(error, DeviceError::Api(ApiError::Status { status: 500, .. })));
     assert_eq!((clock.sleeps(), server.requests().len()), (vec![1.0, 2.0, 4.0], 4));
 
     // A server that wants more than a minute is not waited for.
     let clock = FakeClock::new();
     let server = Server::start([answer(429, "Retry-After: 61\r\n", ""), answer(200, "", STARTED)]);
-    assert!(start(&http(), &clock, &Observer::default(), &management(&server)).is_err());
+    assert!(start(&http(), &clock.wait(), &Observer::default(), &management(&server)).is_err());
     assert_eq!((clock.sleeps(), server.requests().len()), (vec![], 1));
 }
 
@@ -360,7 +365,7 @@ fn the_first_request_is_sent_up_to_four_times() {
 fn the_first_request_is_not_repeated_after_a_refusal() {
     for act in [answer(400, "", ""), answer(200, "", "<html>"), answer(302, "", "")] {
         let (clock, server) = (FakeClock::new(), Server::start([act, answer(200, "", STARTED)]));
-        assert!(start(&http(), &clock, &Observer::default(), &management(&server)).is_err());
+        assert!(start(&http(), &clock.wait(), &Observer::default(), &management(&server)).is_err());
         assert_eq!((clock.sleeps(), server.requests().len()), (vec![], 1));
     }
 }

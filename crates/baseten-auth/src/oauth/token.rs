@@ -1,13 +1,14 @@
-//! Token answers (RFC 6749 §5) and the request that refreshes a token.
+//! Token answers (RFC 6749 §5).
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::answer::{self, ApiError, error_in};
-use crate::http::{Http, Request, Response};
-use crate::{Clock, Deadline, ManagementUrl, OAuthCredential, Secret};
+use super::answer::{self, ApiError, error_in};
+use crate::http::Response;
+use crate::profile::OAuthCredential;
+use crate::secret::Secret;
 
 /// The public client that this program is. It has no secret.
 pub(crate) const CLIENT_ID: &str = "baseten-cli";
@@ -69,9 +70,10 @@ pub(crate) fn parse_tokens(response: &Response, sent: &[&Secret]) -> Result<Toke
     if members.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(not_protocol());
     }
-    let access_token = members.access_token.filter(is_visible_ascii).ok_or_else(not_protocol)?;
+    let access_token =
+        members.access_token.filter(Secret::is_visible_ascii).ok_or_else(not_protocol)?;
     let refresh_token = members.refresh_token.filter(|token| !token.expose().is_empty());
-    if refresh_token.as_ref().is_some_and(|token| !is_visible_ascii(token)) {
+    if refresh_token.as_ref().is_some_and(|token| !token.is_visible_ascii()) {
         return Err(not_protocol());
     }
     // Below zero it is over already; a number that no duration holds is as good as no end.
@@ -80,50 +82,11 @@ pub(crate) fn parse_tokens(response: &Response, sent: &[&Secret]) -> Result<Toke
     Ok(Tokens { access_token, refresh_token, expires_in })
 }
 
-/// RFC 6749 §A.12 without the space, which would end the token in a header.
-pub(crate) fn is_visible_ascii(token: &Secret) -> bool {
-    !token.expose().is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Buys new tokens with a refresh token (RFC 6749 §6), which is used up from then on.
-///
-/// It is sent once. Only where it surely did not arrive is it sent again, at most twice.
-pub(crate) fn refresh_request(
-    http: &Http,
-    clock: &dyn Clock,
-    management: &ManagementUrl,
-    refresh_token: &Secret,
-    deadline: Deadline,
-) -> Result<Tokens, ApiError> {
-    let mut pauses = [Duration::from_millis(250), Duration::from_secs(1)].into_iter();
-    loop {
-        let request = Request::post(management.endpoint(TOKEN_PATH))
-            .field("grant_type", "refresh_token")
-            .field("refresh_token", refresh_token.expose())
-            .field("client_id", CLIENT_ID)
-            .within(deadline.remaining().unwrap_or_default());
-        let error = match http.send(&request) {
-            Ok(response) => return parse_tokens(&response, &[refresh_token]),
-            Err(error) => error,
-        };
-        let again = error.surely_not_sent() && error.is_transient();
-        match pauses
-            .next()
-            .filter(|pause| again && deadline.remaining().is_some_and(|left| left > *pause))
-        {
-            Some(pause) => clock.sleep(pause),
-            None => return Err(error.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::test_support::server::{Act, Server, answer};
-    use crate::test_support::{FakeClock, field, http, management};
 
     fn parse(status: u16, body: &str) -> Result<Tokens, ApiError> {
         let body = body.as_bytes().to_vec().into();
@@ -233,69 +196,11 @@ mod tests {
             ],
         ) {
             if let Ok(tokens) = parse(status, &body) {
-                prop_assert!(is_visible_ascii(&tokens.access_token));
+                prop_assert!(tokens.access_token.is_visible_ascii());
                 let _ = tokens.into_credential(Timestamp::MAX, None);
             }
             let status = (status - 100).to_be_bytes();
             crate::fuzzing::token_answer(&[&status[..], body.as_bytes()].concat());
         }
-    }
-
-    fn refresh(server: &Server, clock: &FakeClock) -> Result<Tokens, ApiError> {
-        let (token, deadline) =
-            (Secret::from("c a&n=ary"), Deadline::after(Duration::from_secs(9)));
-        refresh_request(&http(), clock, &management(server), &token, deadline)
-    }
-
-    #[test]
-    fn a_refresh_is_one_request() {
-        let tokens = r#"{"access_token": "new"}"#;
-        let server = Server::start([answer(200, "", tokens), answer(200, "", tokens)]);
-        let clock = FakeClock::new();
-        assert_eq!(refresh(&server, &clock).unwrap().access_token.expose(), "new");
-        let requests = server.requests();
-        assert_eq!(requests.len(), 1);
-        assert!(requests[0].starts_with("POST /v1/users/auth/device/token HTTP/1.1\r\n"));
-        assert!(requests[0].ends_with(
-            "\r\n\r\ngrant_type=refresh_token&refresh_token=c+a%26n%3Dary&client_id=baseten-cli"
-        ));
-    }
-
-    #[test]
-    fn a_refresh_that_may_have_arrived_is_not_sent_again() {
-        for act in [
-            Act::Close,
-            Act::Reset,
-            answer(503, "", ""),
-            answer(429, "Retry-After: 0\r\n", ""),
-            answer(200, "", "<html>"),
-        ] {
-            let server = Server::start([act, answer(200, "", r#"{"access_token": "new"}"#)]);
-            let clock = FakeClock::new();
-            let error = refresh(&server, &clock).unwrap_err();
-            assert!(!format!("{error:?}").contains("ary"));
-            assert!(server.requests().len() <= 1);
-            assert_eq!(clock.sleeps(), [0.0; 0]);
-        }
-    }
-
-    #[test]
-    fn a_refresh_that_surely_did_not_arrive_is_sent_three_times() {
-        let server = Server::start([]);
-        let clock = FakeClock::new();
-        // Wait until the listener is gone.
-        while std::net::TcpStream::connect(server.address).is_ok() {}
-        let error = refresh(&server, &clock).unwrap_err();
-        assert!(matches!(error, ApiError::Http(error) if error.surely_not_sent()));
-        assert_eq!(clock.sleeps(), [0.25, 1.0]);
-    }
-
-    #[test]
-    fn a_description_that_repeats_the_token_is_not_shown() {
-        let body = r#"{"error": "invalid_grant", "error_description": "c a&n=ary was used"}"#;
-        let server = Server::start([answer(400, "", body)]);
-        let error = refresh(&server, &FakeClock::new()).unwrap_err();
-        assert!(!error.to_string().contains("n=ary"), "{error}");
-        assert_eq!(field(&server.requests(), "refresh_token"), ["c a&n=ary"]);
     }
 }

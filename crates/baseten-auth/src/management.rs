@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::answer::{self, ApiError, error_in};
 use crate::http::{Http, Request};
-use crate::{ManagementUrl, Secret};
+use crate::oauth::answer::{self, ApiError, error_in};
+use crate::remote::ManagementUrl;
+use crate::secret::Secret;
 
 /// The user behind a credential, in the server's words: make them fit for display before showing.
 #[derive(Debug, Clone, PartialEq, Eq)]

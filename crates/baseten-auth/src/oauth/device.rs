@@ -7,12 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use url::Url;
 
-use crate::answer::{self, ApiError, error_in, patiently};
+use super::answer::{self, ApiError, error_in, with_retries};
+use super::token::{CLIENT_ID, TOKEN_PATH, Tokens, parse_tokens};
+use crate::event::Observer;
 use crate::http::{Http, Request, Response};
-use crate::remote::is_loopback;
+use crate::profile::OAuthCredential;
+use crate::remote::{ManagementUrl, is_loopback};
+use crate::secret::Secret;
 use crate::text::display_text;
-use crate::token::{CLIENT_ID, TOKEN_PATH, Tokens, is_visible_ascii, parse_tokens};
-use crate::{Clock, ManagementUrl, OAuthCredential, Observer, Secret};
+use crate::wait::Wait;
 
 const AUTHORIZE_PATH: &str = "/v1/users/auth/device/authorize";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -51,8 +54,8 @@ pub struct DeviceAuthorization {
 
 impl DeviceAuthorization {
     /// Whether its codes are of no more use.
-    pub fn has_expired(&self, clock: &dyn Clock) -> bool {
-        self.expires_at <= clock.now()
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at <= now
     }
 
     /// The page to open: the one with the code in it, where the server names one.
@@ -73,6 +76,9 @@ pub enum DeviceError {
     /// The server names a page that must not be shown: neither `https` nor on this machine.
     #[error("the server named a login page that is not https")]
     UnsafeVerificationUrl,
+    /// The wait was canceled.
+    #[error("canceled")]
+    Canceled,
     /// Something else.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -84,7 +90,7 @@ impl DeviceError {
     pub fn ends_the_code(&self) -> bool {
         match self {
             Self::Denied | Self::Expired | Self::Api(ApiError::OAuth { .. }) => true,
-            Self::UnsafeVerificationUrl | Self::Api(_) => false,
+            Self::UnsafeVerificationUrl | Self::Canceled | Self::Api(_) => false,
         }
     }
 }
@@ -110,13 +116,13 @@ struct AuthorizationMembers {
 /// Starts a device login (RFC 8628 §3.1). No connection, 429 and 5xx are tried again three times.
 pub fn start(
     http: &Http,
-    clock: &dyn Clock,
+    wait: &Wait,
     observer: &Observer,
     management: &ManagementUrl,
 ) -> Result<DeviceAuthorization, DeviceError> {
     let request = Request::post(management.endpoint(AUTHORIZE_PATH)).field("client_id", CLIENT_ID);
-    let (sent, answer) = patiently(clock, observer, || {
-        let sent = clock.now();
+    let (sent, answer) = with_retries(wait, observer, || {
+        let sent = wait.now();
         let answer = http.send(&request)?;
         error_in(&answer, &[]).map_or(Ok((sent, answer)), Err)
     })?;
@@ -126,18 +132,18 @@ pub fn start(
 /// Waits until the user has approved, polling no faster than the server allows (RFC 8628 §3.4).
 ///
 /// `tick` is told the time that is left, before each second of waiting.
-pub fn wait(
+pub fn wait_for_approval(
     http: &Http,
-    clock: &dyn Clock,
+    wait: &Wait,
     management: &ManagementUrl,
     authorization: &DeviceAuthorization,
     tick: &mut dyn FnMut(Duration),
 ) -> Result<OAuthCredential, DeviceError> {
-    let lifetime = authorization.expires_at.duration_since(clock.now());
+    let lifetime = authorization.expires_at.duration_since(wait.now());
     let lifetime = Duration::try_from(lifetime).unwrap_or_default().min(LONGEST_LIFETIME);
     // From here on by a clock that nobody sets.
-    let end = clock.monotonic() + lifetime;
-    let left = || end.saturating_duration_since(clock.monotonic());
+    let end = wait.deadline(lifetime);
+    let left = || wait.remaining(end).unwrap_or_default();
     let mut pace = Pace::new(authorization.interval);
     let mut pause = pace.interval;
     loop {
@@ -148,14 +154,14 @@ pub fn wait(
             }
             tick(left);
             let slice = TICK.min(pause).min(left);
-            clock.sleep(slice);
+            wait.sleep(slice).map_err(|_| DeviceError::Canceled)?;
             pause -= slice;
         }
         if left().is_zero() {
             return Err(DeviceError::Expired);
         }
-        let sent = clock.now();
-        let outcome = poll(http, management, &authorization.device_code, left());
+        let sent = wait.now();
+        let outcome = ask(http, management, &authorization.device_code, left());
         if let Err(error) = &outcome
             && error.retry_after().is_some_and(|wanted| wanted >= left())
         {
@@ -232,7 +238,7 @@ fn step(pace: &mut Pace, outcome: Result<Tokens, ApiError>) -> Decision {
 }
 
 /// One poll, one request (RFC 8628 §3.4), which does not outlive the code.
-fn poll(
+fn ask(
     http: &Http,
     management: &ManagementUrl,
     device_code: &Secret,
@@ -256,7 +262,8 @@ pub(crate) fn parse(
     }
     let not_protocol = || ApiError::NotProtocol { status: response.status };
     let members: AuthorizationMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
-    let device_code = members.device_code.filter(is_visible_ascii).ok_or_else(not_protocol)?;
+    let device_code =
+        members.device_code.filter(Secret::is_visible_ascii).ok_or_else(not_protocol)?;
     let user_code = display_text(&members.user_code.unwrap_or_default());
     let page = members.verification_uri.or(members.verification_url);
     let (false, Some(page)) = (user_code.is_empty(), page) else {

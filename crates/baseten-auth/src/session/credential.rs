@@ -1,0 +1,168 @@
+//! Which copy of a secret counts when the file and another place both hold one.
+
+use jiff::SignedDuration;
+
+use crate::context::{Context, Operation};
+use crate::error::{Error, Failure};
+use crate::event::Event;
+use crate::profile::{AuthType, Credential, OAuthCredential, Profile};
+use crate::secret::Secret;
+use crate::storage::StoragePolicy;
+use crate::store::place::PlaceError;
+use crate::store::secret_text::{decode_secret, encode_secret};
+
+/// A token that ends sooner than this is refreshed before it is used.
+const MARGIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// A profile's secret, and what is known of its copies.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) credential: Credential,
+    /// Another place has a copy too, although the profile is kept in the file.
+    pub(crate) stray_copy: bool,
+}
+
+/// Whether a token can be used as it is: it has more than 60 s left, or nobody knows its end.
+pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
+    tokens.expiry.is_none_or(|expiry| expiry.duration_since(context.wait().now()) > MARGIN)
+}
+
+/// Whether a token has not ended.
+pub(crate) fn is_alive(context: &Context, tokens: &OAuthCredential) -> bool {
+    tokens.expiry.is_none_or(|expiry| expiry > context.wait().now())
+}
+
+/// Whether a token can be used: it is fresh, and the server has not just refused it.
+pub(crate) fn is_usable(context: &Context, tokens: &OAuthCredential, refused: &[Secret]) -> bool {
+    is_fresh(context, tokens) && !refused.contains(&tokens.access_token)
+}
+
+/// Finds the secret of a profile; `None` where it is nowhere.
+///
+/// An API key in the file wins. Usable tokens in the file are used without asking the other place;
+/// for others it is asked, since other programs refresh there, and the later expiry wins.
+pub(crate) fn find(
+    operation: &Operation<'_>,
+    profile: &Profile,
+    refused: &[Secret],
+) -> Result<Option<Found>, Error> {
+    let context = operation.context;
+    let found = |credential| Found { credential, stray_copy: false };
+    let Some(in_file) = &profile.in_file else {
+        return Ok(from_place(operation, profile)?.map(found));
+    };
+    let Credential::OAuth(tokens) = in_file else {
+        return Ok(Some(found(in_file.clone())));
+    };
+    if is_usable(context, tokens, refused) {
+        return Ok(Some(found(in_file.clone())));
+    }
+    match from_place(operation, profile) {
+        Ok(Some(Credential::OAuth(other))) => {
+            let better = if is_usable(context, &other, refused) {
+                other
+            } else {
+                later(tokens.clone(), other)
+            };
+            Ok(Some(Found { credential: Credential::OAuth(better), stray_copy: true }))
+        }
+        Err(error) if error.is_canceled() => Err(error),
+        // The file's tokens may well do; a place that can't be asked is no reason to fail.
+        Ok(_) | Err(_) => Ok(Some(found(in_file.clone()))),
+    }
+}
+
+/// The tokens of a profile's session; `None` when they are nowhere, and for an API key.
+pub(crate) fn tokens(
+    operation: &Operation<'_>,
+    profile: &Profile,
+) -> Result<Option<OAuthCredential>, Error> {
+    if profile.auth_type == AuthType::ApiKey {
+        return Ok(None);
+    }
+    match find(operation, profile, &[])? {
+        Some(Found { credential: Credential::OAuth(tokens), .. }) => Ok(Some(tokens)),
+        _ => Ok(None),
+    }
+}
+
+pub(crate) fn missing(context: &Context, profile: &Profile) -> Error {
+    let policy = StoragePolicy::from_env(context.env()).unwrap_or_default();
+    let (storage, profile) = (profile.storage(&policy), profile.name.clone());
+    Failure::CredentialMissing { profile, storage }.into()
+}
+
+/// No expiry known counts as the latest.
+fn later(ours: OAuthCredential, other: OAuthCredential) -> OAuthCredential {
+    match (ours.expiry, other.expiry) {
+        (Some(our_end), Some(other_end)) if our_end >= other_end => ours,
+        _ => other,
+    }
+}
+
+/// The copy outside of the file. One of the wrong type does not count: it is never sent.
+fn from_place(operation: &Operation<'_>, profile: &Profile) -> Result<Option<Credential>, Error> {
+    Ok(read_place(operation, profile)?.map(|(credential, _)| credential))
+}
+
+/// The copy outside of the file, and the text that it was read from.
+pub(crate) fn read_place(
+    operation: &Operation<'_>,
+    profile: &Profile,
+) -> Result<Option<(Credential, Secret)>, Error> {
+    let place = operation.place(profile.helper.as_ref())?;
+    let answer = place
+        .get(&profile.name, &profile.remote_url)
+        .map_err(|source| Error::place(Some(&profile.name), &place, source));
+    let usable = |secret: &Secret| {
+        let credential = decode_secret(secret)?;
+        (credential.auth_type() == profile.auth_type).then(|| (credential, secret.clone()))
+    };
+    let found = answer.as_ref().ok().and_then(Option::as_ref).and_then(usable);
+    let outcome = match (&answer, &found) {
+        (Err(error), _) => Err(error.reason() as &dyn std::error::Error),
+        (Ok(None), _) => Ok("has no credential of the profile"),
+        (Ok(Some(_)), None) => Ok("has a secret of another type"),
+        (Ok(Some(_)), Some(_)) => Ok("read"),
+    };
+    operation.context.observer().notify(&Event::StorageRead { storage: place.label(), outcome });
+    answer?;
+    Ok(found)
+}
+
+/// Puts a secret into the place of a profile, in place of the old one.
+pub(crate) fn put(
+    operation: &Operation<'_>,
+    profile: &Profile,
+    secret: &Credential,
+    old: &Secret,
+) -> Result<(), Error> {
+    let place = operation.place(profile.helper.as_ref())?;
+    place
+        .set(&profile.name, &profile.remote_url, &encode_secret(secret, Some(old)))
+        .map_err(|source| Error::place(Some(&profile.name), &place, source))
+}
+
+/// Removes a profile's secret from its place outside of the file.
+pub(crate) fn remove(operation: &Operation<'_>, profile: &Profile) -> Result<(), Error> {
+    let place = operation.place(profile.helper.as_ref())?;
+    place
+        .remove(&profile.name, &profile.remote_url)
+        .map(drop)
+        .map_err(|source| Error::place(Some(&profile.name), &place, source))
+}
+
+/// Removes the copy that another place has of a secret that is kept elsewhere. A place that can't be
+/// reached is reported and survived; where the environment says that there is no keyring, the lack
+/// of one is not worth a word.
+pub(crate) fn remove_copy(operation: &Operation<'_>, profile: &Profile) {
+    let Err(error) = remove(operation, profile) else { return };
+    let no_keyring =
+        matches!(error.failure(), Failure::Place { source: PlaceError::NotAvailable { .. }, .. });
+    let context = operation.context;
+    let policy = StoragePolicy::from_env(context.env());
+    if !(no_keyring && profile.in_file.is_some() && policy == Ok(StoragePolicy::File)) {
+        let profile = &profile.name;
+        context.observer().notify(&Event::OldCopyKept { profile, reason: error.reason() });
+    }
+}

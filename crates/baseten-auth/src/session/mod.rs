@@ -1,0 +1,339 @@
+//! A session: a credential that was selected, kept good for as long as it is used.
+
+pub(crate) mod credential;
+pub(crate) mod refresh;
+pub(crate) mod request;
+pub(crate) mod resolve;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use self::refresh::Usable;
+use self::request::RequestError;
+use self::resolve::{Selected, management_url};
+use crate::context::{Context, Operation};
+use crate::env::Env;
+use crate::error::{Error, Failure};
+use crate::event::Observer;
+use crate::management::{self, User};
+use crate::profile::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
+use crate::remote::{ManagementUrl, Remote};
+use crate::secret::Secret;
+use crate::source::SessionSource;
+use crate::store::file::Store;
+
+/// A credential that was selected, and where its requests go.
+///
+/// It can be kept for as long as a program runs, and used by many threads at once: clones share
+/// what is known of the tokens, which are refreshed when they end.
+#[derive(Debug, Clone)]
+pub struct Session {
+    context: Context,
+    source: SessionSource,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// The API key of the environment. Nothing stored is touched.
+    ApiKey { key: Secret, remote: Remote },
+    /// A stored profile.
+    Stored(Arc<Stored>),
+}
+
+#[derive(Debug)]
+struct Stored {
+    store: Store,
+    /// As it was when it was selected.
+    profile: Profile,
+    current: Option<ProfileName>,
+    /// The tokens that were used last.
+    tokens: Mutex<Option<OAuthCredential>>,
+}
+
+impl Stored {
+    /// The credential, and whether it was refreshed just now.
+    fn authorize(&self, operation: &Operation<'_>) -> Result<(Authorization, bool), Error> {
+        let is_fresh = |tokens: &OAuthCredential| credential::is_fresh(operation.context, tokens);
+        let known = self.tokens().clone();
+        let Some(known) = known else {
+            let found = credential::find(operation, &self.profile, &[])?;
+            let found = found.ok_or_else(|| credential::missing(operation.context, &self.profile));
+            return match found?.credential {
+                Credential::OAuth(tokens) if is_fresh(&tokens) => {
+                    Ok((self.remember(tokens), false))
+                }
+                Credential::OAuth(_) => self.refresh(operation, &[]),
+                key @ Credential::ApiKey(_) => Ok((Authorization::new(key), false)),
+            };
+        };
+        if is_fresh(&known) {
+            return Ok((Authorization::new(Credential::OAuth(known)), false));
+        }
+        self.refresh(operation, &[])
+    }
+
+    /// Other tokens than these, from whoever has refreshed them, and whether that was us. Reads the
+    /// profile anew.
+    fn refresh(
+        &self,
+        operation: &Operation<'_>,
+        refused: &[Secret],
+    ) -> Result<(Authorization, bool), Error> {
+        let usable = refresh::refresh(operation, &self.store, &self.profile.name, refused)?;
+        let Usable { tokens, just_refreshed } = usable;
+        Ok((self.remember(tokens), just_refreshed))
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, Option<OAuthCredential>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, tokens: OAuthCredential) -> Authorization {
+        *self.tokens() = Some(tokens.clone());
+        Authorization::new(Credential::OAuth(tokens))
+    }
+}
+
+/// What goes into a request's `Authorization` header (RFC 6750 §2.1 for `Bearer`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    scheme: &'static str,
+    token: Secret,
+    expires_at: Option<jiff::Timestamp>,
+}
+
+impl Authorization {
+    /// The header's parts for a credential.
+    #[doc(hidden)]
+    pub fn new(credential: Credential) -> Self {
+        match credential {
+            Credential::ApiKey(token) => Self { scheme: "Api-Key", token, expires_at: None },
+            Credential::OAuth(tokens) => {
+                Self { scheme: "Bearer", token: tokens.access_token, expires_at: tokens.expiry }
+            }
+        }
+    }
+
+    /// `Bearer` for an access token, `Api-Key` for an API key.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    /// The access token or the API key.
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    /// When the token ends; `None` for API keys, and where the server did not say.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at.map(SystemTime::from)
+    }
+
+    /// When the token ends, for the command's output.
+    #[doc(hidden)]
+    pub fn expiry(&self) -> Option<jiff::Timestamp> {
+        self.expires_at
+    }
+
+    /// The whole value of the header.
+    pub fn header_value(&self) -> Secret {
+        // Room for all of it, so that no copy is left behind.
+        let token = self.token.expose();
+        let mut value = String::with_capacity(self.scheme.len() + 1 + token.len());
+        value.push_str(self.scheme);
+        value.push(' ');
+        value.push_str(token);
+        Secret::from(value)
+    }
+}
+
+/// How a session is selected, where the environment does not decide it all; see
+/// [`Session::builder`].
+#[derive(Debug, Clone, Default)]
+pub struct SessionBuilder {
+    profile: Option<String>,
+    user_agent: Option<String>,
+    observer: Observer,
+}
+
+impl SessionBuilder {
+    /// Selects a stored profile by its name, whatever the environment says.
+    #[must_use]
+    pub fn profile(mut self, name: impl Into<String>) -> Self {
+        self.profile = Some(name.into());
+        self
+    }
+
+    /// How requests to Baseten name the program, such as `my-tool/1.0`.
+    #[must_use]
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = Some(user_agent.into());
+        self
+    }
+
+    /// Who is told what happens meanwhile.
+    #[must_use]
+    pub fn observer(mut self, observer: Observer) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Selects the session, from the environment of this process.
+    pub fn open(self) -> Result<Session, Error> {
+        let mut context = Context::new(Env::from_process()).with_observer(self.observer);
+        if let Some(user_agent) = self.user_agent {
+            context = context.with_user_agent(user_agent);
+        }
+        let name = self.profile.map(ProfileName::new).transpose().map_err(Failure::ProfileName)?;
+        Session::resolve(&context, name.as_ref())
+    }
+}
+
+impl Session {
+    /// The session that the environment selects: `BASETEN_API_KEY`, the stored profile that
+    /// `BASETEN_PROFILE` names, or the current profile; the first that is set. Asks neither the
+    /// keyring nor the network.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::builder().open()
+    }
+
+    /// A session with more than the defaults.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// Selects a credential: `profile`, `BASETEN_API_KEY`, `BASETEN_PROFILE`, the current profile,
+    /// the first that is set. Reads the store only if it has to, and nothing but the store.
+    #[doc(hidden)]
+    pub fn resolve(context: &Context, profile: Option<&ProfileName>) -> Result<Self, Error> {
+        let context = context.clone();
+        if profile.is_none()
+            && let Some((key, remote)) = resolve::api_key_of_environment(&context)?
+        {
+            let (source, kind) = (SessionSource::ApiKeyEnv, Kind::ApiKey { key, remote });
+            return Ok(Self { context, source, kind });
+        }
+        let store = context.store()?;
+        let selected = resolve::select_stored(&context, &store, profile)?;
+        let Selected { source, profile, current } = selected;
+        let stored = Stored { store, profile, current, tokens: Mutex::default() };
+        Ok(Self { context, source, kind: Kind::Stored(Arc::new(stored)) })
+    }
+
+    /// What selected it.
+    pub fn source(&self) -> SessionSource {
+        self.source
+    }
+
+    /// The name of the stored profile; `None` for the API key of the environment.
+    pub fn profile_name(&self) -> Option<&str> {
+        self.profile().map(|profile| profile.name.as_str())
+    }
+
+    /// The kind of credential.
+    pub fn auth_type(&self) -> AuthType {
+        self.profile().map_or(AuthType::ApiKey, |profile| profile.auth_type)
+    }
+
+    /// The app URL, as it was stored or given.
+    pub fn remote_url(&self) -> &str {
+        match &self.kind {
+            Kind::ApiKey { remote, .. } => remote.as_str(),
+            Kind::Stored(stored) => &stored.profile.remote_url,
+        }
+    }
+
+    /// The URL of the management API, without a final `/`.
+    pub fn api_url(&self) -> Result<String, Error> {
+        Ok(self.management_url()?.as_str().to_owned())
+    }
+
+    /// A credential that can be used now: tokens that end within 60 s are refreshed first.
+    ///
+    /// For requests, [`Session::with_retry`] is better: it survives a token that was revoked.
+    pub fn authorization(&self) -> Result<Authorization, Error> {
+        let operation = self.context.operation()?;
+        self.authorize(&operation).map(|(authorization, _)| authorization)
+    }
+
+    /// The user behind the credential.
+    pub fn user(&self) -> Result<User, Error> {
+        let management = self.management_url()?;
+        let asked = self.with_retry(|authorization| {
+            management::users_me(self.context.http(), &management, &authorization.header_value())
+        });
+        asked.map_err(|error| match error {
+            RequestError::Session(error) => error,
+            RequestError::Request(source) => {
+                let profile = self.profile().map(|profile| profile.name.clone());
+                self.about(Failure::Api { profile, source })
+            }
+        })
+    }
+
+    /// The stored profile; `None` for the API key of the environment.
+    #[doc(hidden)]
+    pub fn profile(&self) -> Option<&Profile> {
+        match &self.kind {
+            Kind::ApiKey { .. } => None,
+            Kind::Stored(stored) => Some(&stored.profile),
+        }
+    }
+
+    /// The current profile, where something else than it was selected from the store.
+    #[doc(hidden)]
+    pub fn hidden_current(&self) -> Option<&ProfileName> {
+        match &self.kind {
+            Kind::ApiKey { .. } => None,
+            Kind::Stored(stored) => {
+                stored.current.as_ref().filter(|current| **current != stored.profile.name)
+            }
+        }
+    }
+
+    fn management_url(&self) -> Result<ManagementUrl, Error> {
+        match &self.kind {
+            Kind::ApiKey { remote, .. } => Ok(remote.management_url(self.context.env())?),
+            Kind::Stored(stored) => management_url(&self.context, &stored.profile),
+        }
+    }
+
+    /// An error, with what is known of the profile.
+    fn about(&self, error: impl Into<Error>) -> Error {
+        let error = error.into();
+        match self.profile() {
+            Some(profile) => error.of(profile),
+            None => error,
+        }
+    }
+
+    /// The credential, and whether it was refreshed just now.
+    fn authorize(&self, operation: &Operation<'_>) -> Result<(Authorization, bool), Error> {
+        let stored = match &self.kind {
+            Kind::ApiKey { key, .. } => {
+                return Ok((Authorization::new(Credential::ApiKey(key.clone())), false));
+            }
+            Kind::Stored(stored) => stored,
+        };
+        // A secret is never looked up for a remote that it may not be sent to.
+        management_url(&self.context, &stored.profile)?;
+        stored.authorize(operation).map_err(|error| self.about(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_can_be_shared_by_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Session>();
+        shared::<SessionBuilder>();
+        shared::<Authorization>();
+        shared::<Secret>();
+        shared::<Error>();
+        shared::<RequestError<std::io::Error>>();
+    }
+}

@@ -1,0 +1,177 @@
+//! New tokens for old (RFC 6749 §6), once for any number of processes that need them.
+
+use std::time::Duration;
+
+use super::credential::{self, Found};
+use super::resolve::management_url;
+use crate::context::{Context, Operation};
+use crate::error::{Error, Failure};
+use crate::event::Event;
+use crate::oauth::refresh::refresh_request;
+use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
+use crate::secret::Secret;
+use crate::store::file::Store;
+use crate::store::lock::{Lock, LockError, profile_lock};
+
+/// How long a process waits for another one that is at work on the same profile.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// The most that a refresh takes at the server: less than what others wait for it.
+const REFRESH: Duration = Duration::from_secs(25);
+
+/// Takes the lock of a profile, under which its secret changes. Waits at most 30 s.
+pub(crate) fn lock_profile(context: &Context, name: &ProfileName) -> Result<Lock, Error> {
+    let failed = |source| Failure::ProfileLock { profile: name.clone(), source };
+    let path = profile_lock(name.as_str()).map_err(LockError::Io).map_err(failed)?;
+    Ok(Lock::acquire(&path, LOCK_WAIT, context.wait()).map_err(failed)?)
+}
+
+/// Tokens that can be used now.
+pub(crate) struct Usable {
+    pub(crate) tokens: OAuthCredential,
+    /// Whether the server has only just issued them: it would refuse others for the same reason.
+    pub(crate) just_refreshed: bool,
+}
+
+/// Refreshes a profile's tokens, unless another process has by the time that it is our turn.
+///
+/// `refused` are access tokens that the server no longer takes, however long they should live.
+pub(crate) fn refresh(
+    operation: &Operation<'_>,
+    store: &Store,
+    name: &ProfileName,
+    refused: &[Secret],
+) -> Result<Usable, Error> {
+    let context = operation.context;
+    let _lock = lock_profile(context, name)?;
+    let current = Current::read(operation, store, name, refused)?;
+    if credential::is_usable(context, &current.tokens, refused) {
+        return Ok(Usable { tokens: current.tokens, just_refreshed: false });
+    }
+    let ended = || Error::from(Failure::SessionEnded { profile: name.clone() });
+    let refresh_token = current.tokens.refresh_token.clone().ok_or_else(ended)?;
+    let management = management_url(context, &current.profile)?;
+    let sent = context.wait().now();
+    let deadline = context.wait().deadline(REFRESH);
+    match refresh_request(context.http(), context.wait(), &management, &refresh_token, deadline) {
+        Ok(answer) => {
+            // The old tokens are used up, and the new ones are in this process alone.
+            let _held = context.wait().cancel().hold();
+            let tokens = answer.into_credential(sent, Some(refresh_token));
+            keep(operation, store, &current, &tokens)?;
+            Ok(Usable { tokens, just_refreshed: true })
+        }
+        Err(error) if error.is_invalid_grant() => {
+            // A program that does not know our lock may have been faster.
+            let newer = Current::read(operation, store, name, refused)?.tokens;
+            // Even if it ends soon: it is the best that there is.
+            let is_better = newer != current.tokens
+                && credential::is_alive(context, &newer)
+                && !refused.contains(&newer.access_token);
+            is_better.then_some(Usable { tokens: newer, just_refreshed: false }).ok_or_else(ended)
+        }
+        Err(source) => Err(Failure::Token { profile: name.clone(), source }.into()),
+    }
+}
+
+/// A profile and its tokens as they are under the lock.
+struct Current {
+    profile: Profile,
+    tokens: OAuthCredential,
+    stray_copy: bool,
+}
+
+impl Current {
+    fn read(
+        operation: &Operation<'_>,
+        store: &Store,
+        name: &ProfileName,
+        refused: &[Secret],
+    ) -> Result<Self, Error> {
+        let profile = read_profile(store, name)?;
+        match credential::find(operation, &profile, refused)? {
+            Some(Found { credential: Credential::OAuth(tokens), stray_copy }) => {
+                Ok(Self { profile, tokens, stray_copy })
+            }
+            _ => Err(credential::missing(operation.context, &profile)),
+        }
+    }
+}
+
+fn read_profile(store: &Store, name: &ProfileName) -> Result<Profile, Error> {
+    store.read(|profiles| profiles.get(name)?.ok_or_else(|| logged_out(name)))
+}
+
+fn logged_out(name: &ProfileName) -> Error {
+    Failure::LoggedOutMeanwhile { profile: name.clone() }.into()
+}
+
+/// Stores refreshed tokens where the profile keeps its secret. A failure is told and survived:
+/// the old refresh token is used up, so the new tokens are all there is.
+fn keep(
+    operation: &Operation<'_>,
+    store: &Store,
+    old: &Current,
+    tokens: &OAuthCredential,
+) -> Result<(), Error> {
+    let profile = &old.profile;
+    let stored = match profile.in_file {
+        Some(_) => keep_in_file(operation, store, old, tokens),
+        None => keep_in_place(operation, store, old, tokens),
+    };
+    let Err(error) = stored else { return Ok(()) };
+    if matches!(error.failure(), Failure::LoggedOutMeanwhile { .. } | Failure::Canceled) {
+        return Err(error);
+    }
+    operation.context.observer().notify(&Event::TokenNotStored {
+        profile: &profile.name,
+        remote_url: &profile.remote_url,
+        reason: error.reason(),
+    });
+    Ok(())
+}
+
+fn keep_in_file(
+    operation: &Operation<'_>,
+    store: &Store,
+    old: &Current,
+    tokens: &OAuthCredential,
+) -> Result<(), Error> {
+    let Current { profile, stray_copy, .. } = old;
+    store.update(|profiles| {
+        let now = profiles.get(&profile.name)?.ok_or_else(|| logged_out(&profile.name))?;
+        // A program that does not know our lock may have logged in anew, and that login stays.
+        if now.in_file == profile.in_file && now.remote_url == profile.remote_url {
+            profiles.set_tokens(&profile.name, tokens);
+        }
+        Ok::<_, Error>(())
+    })?;
+    if *stray_copy {
+        // The refresh has used it up, or is newer; whoever presented it would end the session.
+        credential::remove_copy(operation, profile);
+    }
+    Ok(())
+}
+
+fn keep_in_place(
+    operation: &Operation<'_>,
+    store: &Store,
+    old: &Current,
+    tokens: &OAuthCredential,
+) -> Result<(), Error> {
+    let profile = &old.profile;
+    let now = read_profile(store, &profile.name)?;
+    // What came before may have used up all the time, and there is no second such answer.
+    operation.budget.reserve();
+    match credential::read_place(operation, &now)? {
+        // What is gone by now must not come back.
+        None => Err(logged_out(&profile.name)),
+        Some((Credential::OAuth(there), text))
+            if there == old.tokens && now.remote_url == profile.remote_url =>
+        {
+            credential::put(operation, profile, &Credential::OAuth(tokens.clone()), &text)
+        }
+        // As in the file, another program's new login stays.
+        Some(_) => Ok(()),
+    }
+}

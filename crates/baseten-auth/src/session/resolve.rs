@@ -1,0 +1,82 @@
+//! Which profile a command speaks for, and what selected it.
+
+use crate::api_key::{ApiKeyError, parse_api_key};
+use crate::context::Context;
+use crate::error::{Error, Failure};
+use crate::event::Event;
+use crate::profile::{Profile, ProfileName};
+use crate::remote::{ManagementUrl, Remote};
+use crate::secret::Secret;
+use crate::source::SessionSource;
+use crate::store::file::Store;
+
+const API_KEY_VARIABLE: &str = "BASETEN_API_KEY";
+const PROFILE_VARIABLE: &str = "BASETEN_PROFILE";
+const REMOTE_VARIABLE: &str = "BASETEN_REMOTE_URL";
+
+/// The API key of the environment, and the remote that it belongs to; `None` where there is none.
+pub(crate) fn api_key_of_environment(context: &Context) -> Result<Option<(Secret, Remote)>, Error> {
+    let env = context.env();
+    if !env.has(API_KEY_VARIABLE) {
+        return Ok(None);
+    }
+    let text =
+        env.text(API_KEY_VARIABLE).map_err(|_| Failure::ApiKeyEnv(ApiKeyError::Malformed))?;
+    let key = parse_api_key(text.unwrap_or_default().as_bytes()).map_err(Failure::ApiKeyEnv)?;
+    context.observer().notify(&Event::Selected { source: SessionSource::ApiKeyEnv, profile: None });
+    Ok(Some((key, remote_of_environment(context)?.unwrap_or_default())))
+}
+
+/// `BASETEN_REMOTE_URL`, if it is set.
+pub fn remote_of_environment(context: &Context) -> Result<Option<Remote>, Error> {
+    let text = context.env().text(REMOTE_VARIABLE)?;
+    Ok(text.map(Remote::parse).transpose().map_err(Failure::RemoteEnv)?)
+}
+
+fn profile_of_environment(context: &Context) -> Result<Option<ProfileName>, Error> {
+    let text = context.env().text(PROFILE_VARIABLE)?;
+    Ok(text.map(ProfileName::new).transpose().map_err(Failure::ProfileEnv)?)
+}
+
+/// A stored profile that was selected.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// What selected it.
+    pub source: SessionSource,
+    /// The profile.
+    pub profile: Profile,
+    /// The current profile, which may be another one, or gone.
+    pub current: Option<ProfileName>,
+}
+
+/// Selects a stored profile: `profile`, `BASETEN_PROFILE`, the current one.
+pub fn select_stored(
+    context: &Context,
+    store: &Store,
+    profile: Option<&ProfileName>,
+) -> Result<Selected, Error> {
+    let named = match profile {
+        Some(name) => Some((SessionSource::Named, name.clone())),
+        None => profile_of_environment(context)?.map(|name| (SessionSource::ProfileEnv, name)),
+    };
+    let selected = context.read(store, |profiles| {
+        let current = profiles.current();
+        let (source, name) = named
+            .or_else(|| Some((SessionSource::Current, current.clone()?)))
+            .ok_or(Failure::NoCurrentProfile { any_stored: !profiles.is_empty() })?;
+        let profile = profiles.get(&name)?;
+        let profile = profile.ok_or(Failure::NoSuchProfile { name, selected_by: source })?;
+        Ok::<_, Error>(Selected { source, profile, current })
+    })?;
+    let (source, name) = (selected.source, &selected.profile.name);
+    context.observer().notify(&Event::Selected { source, profile: Some(name) });
+    Ok(selected)
+}
+
+/// Where a stored profile's requests go.
+pub(crate) fn management_url(context: &Context, profile: &Profile) -> Result<ManagementUrl, Error> {
+    let name = || profile.name.clone();
+    let remote =
+        profile.remote().map_err(|source| Failure::StoredRemote { profile: name(), source })?;
+    Ok(remote.management_url(context.env())?)
+}

@@ -1,0 +1,26 @@
+//! What selected the credential of a run.
+
+/// What selected the credential of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionSource {
+    /// A profile that the caller named: on the command line, the `--profile` option.
+    Named,
+    /// The `BASETEN_API_KEY` variable.
+    ApiKeyEnv,
+    /// The `BASETEN_PROFILE` variable.
+    ProfileEnv,
+    /// The store's current profile.
+    Current,
+}
+
+impl SessionSource {
+    /// The environment variable that selected it, where one did.
+    pub fn variable(self) -> Option<&'static str> {
+        match self {
+            Self::ApiKeyEnv => Some("BASETEN_API_KEY"),
+            Self::ProfileEnv => Some("BASETEN_PROFILE"),
+            Self::Named | Self::Current => None,
+        }
+    }
+}

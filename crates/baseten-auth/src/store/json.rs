@@ -1,0 +1,193 @@
+//! JSON objects whose values stay the text that they were read as: nothing that this program does
+//! not know is decoded, changed or laid out anew.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+/// The text of a value: a part of what was read, or one that we made. It may be a secret, so it
+/// is wiped.
+#[derive(Clone)]
+pub(super) enum Raw<'a> {
+    Read(&'a str),
+    Made(Zeroizing<String>),
+}
+
+impl Deref for Raw<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Read(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+/// The members of a JSON object, in the order of the text.
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                // As many as a profile has.
+                let mut members = Vec::with_capacity(8);
+                while let Some((Key(key), value)) = map.next_entry::<_, &'de RawValue>()? {
+                    members.push((key, Raw::Read(value.get())));
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A key that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// How an object is written.
+#[derive(Clone, Copy)]
+pub(super) enum Layout {
+    /// In one line, without spaces.
+    Compact,
+    /// A member a line, in an object that is this deep.
+    Indented(usize),
+    /// The same for the outermost object, which ends in a newline.
+    File,
+}
+
+impl<'a> Object<'a> {
+    /// Reads an object; an error says where the text fails.
+    pub(super) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// One without members.
+    pub(super) fn empty() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The text of a member. Where a key stands twice the last one counts, as for other readers.
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| &**value)
+    }
+
+    /// The text of a member, unless it is missing or `null`.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.get(key).filter(|text| *text != "null")
+    }
+
+    /// The text of a member as it was read.
+    pub(super) fn as_read(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(k, _)| k == key).and_then(|(_, value)| match value {
+            Raw::Read(text) => Some(*text),
+            Raw::Made(_) => None,
+        })
+    }
+
+    /// The value of a member, unless it is missing or `null`. The error is the key.
+    pub(super) fn value<T: DeserializeOwned>(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<T>, &'static str> {
+        self.get(key).map_or(Ok(None), |text| serde_json::from_str(text).map_err(|_| key))
+    }
+
+    /// Sets a member to a text, as a JSON string.
+    pub(super) fn set_text(&mut self, key: &'static str, text: &str) {
+        self.set(key, quote(text));
+    }
+
+    /// Sets a member to JSON text.
+    pub(super) fn set(&mut self, key: &'static str, json: Zeroizing<String>) {
+        self.remove(key);
+        self.0.push((key.into(), Raw::Made(json)));
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.0.retain(|(k, _)| k != key);
+    }
+
+    /// A key that stands more than once.
+    pub(super) fn repeated(&self) -> Option<&str> {
+        let mut keys: Vec<&str> = self.0.iter().map(|(key, _)| key.as_ref()).collect();
+        keys.sort_unstable();
+        keys.windows(2).find_map(|pair| match pair {
+            [one, other] if one == other => Some(*one),
+            _ => None,
+        })
+    }
+
+    pub(super) fn into_members(self) -> impl Iterator<Item = (Cow<'a, str>, Raw<'a>)> {
+        self.0.into_iter()
+    }
+
+    /// The object as JSON text: the keys of `order` first, then the others as they came.
+    pub(super) fn render(&self, order: &[&str], layout: Layout) -> Zeroizing<String> {
+        let known = order.iter().filter_map(|key| self.0.iter().rev().find(|(k, _)| k == key));
+        let unknown = self.0.iter().filter(|(key, _)| !order.contains(&key.as_ref()));
+        render(known.chain(unknown).map(|(key, value)| (key.as_ref(), &**value)), layout)
+    }
+}
+
+/// An object of these members.
+pub(super) fn render<'m>(
+    members: impl Iterator<Item = (&'m str, &'m str)> + Clone,
+    layout: Layout,
+) -> Zeroizing<String> {
+    let depth = match layout {
+        Layout::Compact => None,
+        Layout::Indented(depth) => Some(depth),
+        Layout::File => Some(0),
+    };
+    let new_line = |depth: usize| format!("\n{}", "  ".repeat(depth));
+    let separator = depth.map(|depth| new_line(depth + 1)).unwrap_or_default();
+    let end = depth.map(new_line).unwrap_or_default();
+    let colon = if depth.is_some() { ": " } else { ":" };
+    // As large as it can get, for a text that grows leaves copies behind.
+    let most = |(key, value): (&str, &str)| 6 * key.len() + value.len() + separator.len() + 5;
+    let size = members.clone().map(most).sum::<usize>() + end.len() + 3;
+    let mut out = Zeroizing::new(String::with_capacity(size));
+    out.push('{');
+    let mut is_empty = true;
+    for (key, value) in members {
+        if !std::mem::take(&mut is_empty) {
+            out.push(',');
+        }
+        for part in [&separator, quote(key).as_str(), colon, value] {
+            out.push_str(part);
+        }
+    }
+    if !is_empty {
+        out.push_str(&end);
+    }
+    out.push('}');
+    if matches!(layout, Layout::File) {
+        out.push('\n');
+    }
+    out
+}
+
+/// A text as a JSON string.
+pub(super) fn quote(text: &str) -> Zeroizing<String> {
+    // As large as it can get, for a text that grows leaves copies behind.
+    let mut quoted = Vec::with_capacity(6 * text.len() + 2);
+    // A string always has a JSON form, which is text; an empty one could only stand for a defect
+    // in serde_json.
+    let _ = serde_json::to_writer(&mut quoted, text);
+    String::from_utf8(quoted).unwrap_or_default().into()
+}

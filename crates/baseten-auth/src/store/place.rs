@@ -1,0 +1,201 @@
+//! The places outside of `auth.json` that keep secrets, and the errors that callers branch on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::helper::Helper;
+use super::keyring::Keyring;
+use crate::profile::ProfileName;
+use crate::secret::Secret;
+
+/// A place outside of `auth.json` that keeps secrets by profile name, for the length of one
+/// operation.
+#[derive(Debug, Clone)]
+pub struct Place {
+    kind: Kind,
+    budget: Budget,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Keyring(Arc<Keyring>),
+    Helper(Helper),
+}
+
+impl Place {
+    /// The operating system's keyring.
+    pub fn keyring(keyring: Arc<Keyring>, budget: Budget) -> Self {
+        Self { kind: Kind::Keyring(keyring), budget }
+    }
+
+    /// A credential helper.
+    pub fn helper(helper: Helper, budget: Budget) -> Self {
+        Self { kind: Kind::Helper(helper), budget }
+    }
+
+    /// The name for messages: `system keyring`, or the helper's program.
+    pub fn label(&self) -> &str {
+        match &self.kind {
+            Kind::Keyring(_) => Keyring::LABEL,
+            Kind::Helper(helper) => helper.program(),
+        }
+    }
+
+    /// Whether the place can be asked at all, as far as that is known without asking it.
+    pub(crate) fn check(&self) -> Result<(), PlaceError> {
+        match &self.kind {
+            Kind::Keyring(keyring) => keyring.check(),
+            Kind::Helper(helper) => helper.check(),
+        }
+    }
+
+    /// Whether it can keep a secret under every name; others have to be asked what they kept.
+    pub(crate) fn takes_every_name(&self) -> bool {
+        matches!(self.kind, Kind::Keyring(_))
+    }
+
+    /// Whether it keeps the secrets of one profile name at two remotes apart.
+    pub(crate) fn tells_remotes_apart(&self) -> bool {
+        matches!(self.kind, Kind::Helper(_))
+    }
+
+    /// The secret of a profile of the app at `remote`; `None` when the place answered that it has
+    /// none.
+    pub fn get(&self, profile: &ProfileName, remote: &str) -> Result<Option<Secret>, PlaceError> {
+        match &self.kind {
+            Kind::Keyring(keyring) => keyring.get(profile, &self.budget),
+            Kind::Helper(helper) => helper.get(profile, remote, &self.budget),
+        }
+    }
+
+    /// Stores the secret of a profile, in place of any older one.
+    ///
+    /// After [`PlaceError::TimedOut`] and [`PlaceError::Failed`] it may be stored all the same.
+    pub fn set(
+        &self,
+        profile: &ProfileName,
+        remote: &str,
+        secret: &Secret,
+    ) -> Result<(), PlaceError> {
+        self.put(profile, remote, secret, false)
+    }
+
+    /// Removes the secret of a profile; `false` when there was none.
+    pub fn remove(&self, profile: &ProfileName, remote: &str) -> Result<bool, PlaceError> {
+        self.erase(profile, remote, false)
+    }
+
+    /// Puts back what was there before a change that came to nothing. Unlike the others, it is
+    /// not stopped by a cancellation, nor kept from trying by a deadline that has passed: either may
+    /// be the reason for calling it.
+    pub fn restore(
+        &self,
+        profile: &ProfileName,
+        remote: &str,
+        before: Option<&Secret>,
+    ) -> Result<(), PlaceError> {
+        match before {
+            Some(secret) => self.put(profile, remote, secret, true),
+            None => self.erase(profile, remote, true).map(drop),
+        }
+    }
+
+    fn put(
+        &self,
+        profile: &ProfileName,
+        remote: &str,
+        secret: &Secret,
+        undoes: bool,
+    ) -> Result<(), PlaceError> {
+        match &self.kind {
+            Kind::Keyring(keyring) => keyring.set(profile, secret, &self.budget, undoes),
+            Kind::Helper(helper) => helper.set(profile, remote, secret, &self.budget, undoes),
+        }
+    }
+
+    fn erase(&self, profile: &ProfileName, remote: &str, undoes: bool) -> Result<bool, PlaceError> {
+        match &self.kind {
+            Kind::Keyring(keyring) => keyring.remove(profile, &self.budget, undoes),
+            Kind::Helper(helper) => helper.remove(profile, remote, &self.budget, undoes),
+        }
+    }
+}
+
+/// The reason below an error.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a place did not do what it was asked. No text of these carries a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// There is no keyring here, or it can't be reached.
+    #[error("the system keyring is not available")]
+    NotAvailable {
+        /// What is missing.
+        source: Cause,
+    },
+    /// The keyring is locked, and nobody is here to unlock it.
+    #[error("the system keyring is locked")]
+    Locked,
+    /// The prompt to unlock the keyring was closed without an answer.
+    #[error("the system keyring was not unlocked")]
+    Dismissed,
+    /// The time of the operation for all its keyring work is over.
+    #[error("{place} did not answer within {} s", after.as_secs_f64())]
+    TimedOut {
+        /// Who was asked, as a message names it.
+        place: String,
+        /// The whole time that there was.
+        after: Duration,
+    },
+    /// The keyring does not take secrets of this size.
+    #[error("the secret has {size} bytes, and the system keyring takes at most {limit}")]
+    TooLarge {
+        /// The size of the secret as it would be stored, in bytes.
+        size: usize,
+        /// The largest that the keyring takes, in bytes.
+        limit: usize,
+    },
+    /// The caller's [`Cancel`] was raised.
+    #[error("canceled")]
+    Canceled,
+    /// The credential helper is not installed.
+    #[error("{program} is not in PATH")]
+    HelperMissing {
+        /// The program that was looked for.
+        program: String,
+    },
+    /// The credential helper failed.
+    #[error("{program} failed: {message}")]
+    HelperFailed {
+        /// The program.
+        program: String,
+        /// What it said, or how it ended: one line without control characters.
+        message: String,
+    },
+    /// Anything else that went wrong with the keyring.
+    #[error("the system keyring failed")]
+    Failed {
+        /// What it answered.
+        source: Cause,
+    },
+}
+
+impl PlaceError {
+    /// Whether a secret may go to the file instead, where the user left the choice to us.
+    pub fn allows_fallback(&self) -> bool {
+        match self {
+            Self::NotAvailable { .. }
+            | Self::Locked
+            | Self::Dismissed
+            | Self::TimedOut { .. }
+            | Self::TooLarge { .. }
+            | Self::Failed { .. } => true,
+            Self::Canceled | Self::HelperMissing { .. } | Self::HelperFailed { .. } => false,
+        }
+    }
+
+    pub(super) fn failed(source: impl Into<Cause>) -> Self {
+        Self::Failed { source: source.into() }
+    }
+}

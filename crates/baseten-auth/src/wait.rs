@@ -1,0 +1,269 @@
+//! The one way to wait: a clock, deadlines, cancellation, work on a detached thread, and a guard
+//! that holds an end of the process back.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+/// How often a wait for something that cannot be interrupted looks for a cancellation.
+pub(crate) const SLICE: Duration = Duration::from_millis(20);
+
+/// Where time comes from: the machine, or a test.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The wall clock, for comparison with an expiry.
+    fn now(&self) -> Timestamp;
+
+    /// A clock that never goes backwards, for deadlines.
+    fn monotonic(&self) -> Instant;
+
+    /// Waits that long, or until the cancellation.
+    fn sleep(&self, duration: Duration, cancel: &Cancel);
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, duration: Duration, cancel: &Cancel) {
+        cancel.wait(duration);
+    }
+}
+
+/// A request to stop: raised from outside, seen by every wait. Clones are the same request.
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    canceled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    requested: bool,
+    holds: usize,
+    on_release: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl State {
+    fn is_canceled(&self) -> bool {
+        self.requested && self.holds == 0
+    }
+}
+
+impl Cancel {
+    /// Asks every wait to end. Where a [`Held`] guard is alive, that waits until it is dropped.
+    pub fn cancel(&self) {
+        self.state().requested = true;
+        self.0.canceled.notify_all();
+    }
+
+    /// Whether [`Cancel::cancel`] was called, and nothing holds it back.
+    #[must_use]
+    pub fn is_canceled(&self) -> bool {
+        self.state().is_canceled()
+    }
+
+    /// Holds cancellations, and [`Cancel::when_released`], back until the guard is dropped.
+    #[must_use = "dropping the guard releases it"]
+    pub fn hold(&self) -> Held {
+        self.state().holds += 1;
+        Held(self.clone())
+    }
+
+    /// Calls a function now, or as soon as nothing is held back any more. Nothing new can be held
+    /// while it runs, so it may end the process. A later call replaces one that still waits.
+    ///
+    /// True where it has to wait.
+    pub fn when_released(&self, end: impl FnOnce() + Send + 'static) -> bool {
+        let mut state = self.state();
+        if state.holds > 0 {
+            state.on_release = Some(Box::new(end));
+            return true;
+        }
+        end();
+        false
+    }
+
+    /// Waits that long, or until it is canceled.
+    fn wait(&self, duration: Duration) {
+        let state = self.state();
+        let not_yet = |state: &mut State| !state.is_canceled();
+        drop(self.0.canceled.wait_timeout_while(state, duration, not_yet));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Cancel({})", self.is_canceled())
+    }
+}
+
+/// While it is alive, what is being done is not interrupted; see [`Cancel::hold`].
+#[derive(Debug)]
+pub struct Held(Cancel);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.holds = state.holds.saturating_sub(1);
+        if state.holds == 0
+            && let Some(end) = state.on_release.take()
+        {
+            end();
+        }
+        drop(state);
+        self.0.0.canceled.notify_all();
+    }
+}
+
+/// A moment after which waiting is over, by the clock that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+/// Why a wait ended without what was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// Somebody asked for it.
+    #[error("canceled")]
+    Canceled,
+    /// The deadline has passed.
+    #[error("timed out")]
+    TimedOut,
+}
+
+/// How one run waits: by this clock, until this cancellation.
+#[derive(Debug, Clone)]
+pub struct Wait {
+    clock: Arc<dyn Clock>,
+    cancel: Cancel,
+}
+
+/// The machine's clock, and nobody to cancel.
+impl Default for Wait {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock), Cancel::default())
+    }
+}
+
+impl Wait {
+    /// Waits by this clock, until this cancellation.
+    pub fn new(clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
+        Self { clock, cancel }
+    }
+
+    /// The same clock, with another cancellation.
+    #[must_use]
+    pub fn with_cancel(&self, cancel: Cancel) -> Self {
+        Self { clock: Arc::clone(&self.clock), cancel }
+    }
+
+    /// What ends its waits.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// The wall clock, for comparison with an expiry.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The moment that is this long from now.
+    pub fn deadline(&self, after: Duration) -> Deadline {
+        let now = self.clock.monotonic();
+        // A time that does not fit the clock is as good as a day.
+        Deadline(now.checked_add(after).unwrap_or(now + Duration::from_hours(24)))
+    }
+
+    /// How long until then; `None` when it has passed.
+    pub fn remaining(&self, deadline: Deadline) -> Option<Duration> {
+        let left = deadline.0.checked_duration_since(self.clock.monotonic());
+        left.filter(|left| !left.is_zero())
+    }
+
+    /// Waits that long.
+    pub fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
+        self.clock.sleep(duration, &self.cancel);
+        if self.cancel.is_canceled() { Err(Stopped::Canceled) } else { Ok(()) }
+    }
+
+    /// Tries again and again, with this pause, until there is a result. Tries once in any case.
+    pub fn poll<T>(
+        &self,
+        deadline: Deadline,
+        pause: Duration,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Result<T, Stopped> {
+        loop {
+            if let Some(result) = attempt() {
+                return Ok(result);
+            }
+            let left = self.remaining(deadline).ok_or(Stopped::TimedOut)?;
+            self.sleep(pause.min(left))?;
+        }
+    }
+
+    /// Does work that cannot be interrupted on a thread of its own, which is left to itself when
+    /// the wait ends early. Where no thread can be made, it is done here.
+    pub(crate) fn detached<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let work = Arc::new(Mutex::new(Some(work)));
+        let take = |work: &Mutex<Option<_>>| {
+            let work: Option<_> = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            work
+        };
+        let theirs = Arc::clone(&work);
+        let Ok(task) = Task::start(move || take(&theirs).map(|work| work())) else {
+            return take(&work).map(|work| work()).ok_or(Stopped::Canceled);
+        };
+        loop {
+            match task.within(SLICE) {
+                Ok(result) => return result.ok_or(Stopped::Canceled),
+                Err(RecvTimeoutError::Timeout) if !self.cancel.is_canceled() => {}
+                // Or it panicked, and will not answer.
+                Err(_) => return Err(Stopped::Canceled),
+            }
+        }
+    }
+}
+
+/// Work on a detached thread.
+pub(crate) struct Task<T>(Receiver<T>);
+
+impl<T: Send + 'static> Task<T> {
+    /// Starts it. The error is the system's, where no thread can be made.
+    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
+        let (sender, result) = mpsc::sync_channel(1);
+        let thread = move || {
+            // Nobody listens any more where the wait ended early.
+            let _ = sender.send(work());
+        };
+        std::thread::Builder::new().spawn(thread)?;
+        Ok(Self(result))
+    }
+
+    /// The result, if it comes within this time.
+    pub(crate) fn within(&self, time: Duration) -> Result<T, RecvTimeoutError> {
+        self.0.recv_timeout(time)
+    }
+}

@@ -1,0 +1,433 @@
+//! What the library's failures mean to a person: one sentence, and what to do next.
+
+use std::error::Error as StdError;
+
+use baseten_auth::internal::{
+    ApiError, CertificateProblem, DeviceError, Failure, HttpError, LockError, ManagementUrlError,
+    PendingError, PlaceError, ProfileName, ProxyProblem, Remote, Storage, StoreError, display_text,
+    plain_text,
+};
+use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
+
+use crate::exit::Exit;
+
+/// What is said of an error.
+#[derive(Debug)]
+pub(crate) struct Explanation {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Explanation {
+    /// The words for an error with this exit status.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    fn of(kind: ErrorKind, (message, hint): Words) -> Self {
+        Self::new(Exit::of(kind), message, hint)
+    }
+
+    /// The command was canceled, in this way.
+    pub(crate) fn canceled(exit: Exit) -> Self {
+        Self { exit, message: "Canceled.".to_owned(), hint: None }
+    }
+
+    /// The library failed.
+    pub(crate) fn of_error(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Canceled => Self::canceled(Exit::Interrupted),
+            kind => Self::of(kind, library(error)),
+        }
+    }
+
+    /// The browser login failed, and the command `again` starts it anew.
+    pub(crate) fn of_device(error: &DeviceError, again: &str) -> Self {
+        match error.kind() {
+            ErrorKind::Canceled => Self::canceled(Exit::Interrupted),
+            kind => Self::of(kind, device(error, again)),
+        }
+    }
+
+    /// The second step of a login failed, or the first can't be kept for it.
+    pub(crate) fn of_pending(error: &PendingError) -> Self {
+        Self::of(error.kind(), pending(error))
+    }
+
+    /// The server does not take an API key that was given, or does not say whose it is.
+    pub(crate) fn of_given_key(error: &ApiError) -> Self {
+        Self::of(error.kind(), api(error, &Whose::Given))
+    }
+}
+
+/// A sentence and a hint.
+type Words = (String, String);
+
+fn words(message: impl Into<String>, hint: impl Into<String>) -> Words {
+    (message.into(), hint.into())
+}
+
+/// The command for whoever has no profile yet.
+pub(crate) const LOG_IN: &str = "log in with: baseten auth login";
+const OTHERS_HANG: &str = "try again; if other baseten processes hang, stop them";
+
+/// An error and what caused it, as one sentence fit for a terminal.
+pub(crate) fn with_causes(error: &dyn StdError) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors repeat their cause.
+        if !sentence.ends_with(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        cause = error.source();
+    }
+    display_text(&sentence)
+}
+
+fn shown(name: &str) -> String {
+    format!("'{}'", plain_text(name))
+}
+
+/// A word as a shell takes it, where that is safe to copy.
+fn quoted(word: &str) -> String {
+    let word = plain_text(word);
+    let plain = |c: char| c.is_alphanumeric() || "@._-:+/[]".contains(c);
+    if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// The option that names a profile, also one whose name looks like an option.
+fn profile_option(name: &str) -> String {
+    let separator = if name.starts_with('-') { '=' } else { ' ' };
+    format!("--profile{separator}{}", quoted(name))
+}
+
+/// The options that lead a login to this profile and this remote.
+pub(crate) fn login_options(name: Option<&str>, remote_url: Option<&str>) -> String {
+    let profile = name.map(|name| format!(" {}", profile_option(name)));
+    // Without it, the login would be at the default remote and replace the profile.
+    let other_remote = remote_url.filter(|url| *url != Remote::DEFAULT);
+    let remote = other_remote.map(|url| format!(" --remote-url {}", quoted(url)));
+    profile.unwrap_or_default() + &remote.unwrap_or_default()
+}
+
+/// The command that gives a profile a new credential, of the kind that it had.
+pub(crate) fn log_in_again(
+    name: &str,
+    remote_url: Option<&str>,
+    auth_type: Option<AuthType>,
+) -> String {
+    let with_key = match auth_type {
+        Some(AuthType::ApiKey) => " --with-api-key",
+        Some(AuthType::OAuth) | None => "",
+    };
+    let options = login_options(Some(name), remote_url);
+    format!("log in again with: baseten auth login{with_key}{options}")
+}
+
+/// The same for the profile that an error is about.
+fn mended(profile: &ProfileName, error: &Error) -> String {
+    log_in_again(profile.as_str(), error.remote_url(), error.auth_type())
+}
+
+fn library(error: &Error) -> Words {
+    let sentence = with_causes(error);
+    match error.failure() {
+        Failure::Store(error) => store(error),
+        Failure::StoragePolicy(_) => {
+            words(sentence, "correct BASETEN_CREDENTIAL_STORE, or unset it")
+        }
+        Failure::KeyringTimeout(_) => words(sentence, "set it to a number such as 5, or unset it"),
+        Failure::NotText(_) => words(sentence, "set it to plain text, or unset it"),
+        Failure::ProfileName(_) => words(sentence, "give it another name"),
+        Failure::ApiKeyEnv(_) => {
+            words(sentence, "set BASETEN_API_KEY to the key alone, or unset it")
+        }
+        Failure::ProfileEnv(_) => {
+            words(sentence, "set BASETEN_PROFILE to a stored name, or unset it")
+        }
+        Failure::RemoteEnv(_) => words(
+            sentence,
+            "set BASETEN_REMOTE_URL to a URL such as https://app.baseten.co, or unset it",
+        ),
+        Failure::ManagementUrl(ManagementUrlError::NoName { .. }) => words(
+            sentence,
+            "use a remote with a name, such as http://localhost:8000, \
+             or set BASETEN_MANAGEMENT_API_URL_OVERRIDE to its management URL",
+        ),
+        Failure::ManagementUrl(_) => {
+            words(sentence, "correct BASETEN_MANAGEMENT_API_URL_OVERRIDE, or unset it")
+        }
+        Failure::StoredRemote { profile, source } => words(
+            format!(
+                "the remote URL of profile {} cannot be used: {source}",
+                shown(profile.as_str())
+            ),
+            format!(
+                "log in again with: baseten auth login {} --remote-url <url>",
+                profile_option(profile.as_str())
+            ),
+        ),
+        Failure::UserName(error) => words(
+            format!("the server's name for this user cannot name a profile: {error}"),
+            "choose a name with --profile <profile>",
+        ),
+        Failure::NoCurrentProfile { any_stored: true } => words(
+            "no profile is current",
+            "choose one with: baseten auth switch --profile <profile> (baseten auth list shows them)",
+        ),
+        Failure::NoCurrentProfile { any_stored: false } => {
+            words("not logged in: no profile is stored", LOG_IN)
+        }
+        Failure::NoSuchProfile { name, selected_by } => no_such_profile(name, *selected_by),
+        Failure::LoggedOutMeanwhile { profile } => words(
+            format!(
+                "profile {} was logged out by another process meanwhile",
+                shown(profile.as_str())
+            ),
+            mended(profile, error),
+        ),
+        Failure::CredentialMissing { profile, storage } => words(
+            format!(
+                "the credential of profile {} is not in {}",
+                shown(profile.as_str()),
+                place_name(storage)
+            ),
+            mended(profile, error),
+        ),
+        Failure::SessionEnded { profile } => words(
+            format!(
+                "the session of profile {} has expired or was revoked",
+                shown(profile.as_str())
+            ),
+            mended(profile, error),
+        ),
+        Failure::Place { profile, storage: _, source } => place(profile.as_ref(), source),
+        Failure::LockDirectory(_) => words(sentence, "check the owner and mode of that directory"),
+        Failure::ProfileLock { profile, source } => lock(profile, source),
+        Failure::Api { profile: Some(profile), source } => {
+            api(source, &Whose::Profile(profile, error))
+        }
+        Failure::Api { profile: None, source } => api(source, &Whose::Environment),
+        Failure::Token { profile, source } => {
+            let (message, hint) = api(source, &Whose::Profile(profile, error));
+            let profile = shown(profile.as_str());
+            (format!("cannot refresh the session of profile {profile}: {message}"), hint)
+        }
+        Failure::Canceled => words(sentence, "try again"),
+    }
+}
+
+fn lock(profile: &ProfileName, error: &LockError) -> Words {
+    let profile = shown(profile.as_str());
+    let cannot_lock = || format!("cannot lock profile {profile}: {}", with_causes(error));
+    match error {
+        LockError::TimedOut(wait) => {
+            let seconds = wait.as_secs();
+            let busy = "another process has been busy with profile";
+            words(format!("{busy} {profile} for {seconds} s"), OTHERS_HANG)
+        }
+        LockError::Io(_) => words(cannot_lock(), "check the owner and mode of that directory"),
+        LockError::Canceled => words(cannot_lock(), OTHERS_HANG),
+    }
+}
+
+fn place_name(storage: &Storage) -> String {
+    match storage {
+        Storage::File => "the file".to_owned(),
+        Storage::Keyring => "the system keyring".to_owned(),
+        Storage::Helper(name) => name.program(),
+    }
+}
+
+fn no_such_profile(name: &ProfileName, selected_by: SessionSource) -> Words {
+    let name = shown(name.as_str());
+    let message = match selected_by {
+        SessionSource::ProfileEnv => {
+            format!("no profile named {name}, which BASETEN_PROFILE selects")
+        }
+        SessionSource::Current => format!("the current profile {name} does not exist any more"),
+        _ => format!("no profile named {name}"),
+    };
+    words(message, "see the profiles with: baseten auth list, or log in with: baseten auth login")
+}
+
+fn store(error: &StoreError) -> Words {
+    let hint = match error {
+        StoreError::NoDirectory { .. } | StoreError::RelativeDirectory { .. } => {
+            "set HOME, or BASETEN_CONFIG_DIR to the directory that the profiles are kept in"
+        }
+        StoreError::Environment(_) => "set it to plain text, or unset it",
+        StoreError::Unreadable { .. } => "check the file's owner and mode",
+        StoreError::Unwritable { .. } | StoreError::Lock { source: LockError::Io(_), .. } => {
+            "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
+        }
+        StoreError::Malformed { .. } => {
+            "fix the file, or move it away and log in again; nothing was changed"
+        }
+        StoreError::BadProfile { profile, remote_url, .. } => {
+            let options = login_options(Some(profile), remote_url.as_deref());
+            let login = format!("fix the entry, or replace it with: baseten auth login{options}");
+            return words(with_causes(error), login);
+        }
+        StoreError::Newer { .. } => "update baseten; nothing was changed",
+        StoreError::Lock { .. } | StoreError::Canceled => OTHERS_HANG,
+    };
+    words(with_causes(error), hint)
+}
+
+fn place(profile: Option<&ProfileName>, error: &PlaceError) -> Words {
+    let whose = profile.map(|profile| format!(" (profile {})", shown(profile.as_str())));
+    let message = with_causes(error) + &whose.unwrap_or_default();
+    let hint = match error {
+        PlaceError::NotAvailable { .. } | PlaceError::Failed { .. } => {
+            "start the keyring of your desktop session, or log in with --insecure-storage"
+        }
+        PlaceError::Locked | PlaceError::Dismissed => {
+            "unlock the keyring, or log in with --insecure-storage"
+        }
+        PlaceError::TimedOut { place, .. } if place.starts_with("docker-credential-") => {
+            "check that the helper answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
+        }
+        PlaceError::TimedOut { .. } => {
+            "check that the keyring answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
+        }
+        PlaceError::TooLarge { .. } => "log in with --insecure-storage",
+        PlaceError::HelperMissing { .. } | PlaceError::HelperFailed { .. } => {
+            "check the helper, or set BASETEN_CREDENTIAL_STORE to another store"
+        }
+        PlaceError::Canceled => "try again",
+    };
+    words(message, hint)
+}
+
+fn pending(error: &PendingError) -> Words {
+    match error {
+        PendingError::None => words(
+            "there is no login to resume",
+            "start one with: baseten auth login --web --no-wait",
+        ),
+        PendingError::Malformed { .. } => {
+            words(with_causes(error), "start again with: baseten auth login --web --no-wait")
+        }
+        PendingError::Store(error) => store(error),
+        PendingError::Io { .. } => {
+            words(with_causes(error), "check the directory's owner, mode and space")
+        }
+    }
+}
+
+fn device(error: &DeviceError, again: &str) -> Words {
+    let again = format!("start again with: {again}");
+    match error {
+        DeviceError::Denied => words("the login was denied in the browser", again),
+        DeviceError::Expired => words("the code expired before the login was approved", again),
+        DeviceError::UnsafeVerificationUrl => words(
+            "the server sent a login page whose URL is not https",
+            "check the remote URL, and whether a proxy is in between",
+        ),
+        DeviceError::Canceled => words(error.to_string(), again),
+        DeviceError::Api(error) => api(error, &Whose::Nobody { again }),
+    }
+}
+
+/// Whose credential a request carried.
+enum Whose<'a> {
+    /// A stored profile's, about which the error knows more.
+    Profile(&'a ProfileName, &'a Error),
+    /// The API key of the environment.
+    Environment,
+    /// The API key that is to be stored.
+    Given,
+    /// There was none yet, and this is how to start again.
+    Nobody { again: String },
+}
+
+impl Whose<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Profile(profile, _) => {
+                format!("the credential of profile {}", shown(profile.as_str()))
+            }
+            Self::Environment => "the API key in BASETEN_API_KEY".to_owned(),
+            Self::Given => "the credential".to_owned(),
+            Self::Nobody { .. } => "the login".to_owned(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Profile(profile, error) => mended(profile, error),
+            Self::Environment => "set BASETEN_API_KEY to a key that is valid at this remote, \
+                                  or unset it to use a stored profile"
+                .to_owned(),
+            Self::Given => "check that the key is valid, and that it belongs to this remote: \
+                            baseten auth login --with-api-key --profile <profile> --remote-url <url>"
+                .to_owned(),
+            Self::Nobody { again } => again.clone(),
+        }
+    }
+}
+
+fn api(error: &ApiError, whose: &Whose<'_>) -> Words {
+    let sentence = with_causes(error);
+    let hint = match (error, error.kind(), error.status()) {
+        (ApiError::Http(error), ..) => return http(error),
+        (ApiError::Status { .. }, ErrorKind::NotLoggedIn, _) => {
+            let message = format!("the server refused {}: {sentence}", whose.name());
+            return words(message, whose.hint());
+        }
+        (ApiError::NotProtocol { .. }, ..) => {
+            "check the remote URL; a proxy or a login page of the network may be in between"
+        }
+        (_, ErrorKind::NotLoggedIn, _) => return words(sentence, whose.hint()),
+        (_, ErrorKind::NotFound, _) => "check the remote URL",
+        (_, ErrorKind::Refused, _) => "try again later; update baseten if it persists",
+        (.., Some(407)) => "check the user name and password in the proxy's URL",
+        (.., Some(300..=399)) => "check the remote URL: the server redirects elsewhere",
+        _ => "try again later",
+    };
+    words(sentence, hint)
+}
+
+fn http(error: &HttpError) -> Words {
+    let hint = match error {
+        HttpError::Insecure { .. } => "use an https remote URL",
+        HttpError::Credential => "log in again with: baseten auth login",
+        HttpError::CertificateFile { .. } | HttpError::ProxyUrl { .. } => {
+            "correct the variable, or unset it"
+        }
+        HttpError::NoTrustedCertificates => {
+            "install the system's certificates (on Debian: ca-certificates)"
+        }
+        HttpError::Proxy { problem: ProxyProblem::Authentication, .. } => {
+            "put them into the proxy's URL, special characters percent-encoded: \
+             http://user:password@host:port"
+        }
+        HttpError::Proxy { .. } => "check HTTPS_PROXY, ALL_PROXY and NO_PROXY",
+        HttpError::Connect { .. } => {
+            "check the network and the remote URL; behind a proxy, set HTTPS_PROXY"
+        }
+        HttpError::Certificate {
+            problem: CertificateProblem::Expired | CertificateProblem::NotYetValid,
+            ..
+        } => "check this machine's clock; a company proxy may also be intercepting the connection",
+        HttpError::Certificate { problem: CertificateProblem::WrongHost, .. } => {
+            "check the remote URL; a company proxy may also be intercepting the connection"
+        }
+        HttpError::Certificate { .. } => {
+            "a company proxy may be intercepting the connection: \
+             name its certificate authority's file in SSL_CERT_FILE"
+        }
+        HttpError::Tls { .. } => {
+            "check the remote URL: there may be no TLS at that port, or a proxy in between"
+        }
+        HttpError::Timeout { .. } | HttpError::Lost { .. } => "check the network, and try again",
+        HttpError::NotHttp { .. } | HttpError::TooLarge { .. } => {
+            "check the remote URL; a proxy may be in between"
+        }
+    };
+    words(with_causes(error), hint)
+}
