@@ -1,4 +1,5 @@
-//! The routes that programs call: device login (RFC 8628), tokens (RFC 6749), who am I, log out.
+//! The routes that programs call: device login (RFC 8628), tokens (RFC 6749), the exchange of
+//! identity tokens (RFC 8693), who am I, log out.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

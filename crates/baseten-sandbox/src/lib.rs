@@ -1,4 +1,4 @@
-//! A local Baseten remote for development, demos and tests. It has the whole login API and a few
+//! A local Baseten remote for development, demos and tests. It has the whole auth API and a few
 //! test users, listens on loopback only, and keeps everything in memory.
 //!
 //! ```
@@ -58,7 +58,7 @@ impl Sandbox {
     /// Starts a sandbox on a thread of its own. It can be connected to when this returns.
     ///
     /// [`Error::Start`] where the port is taken; [`Error::NoSuchUser`] where no user has an id that
-    /// the configuration names; [`Error::Issuer`] where a trust rule's issuer cannot be reached.
+    /// the configuration names; [`Error::Issuer`] where a trust rule's issuer is not on this computer.
     pub fn start(config: Config) -> Result<Self, Error> {
         Ok(Self { server: Server::start(config)? })
     }

@@ -230,7 +230,7 @@ fn question_page(grant: &DeviceGrant, users: &[User]) -> Response {
     page(StatusCode::OK, "Allow this login?", &content)
 }
 
-/// Who asks: the program and the system by their own word, the address as we see it.
+/// Who asks: the program and the system as the request states them, and the peer's address.
 fn client_facts(client: &Client) -> Markup {
     let (program, system) = program_and_system(client.user_agent.as_deref().unwrap_or_default());
     let here = if client.address.is_loopback() { " (this computer)" } else { "" };
@@ -253,7 +253,7 @@ fn program_and_system(user_agent: &str) -> (String, String) {
     (product.replacen('/', " ", 1), comment.replace("; ", ", "))
 }
 
-/// A program may call itself anything: only so much of it that the rest of the page stays in view.
+/// Cut to a length that keeps the rest of the page in view, since a program may state anything.
 fn stated(text: &str) -> String {
     match text.char_indices().nth(40) {
         None if text.is_empty() => "not stated".to_owned(),

@@ -30,7 +30,7 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// The scheme of the `Authorization` header: `Bearer`, `Api-Key` or `other`.
     pub authorization: Option<&'static str>,
-    /// The `grant_type` field of the form, where it is one that we know.
+    /// The `grant_type` of the request, where it is one that we know.
     pub grant_type: Option<&'static str>,
     /// The HTTP status of the answer.
     pub status: u16,

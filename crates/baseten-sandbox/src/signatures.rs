@@ -8,9 +8,9 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
-/// Has jsonwebtoken verify with ring, in the whole process.
+/// Makes jsonwebtoken verify with ring, in the whole process.
 pub(crate) fn install() {
-    // It fails where another sandbox of this process was first.
+    // Fails if another sandbox of this process has done it already.
     let _ = PROVIDER.install_default();
 }
 
