@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::server::{Act, read_request};
+use crate::server::{Act, http, read_request};
 
 /// An authority, and the directory with its certificate.
 pub struct Authority {
@@ -84,7 +84,7 @@ pub fn accept(identity: &Identity, stream: TcpStream) -> StreamOwned<ServerConne
 
 /// Answers one request over TLS with an empty object, if it gets that far.
 pub fn serve(identity: Identity) -> Act {
-    serve_answer(&Arc::new(identity), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec())
+    serve_answer(&Arc::new(identity), http(200, "", "{}"))
 }
 
 /// The same with this answer.

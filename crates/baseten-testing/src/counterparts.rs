@@ -4,17 +4,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
 use crate::home::Home;
+use crate::outcome::Running;
 use crate::program::find;
-
-/// How long a counterpart may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::wait::PATIENCE;
 
 /// A file or directory of the counterparts.
 fn counterpart(path: &str) -> PathBuf {
@@ -42,7 +40,7 @@ fn node() -> PathBuf {
 
 /// A remote whose OAuth is npm's oidc-provider. It ends when this is dropped.
 pub struct OidcServer {
-    child: Child,
+    process: Running,
     /// Its remote URL.
     pub remote_url: String,
     port: u16,
@@ -55,19 +53,19 @@ impl OidcServer {
     pub fn start(options: &[&str]) -> Self {
         need_packages("oidc");
         let log = NamedTempFile::new().unwrap();
-        let mut child = Command::new(node())
+        let mut command = Command::new(node());
+        command
             .arg(counterpart("oidc/server.mjs"))
             .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log.reopen().unwrap())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            .stderr(log.reopen().unwrap());
+        let mut process = Running::start(&mut command);
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(lines.next()));
         // From here on, a failure ends the server and shows its log.
-        let mut server = Self { child, remote_url: String::new(), port: 0, log };
+        let mut server = Self { process, remote_url: String::new(), port: 0, log };
         let line = receiver.recv_timeout(PATIENCE).expect("oidc-provider does not start in time");
         let line = line.expect("oidc-provider ends at once").unwrap();
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -78,7 +76,7 @@ impl OidcServer {
 
     /// A home whose remote this is.
     pub fn home(&self) -> Home {
-        Home::new().with("BASETEN_REMOTE_URL", &self.remote_url)
+        Home::at_remote(&self.remote_url)
     }
 
     /// The API's requests so far: the grant type, or else the last part of the path, and the
@@ -111,8 +109,8 @@ impl OidcServer {
 impl Drop for OidcServer {
     #[expect(clippy::print_stderr, reason = "shown with the failure that it explains")]
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.process.0.kill();
+        let _ = self.process.0.wait();
         if std::thread::panicking() {
             eprintln!("oidc-provider: {}", fs::read_to_string(&self.log).unwrap_or_default());
         }

@@ -12,6 +12,8 @@ use dbus::arg::{PropMap, RefArg, Variant};
 use dbus::channel::Channel;
 use dbus::strings::Path;
 
+use crate::wait;
+
 const COLLECTION: &str = "/org/freedesktop/secrets/collection/only";
 const ITEM: &str = "/org/freedesktop/secrets/collection/only/1";
 const PROMPT: &str = "/org/freedesktop/secrets/prompt/1";
@@ -76,11 +78,9 @@ impl FakeService {
 
     /// Waits until a method was called.
     pub fn wait_for(&self, method: &str) {
-        let start = Instant::now();
-        while !self.calls().iter().any(|call| call.starts_with(method)) {
-            assert!(start.elapsed() < Duration::from_secs(5), "nobody called {method}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait::until(&format!("somebody calls {method}"), || {
+            self.calls().iter().any(|call| call.starts_with(method))
+        });
     }
 }
 

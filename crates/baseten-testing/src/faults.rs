@@ -1,9 +1,8 @@
 //! Disks that are read-only or full, and system calls that fail.
 
-use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::home::Home;
 use crate::outcome::{Outcome, Running};
@@ -20,7 +19,7 @@ pub fn is_root(what: &str) -> bool {
 }
 
 /// Runs a program that has to succeed.
-pub fn must(program: &str, arguments: &[&str]) {
+fn must(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
@@ -54,30 +53,17 @@ impl Drop for Mount {
     }
 }
 
-/// Sends a signal to a process of ours.
-pub fn signal(name: &str, process: u32) {
-    must("kill", &[&format!("-{name}"), &process.to_string()]);
-}
-
 /// Runs the program with this injected into its system calls, if anything, and this on stdin.
 /// Leaves the `trace` in the home.
 pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Outcome {
     let trace = home.path().join("trace");
-    let mut command = Command::new(find("strace", "strace"));
+    let mut command = home.command_of(find("strace", "strace"), &[]);
     command
         .args(["-f", "-qq", "-s", "8", "-o", trace.to_str().unwrap()])
         .args((!inject.is_empty()).then(|| format!("--inject={inject}")))
         .arg(baseten())
         .args(arguments);
-    let plain = home.command(&[]);
-    command.env_clear();
-    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(home.path());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    // It may be killed before it has read it.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    Running(child).end()
+    Running::with_input(&mut command, input).end()
 }
 
 /// Whether an error is EIO, in the words of either C library.

@@ -1,6 +1,5 @@
 //! A home of its own for every test, and the built program in it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,7 +10,10 @@ use crate::keyring::KeyringSession;
 use crate::outcome::{Outcome, Running};
 use crate::program::baseten;
 use crate::sandbox::approve;
-use crate::server::Server;
+use crate::server::{Act, Server};
+
+/// The arguments of a browser login that stores its tokens in the file.
+pub const WEB_LOGIN: &[&str] = &["auth", "login", "--web", "--insecure-storage"];
 
 /// A fresh home directory and an environment with nothing in it but what a test puts there.
 pub struct Home {
@@ -32,8 +34,8 @@ impl Home {
             // Without it, Windows finds no sockets.
             home.set("SystemRoot", "C:\\windows");
         } else {
+            home.set("PATH", format!("{path}/bin:/usr/local/bin:/usr/bin:/bin"));
             home.set("HOME", path);
-            home.set("PATH", "/usr/local/bin:/usr/bin:/bin");
         }
         if cfg!(any(windows, target_os = "macos")) {
             // These always have a display, and nobody wants a browser for every test.
@@ -42,9 +44,36 @@ impl Home {
         home
     }
 
+    /// A home whose remote has this URL.
+    pub fn at_remote(url: impl Into<String>) -> Self {
+        Self::new().with("BASETEN_REMOTE_URL", url)
+    }
+
     /// A home whose remote is this sandbox.
     pub fn at(sandbox: &Sandbox) -> Self {
-        Self::new().with("BASETEN_REMOTE_URL", sandbox.remote_url())
+        Self::at_remote(sandbox.remote_url())
+    }
+
+    /// A home whose every API request goes to this URL, whatever the remote.
+    pub fn with_api(url: impl Into<String>) -> Self {
+        Self::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)
+    }
+
+    /// A home whose every API request goes to this server.
+    pub fn served_by(server: &Server) -> Self {
+        Self::with_api(server.url("localhost", ""))
+    }
+
+    /// A home whose every API request goes to a server that plays this script.
+    pub fn with_script(script: impl IntoIterator<Item = Act>) -> Self {
+        Self::served_by(&Server::start(script))
+    }
+
+    /// A home with this text as its store.
+    pub fn with_store(text: &str) -> Self {
+        let home = Self::new();
+        home.write_store(text);
+        home
     }
 
     /// The same, with a variable.
@@ -52,6 +81,33 @@ impl Home {
     pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
         self.set(variable, value);
         self
+    }
+
+    /// The same, in the session of this keyring.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn with_keyring(mut self, session: &KeyringSession) -> Self {
+        for (variable, value) in session.environment() {
+            if matches!(variable, "DBUS_SESSION_BUS_ADDRESS" | "XDG_RUNTIME_DIR") {
+                self.set(variable, value.to_str().unwrap());
+            }
+        }
+        self
+    }
+
+    /// The same, and a busy machine does not make the keyring too slow.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn with_patient_keyring(self, session: &KeyringSession) -> Self {
+        self.with_keyring(session).with("BASETEN_KEYRING_TIMEOUT", "30")
+    }
+
+    /// The same, with this shell script as its browser.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn with_browser(self, script: &str) -> Self {
+        let program = self.install("browser", script);
+        self.with("BROWSER", program)
     }
 
     /// Sets a variable for the commands to come.
@@ -86,14 +142,31 @@ impl Home {
         std::fs::write(self.auth_json(), text).unwrap();
     }
 
+    /// The text of a file in the home.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    /// Makes a shell script a program of this name, which is found in `PATH`, and gives its path.
+    #[cfg(unix)]
+    pub fn install(&self, name: &str, script: &str) -> String {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = self.path().join("bin");
+        std::fs::create_dir_all(&directory).unwrap();
+        let program = directory.join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        program.into_os_string().into_string().unwrap()
+    }
+
     /// The program with these arguments in this home, its streams piped or closed.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.command_of(baseten(), arguments)
     }
 
     /// Another program in the same way.
-    pub fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
+    pub fn command_of(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program.as_ref());
         command
             .args(arguments)
             .env_clear()
@@ -112,58 +185,30 @@ impl Home {
 
     /// Runs the program to its end, with this on stdin.
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        // Whoever does not read all of it has said why in its outcome.
-        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
-        Running(child).end()
+        Running::with_input(&mut self.command(arguments), input).end()
     }
 
     /// Starts the program.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        Running(self.command(arguments).spawn().unwrap())
+        Running::start(&mut self.command(arguments))
     }
 
-    /// Logs in with an API key of this user and expects it to work.
+    /// Logs in with this API key, which goes to where the home and the other arguments say.
+    pub fn log_in(&self, key: impl AsRef<[u8]>, profile: &str, more: &[&str]) -> Outcome {
+        let arguments = [&["auth", "login", "--with-api-key", "--profile", profile], more].concat();
+        self.run_with_input(&arguments, key)
+    }
+
+    /// Logs in with an API key of this user, which goes to the file, and expects it to work.
     pub fn log_in_with_key(&self, sandbox: &Sandbox, user: &str, profile: &str) {
-        let arguments =
-            ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", profile];
-        let outcome = self.run_with_input(&arguments, sandbox.api_key(user).unwrap());
-        assert_eq!(outcome.status, 0, "{outcome}");
+        let key = sandbox.api_key(user).unwrap();
+        self.log_in(key, profile, &["--insecure-storage"]).succeeded();
     }
 
     /// Logs in through the browser as this user and expects it to work.
     pub fn log_in_by_browser(&self, sandbox: &Sandbox, user: &str, more: &[&str]) -> Outcome {
-        let arguments = [&["auth", "login", "--web", "--insecure-storage"], more].concat();
-        let running = self.start(&arguments);
+        let running = self.start(&[WEB_LOGIN, more].concat());
         approve(sandbox, user);
-        let outcome = running.end();
-        assert_eq!(outcome.status, 0, "{outcome}");
-        outcome
+        running.end().succeeded()
     }
-}
-
-/// A home in this keyring's session, whose remote is this sandbox.
-#[cfg(target_os = "linux")]
-pub fn home_in(session: &KeyringSession, sandbox: &Sandbox) -> Home {
-    with_keyring(Home::at(sandbox), session).with("BASETEN_KEYRING_TIMEOUT", "30")
-}
-
-/// The same home, in this keyring's session.
-#[cfg(target_os = "linux")]
-pub fn with_keyring(mut home: Home, session: &KeyringSession) -> Home {
-    for (variable, value) in session.environment() {
-        if matches!(variable, "DBUS_SESSION_BUS_ADDRESS" | "XDG_RUNTIME_DIR") {
-            home.set(variable, value.to_str().unwrap());
-        }
-    }
-    home
-}
-
-/// Where a scripted server's profiles belong. No request goes there, see [`home_at`].
-pub const REMOTE: &str = "https://app.example.com";
-
-/// A home whose every request goes to a scripted server.
-pub fn home_at(server: &Server) -> Home {
-    let url = format!("http://127.0.0.1:{}", server.address.port());
-    Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)
 }

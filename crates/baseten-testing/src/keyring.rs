@@ -8,41 +8,36 @@ use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::Signal;
+
+use crate::outcome::Running;
 use crate::program::find;
+use crate::wait;
 
 /// Where the programs of a session find others.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A session bus in a private directory, with or without a keyring. It ends when dropped.
 pub struct KeyringSession {
     directory: tempfile::TempDir,
-    bus: Child,
-    keyring: Option<Child>,
+    keyring: Option<Running>,
+    _bus: Running,
 }
 
 impl KeyringSession {
     /// A session whose keyring is unlocked and has a login collection.
     pub fn start() -> Self {
         let mut session = Self::without_keyring();
-        let mut keyring = session
-            .command("gnome-keyring-daemon", "gnome-keyring")
+        let mut keyring = session.command("gnome-keyring-daemon", "gnome-keyring");
+        keyring
             .args(["--unlock", "--components=secrets", "--foreground"])
-            .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("gnome-keyring-daemon starts");
+            .stderr(Stdio::null());
         // An empty password would make no login collection.
-        let password = keyring.stdin.take().expect("a pipe").write_all(b"password");
-        password.expect("gnome-keyring-daemon reads its password");
-        session.keyring = Some(keyring);
-        session.wait_until("gnome-keyring owns its name", Self::has_keyring);
+        session.keyring = Some(Running::with_input(&mut keyring, "password"));
+        wait::until("gnome-keyring owns its name", || session.has_keyring());
         session
     }
 
@@ -54,20 +49,18 @@ impl KeyringSession {
             std::fs::DirBuilder::new().mode(0o700).create(path).expect("a directory");
         }
         let address = address(directory.path());
-        let bus = command(directory.path(), "dbus-daemon", "dbus-daemon")
-            .args(["--session", "--nofork", "--nopidfile"])
+        let mut bus = command(directory.path(), "dbus-daemon", "dbus-daemon");
+        bus.args(["--session", "--nofork", "--nopidfile"])
             .arg(format!("--address={address}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("dbus-daemon starts");
-        let session = Self { directory, bus, keyring: None };
-        session.wait_until("dbus-daemon listens", |session| {
+            .stderr(Stdio::null());
+        let bus = Running::start(&mut bus);
+        wait::until("dbus-daemon listens", || {
             // Its socket is there a moment before anybody may connect.
-            UnixStream::connect(session.directory.path().join("run/bus")).is_ok()
+            UnixStream::connect(directory.path().join("run/bus")).is_ok()
         });
-        session
+        Self { directory, keyring: None, _bus: bus }
     }
 
     /// The variables of a program that runs in this session.
@@ -136,18 +129,17 @@ impl KeyringSession {
 
     /// Freezes the keyring's process, so that it never answers.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        self.keyring().signal(Signal::STOP);
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.signal("-CONT");
+        self.keyring().signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: &str) {
-        let keyring = self.keyring.as_ref().expect("a keyring").id().to_string();
-        let status = self.command("kill", "procps").args([signal, &keyring]).status();
-        assert!(status.expect("kill starts").success());
+    /// The process of the keyring.
+    pub fn keyring(&self) -> &Running {
+        self.keyring.as_ref().expect("a keyring")
     }
 
     /// Calls a method over the session bus and gives what `dbus-send` prints.
@@ -162,23 +154,6 @@ impl KeyringSession {
             .expect("dbus-send starts");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let start = Instant::now();
-        while !is_so(self) {
-            assert!(start.elapsed() < PATIENCE, "timed out: {what}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for KeyringSession {
-    fn drop(&mut self) {
-        for child in self.keyring.iter_mut().chain([&mut self.bus]) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

@@ -27,6 +27,7 @@ pub mod server;
 pub mod stored;
 #[cfg(target_os = "linux")]
 pub mod terminal;
+pub mod wait;
 
 #[doc(hidden)]
 pub use insta;

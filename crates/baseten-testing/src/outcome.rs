@@ -1,11 +1,10 @@
 //! Programs that run, and everything that they showed.
 
 use std::fmt;
-use std::process::Child;
-use std::time::{Duration, Instant};
+use std::io::Write as _;
+use std::process::{Child, Command, Output, Stdio};
 
-/// No command of a test runs longer than this.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::wait;
 
 /// A program that was started. Dropping it ends it.
 pub struct Running(
@@ -14,6 +13,31 @@ pub struct Running(
 );
 
 impl Running {
+    /// Starts a program.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// Starts a program with this on stdin.
+    pub fn with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Self {
+        let mut running = Self::start(command.stdin(Stdio::piped()));
+        // A program that does not read all of it says why in its outcome.
+        let _ = running.0.stdin.take().unwrap().write_all(input.as_ref());
+        running
+    }
+
+    /// Sends it a signal.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end, for at most a minute.
     pub fn end(mut self) -> Outcome {
         let collect = |stream: Option<Box<dyn std::io::Read + Send>>| {
@@ -27,16 +51,9 @@ impl Running {
         };
         let stdout = collect(self.0.stdout.take().map(|stream| Box::new(stream) as _));
         let stderr = collect(self.0.stderr.take().map(|stream| Box::new(stream) as _));
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                break status;
-            }
-            assert!(start.elapsed() < PATIENCE, "the command does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        };
+        wait::until("the command ends", || self.has_ended());
         Outcome {
-            status: code(status),
+            status: code(self.0.wait().unwrap()),
             stdout: stdout.join().unwrap(),
             stderr: stderr.join().unwrap(),
         }
@@ -59,6 +76,16 @@ pub fn code(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or(-1)
 }
 
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        Self {
+            status: code(output.status),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 /// Everything that a command showed. Its `Display` is made for snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -74,6 +101,14 @@ impl Outcome {
     /// A success with this on stdout and nothing on stderr.
     pub fn done(stdout: &str) -> Self {
         Self { status: 0, stdout: stdout.to_owned(), stderr: String::new() }
+    }
+
+    /// The same, which has to be a success.
+    #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "the check may be all that is wanted")]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.status, 0, "{self}");
+        self
     }
 
     /// stdout as JSON.

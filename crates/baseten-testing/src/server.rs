@@ -18,6 +18,8 @@ pub enum Act {
     Reset,
     /// Never says anything.
     Hang,
+    /// Reads the request and answers with what this makes of it.
+    Respond(Box<dyn FnOnce(String) -> Vec<u8> + Send>),
     /// Whatever else.
     Custom(Box<dyn FnOnce(TcpStream) + Send>),
 }
@@ -56,6 +58,11 @@ impl Server {
         format!("http://{host}:{}{path}", self.address.port())
     }
 
+    /// The URL of a remote whose API is this server.
+    pub fn remote(&self, scheme: &str) -> String {
+        format!("{scheme}://localhost:{}", self.address.port())
+    }
+
     /// The requests so far, as they were sent.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
@@ -69,18 +76,27 @@ impl Server {
 }
 
 fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<(Instant, String)>>) {
-    if let Act::Answer(_) | Act::Dribble(..) | Act::Close = act {
+    let mut read = || {
         let request = read_request(&mut stream);
-        requests.lock().unwrap().push((Instant::now(), request));
-    }
+        requests.lock().unwrap().push((Instant::now(), request.clone()));
+        request
+    };
     match act {
         // Whoever does not read to the end closes early.
-        Act::Answer(bytes) => drop(stream.write_all(&bytes)),
+        Act::Answer(bytes) => {
+            read();
+            let _ = stream.write_all(&bytes);
+        }
         Act::Dribble(start, rest) => {
+            read();
             let _ = stream.write_all(&start);
             dribble(stream, rest);
         }
-        Act::Close => {}
+        Act::Respond(respond) => {
+            let answer = respond(read());
+            let _ = stream.write_all(&answer);
+        }
+        Act::Close => drop(read()),
         // To close with something unread is a reset.
         Act::Reset => drop(stream.peek(&mut [0])),
         Act::Hang => {
@@ -121,30 +137,47 @@ pub fn read_request(stream: &mut impl Read) -> String {
 
 /// An answer with a status, more header lines, and a body.
 pub fn answer(status: u16, headers: &str, body: &str) -> Act {
-    let length = body.len();
-    let head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n{headers}\r\n");
-    Act::Answer((head + body).into_bytes())
+    Act::Answer(http(status, headers, body))
 }
 
-/// An answer of the token endpoint.
-pub fn token_answer(access: &str, refresh: Option<&str>) -> Vec<u8> {
-    let refresh = refresh.map_or(String::new(), |token| format!(r#","refresh_token":"{token}""#));
-    http(200, &format!(r#"{{"access_token":"{access}"{refresh},"expires_in":3600}}"#))
+/// An answer of 200 with this body.
+pub fn ok(body: &str) -> Act {
+    answer(200, "", body)
 }
 
 /// A whole HTTP answer.
-pub fn http(status: u16, body: &str) -> Vec<u8> {
+pub fn http(status: u16, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    let head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n{headers}\r\n");
+    (head + body).into_bytes()
 }
 
-/// Reads a request, says so, and never answers.
-pub fn silence() -> (Act, Receiver<()>) {
+/// Answers once the request is read and this is done with it.
+pub fn respond(with: impl FnOnce(String) -> Vec<u8> + Send + 'static) -> Act {
+    Act::Respond(Box::new(with))
+}
+
+/// Reads a request and hands the connection over, which stays open for as long as it is kept.
+pub fn silence() -> (Act, Receiver<TcpStream>) {
     let (sender, arrived) = channel();
     let act = Act::Custom(Box::new(move |mut stream| {
         read_request(&mut stream);
-        let _ = sender.send(());
-        std::thread::spawn(move || stream.peek(&mut [0]).map(|_| std::thread::park()));
+        let _ = sender.send(stream);
     }));
     (act, arrived)
+}
+
+/// What a server says in a login that goes well. The code is good for ten minutes.
+pub const STARTED: &str = r#"{"device_code": "canary-device", "user_code": "WDJB-MJHT",
+    "interval": 1, "verification_uri": "https://app.example.com/device", "expires_in": 600}"#;
+/// Its tokens, which last for an hour.
+pub const TOKENS: &str = r#"{"access_token": "canary-access", "refresh_token": "canary-refresh",
+    "token_type": "Bearer", "expires_in": 3600}"#;
+/// Its user.
+pub const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com", "name": null}"#;
+
+/// An answer of the token endpoint to a refresh.
+pub fn refreshed(access: &str, refresh: Option<&str>) -> String {
+    let refresh = refresh.map_or(String::new(), |token| format!(r#","refresh_token":"{token}""#));
+    format!(r#"{{"access_token":"{access}"{refresh},"expires_in":3600}}"#)
 }

@@ -7,6 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::home::Home;
+use crate::server::Act;
+
+/// An expiry that no test lives to see.
+pub const LIVES: &str = "2100-01-01T00:00:00Z";
+/// An expiry that is over.
+pub const EXPIRED: &str = "2020-01-01T00:00:00Z";
+/// A remote that no request reaches: its homes have the API elsewhere.
+pub const REMOTE: &str = "https://app.example.com";
 
 /// A profile name that no other test uses: the locks of profiles are shared by all of a user's
 /// processes.
@@ -40,6 +48,11 @@ pub fn in_file(remote: &str, tokens: &Value) -> Value {
     json!({ "remote_url": remote, "auth_type": "oauth", "oauth_credential": tokens })
 }
 
+/// A profile with an API key in the file.
+pub fn with_key(remote: &str, key: &str) -> Value {
+    json!({ "remote_url": remote, "auth_type": "api_key", "api_key": key })
+}
+
 /// A profile whose secret is somewhere else.
 pub fn elsewhere(remote: &str, auth_type: &str) -> Value {
     json!({ "remote_url": remote, "auth_type": auth_type })
@@ -65,7 +78,25 @@ pub fn profile(home: &Home, name: &str) -> Value {
     read(home)["profiles"][name].clone()
 }
 
+/// The names of all profiles.
+pub fn names(home: &Home) -> Vec<String> {
+    read(home)["profiles"].as_object().unwrap().keys().cloned().collect()
+}
+
+/// The current profile; null where there is none.
+pub fn current(home: &Home) -> Value {
+    read(home)["current"].clone()
+}
+
 /// The tokens that a profile has in the file.
 pub fn tokens_of(home: &Home, name: &str) -> Value {
     profile(home, name)["oauth_credential"].clone()
+}
+
+/// A home with the current OAuth profile `work`, whose requests go to a server that plays this.
+pub fn logged_in(expiry: &str, script: impl IntoIterator<Item = Act>) -> Home {
+    let home = Home::with_script(script);
+    let profile = in_file("https://app.baseten.co", &tokens("access", "refresh", expiry));
+    home.write_store(&store([("work", profile)]));
+    home
 }

@@ -5,18 +5,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::home::Home;
 use crate::outcome::{Running, code};
 use crate::program::baseten;
-
-/// Nothing on a terminal takes longer than this.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::wait;
 
 /// What follows the last output of a program: terminals ignore it, and no program writes it.
 const END: &[u8] = &[0; 8];
@@ -80,25 +78,26 @@ impl Terminal {
         arguments: &[&str],
         redirections: &str,
     ) -> OnTerminal<'_> {
-        let mut command = home.command(&[]);
-        command = with_program(&command, "setsid", &["--ctty", "sh", "-c"]);
-        command.arg(format!("exec \"$0\" \"$@\" {redirections}")).arg(baseten()).args(arguments);
-        self.spawn(command)
+        let script = format!("exec \"$0\" \"$@\" {redirections}");
+        self.spawn(home, &[&["sh", "-c", &script, baseten()], arguments].concat())
     }
 
     /// Runs a shell script, which finds the program as `$0`.
     pub fn start_script(&self, home: &Home, script: &str) -> OnTerminal<'_> {
-        let command = home.command(&[]);
-        let arguments = ["--ctty", "sh", "-c", script, baseten()];
-        self.spawn(with_program(&command, "setsid", &arguments))
+        self.spawn(home, &["sh", "-c", script, baseten()])
     }
 
-    /// Runs a command whose program is `setsid --ctty`, with all streams on the terminal.
-    pub fn spawn(&self, mut command: Command) -> OnTerminal<'_> {
+    /// Runs any program with its arguments in this home, with all streams on the terminal.
+    pub fn spawn(&self, home: &Home, words: &[&str]) -> OnTerminal<'_> {
+        self.spawn_command(home.command_of("setsid", &[&["--ctty"], words].concat()))
+    }
+
+    /// The same of a command whose program is `setsid --ctty`.
+    pub fn spawn_command(&self, mut command: Command) -> OnTerminal<'_> {
         let stream = || Stdio::from(self.window.try_clone().unwrap());
         let modes = self.modes();
         command.stdin(stream()).stdout(stream()).stderr(stream());
-        OnTerminal { terminal: self, modes, child: Running(command.spawn().unwrap()) }
+        OnTerminal { terminal: self, modes, child: Running::start(&mut command) }
     }
 
     /// Presses keys.
@@ -160,15 +159,6 @@ impl Terminal {
     }
 }
 
-/// The environment and directory of a command, for another program.
-pub fn with_program(command: &Command, program: &str, arguments: &[&str]) -> Command {
-    let mut other = Command::new(program);
-    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    other.args(arguments).env_clear().envs(variables);
-    other.current_dir(command.get_current_dir().unwrap());
-    other
-}
-
 /// A program on a terminal. Dropping it ends it.
 pub struct OnTerminal<'a> {
     terminal: &'a Terminal,
@@ -184,18 +174,13 @@ impl OnTerminal<'_> {
 
     /// Waits until something is so.
     pub fn until(&mut self, what: &str, is_so: impl Fn(&Terminal) -> bool) {
-        let start = Instant::now();
-        while !is_so(self.terminal) {
-            let ended = self.child.0.try_wait().unwrap();
-            let may_still_be = ended.is_none() && start.elapsed() < PATIENCE;
-            let screen = || self.terminal.screen();
-            assert!(
-                may_still_be || is_so(self.terminal),
-                "not so: {what} ({ended:?})\n{}",
-                screen()
-            );
-            pause();
-        }
+        let mut ended = false;
+        let came_about = wait::came_about(wait::PATIENCE, || {
+            let was_over = std::mem::replace(&mut ended, self.child.has_ended());
+            is_so(self.terminal) || was_over
+        });
+        let screen = self.terminal.screen();
+        assert!(came_about && is_so(self.terminal), "not so: {what} (ended: {ended})\n{screen}");
     }
 
     /// Waits for a prompt and answers it. The prompt is there when the terminal no longer echoes.
@@ -222,27 +207,17 @@ impl OnTerminal<'_> {
 
     /// Sends a signal to the program alone.
     pub fn signal(&self, signal: Signal) {
-        let process = Pid::from_child(&self.child.0);
-        kill_process(process, signal).unwrap();
+        self.child.signal(signal);
     }
 
     /// Waits for the end, and for the terminal to be as it was before.
     pub fn end(mut self) -> Ended {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.0.try_wait().unwrap() {
-                break code(status);
-            }
-            let screen = || self.terminal.screen();
-            assert!(start.elapsed() < PATIENCE, "the command does not end\n{}", screen());
-            pause();
-        };
         let terminal = self.terminal;
+        let ended = wait::came_about(wait::PATIENCE, || self.child.has_ended());
+        assert!(ended, "the command does not end\n{}", terminal.screen());
+        let status = code(self.child.0.wait().unwrap());
         (&terminal.window).write_all(END).unwrap();
-        while !terminal.shown().bytes.ends_with(END) {
-            assert!(start.elapsed() < PATIENCE, "the terminal does not end");
-            pause();
-        }
+        wait::until("the terminal ends", || terminal.shown().bytes.ends_with(END));
         let ended = Ended { status, screen: terminal.screen() };
         assert_eq!(terminal.modes(), self.modes, "modes of the terminal\n{ended:?}");
         let shown = terminal.shown();

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baseten_sandbox::{Config, Sandbox, User};
 use baseten_testing::counterparts::{with_person, words_of_person};
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::Outcome;
 use baseten_testing::sandbox::sandbox_with;
+use baseten_testing::wait;
 
 /// Where the person fails, the login ends in time to say so.
 const SOON: fn(&mut Config) = |config| config.device_code_lifetime = Duration::from_secs(45);
@@ -27,19 +28,16 @@ fn picture(name: &str) -> PathBuf {
 /// Until then the person is still looking at the sandbox.
 fn width(home: &Home, picture: &Path) -> u32 {
     let after = picture.with_extension("png.after.png");
-    let start = Instant::now();
-    while !fs::read(&after).is_ok_and(|bytes| bytes.ends_with(b"IEND\xae\x42\x60\x82")) {
-        assert!(start.elapsed() < Duration::from_secs(30), "{}", words_of_person(home));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let is_whole = || fs::read(&after).is_ok_and(|bytes| bytes.ends_with(b"IEND\xae\x42\x60\x82"));
+    assert!(wait::came_about(wait::PATIENCE, is_whole), "{}", words_of_person(home));
     let bytes = fs::read(picture).unwrap();
     assert!(bytes.starts_with(b"\x89PNG"));
     u32::from_be_bytes(bytes[16..20].try_into().unwrap())
 }
 
-fn log_in(sandbox: &Sandbox, options: &str) -> (Home, Outcome) {
+fn person_logs_in(sandbox: &Sandbox, options: &str) -> (Home, Outcome) {
     let home = with_person(Home::at(sandbox), options);
-    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    let outcome = home.run(WEB_LOGIN);
     (home, outcome)
 }
 
@@ -48,7 +46,7 @@ fn a_person_chooses_a_user_and_allows() {
     let sandbox = sandbox_with(SOON);
     let path = picture("light.png");
     let options = format!("--user Grace --screenshot {}", path.display());
-    let (home, outcome) = log_in(&sandbox, &options);
+    let (home, outcome) = person_logs_in(&sandbox, &options);
     assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
     let expected = "Logged in as grace@example.com (Compilers) as profile \
                     grace@example.com:localhost\n";
@@ -61,7 +59,7 @@ fn a_person_denies_in_the_dark() {
     let sandbox = sandbox_with(SOON);
     let path = picture("dark.png");
     let options = format!("--deny --dark --screenshot {}", path.display());
-    let (home, outcome) = log_in(&sandbox, &options);
+    let (home, outcome) = person_logs_in(&sandbox, &options);
     assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));
     let denied = "error: the login was denied in the browser\nhint: start again with: baseten auth login --web";
     assert!(outcome.stderr.contains(denied), "{outcome}");
@@ -84,7 +82,7 @@ fn the_page_fits_a_small_phone() {
         let sandbox = sandbox_with(SOON);
         let path = picture(name);
         let options = format!("{} {mode} --screenshot {}", phone(), path.display());
-        let (home, outcome) = log_in(&sandbox, &options);
+        let (home, outcome) = person_logs_in(&sandbox, &options);
         assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
         assert_eq!(width(&home, &path), 640);
     }
@@ -99,7 +97,7 @@ fn the_buttons_are_in_view_however_many_accounts_there_are() {
     });
     let path = picture("many.png");
     let options = format!("{} --screenshot {}", phone(), path.display());
-    let (home, outcome) = log_in(&sandbox, &options);
+    let (home, outcome) = person_logs_in(&sandbox, &options);
     assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
     assert_eq!(width(&home, &path), 640);
 }

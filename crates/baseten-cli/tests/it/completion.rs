@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use baseten_testing::home::Home;
-use baseten_testing::outcome::Outcome;
-use baseten_testing::program::baseten;
-use baseten_testing::terminal::{Terminal, with_program};
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::program::{baseten, find};
+use baseten_testing::terminal::Terminal;
 
 const STORE: &str = r#"{"version": 1, "current": "bob", "profiles": {
     "alice@example.com:acme.example": {"remote_url": "https://app.acme.example", "auth_type": "oauth"},
@@ -16,7 +15,8 @@ const STORE: &str = r#"{"version": 1, "current": "bob", "profiles": {
     "my bot": {"remote_url": "https://app.baseten.co", "auth_type": "api_key"}
 }}"#;
 
-fn home() -> Home {
+/// A home where shells find the program, with profiles to complete.
+fn shell_home() -> Home {
     let programs = Path::new(baseten()).parent().unwrap().to_str().unwrap();
     let home = Home::new()
         .with("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin"))
@@ -26,31 +26,10 @@ fn home() -> Home {
     home
 }
 
-/// A command in the home's environment.
-fn shell(home: &Home, words: &[&str]) -> Command {
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).env_clear().current_dir(home.path());
-    for (name, value) in home.command(&[]).get_envs() {
-        command.env(name, value.unwrap());
-    }
-    command
-}
-
-/// Runs a shell's script to its end and gives what it printed.
-fn script(home: &Home, words: &[&str]) -> String {
-    let output = shell(home, words).stdin(Stdio::null()).output().unwrap_or_else(|error| {
-        panic!("{error}: install the Debian package {}", words[0]);
-    });
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// Types into an interactive shell, with the tab key in it, and runs what has come of it.
 fn type_and_run(home: &Home, words: &[&str], setup: &str, keys: &str, expected: &[&str]) {
     let terminal = Terminal::new();
-    let words = [&["--ctty"], words].concat();
-    let mut shell = terminal.spawn(with_program(&shell(home, &words), "setsid", &words));
+    let mut shell = terminal.spawn(home, words);
     terminal.press(&format!("{setup}; echo rea''dy\r"));
     shell.until("the shell is ready", |terminal| terminal.bytes().contains("ready"));
     terminal.press(keys);
@@ -64,7 +43,7 @@ const STATUS_OF_ALICE: &[&str] = &["Remote: https://app.acme.example", "Selected
 
 #[test]
 fn bash_completes_an_email_that_it_takes_apart_itself() {
-    let home = home();
+    let home = shell_home();
     let bash = ["bash", "--norc", "--noprofile", "-i"];
     let setup = "source <(baseten completion bash)";
     for typed in ["--profile al", "--profile alice@e", "--profile=alice@example.com:"] {
@@ -82,7 +61,7 @@ fn bash_completes_an_email_that_it_takes_apart_itself() {
 
 #[test]
 fn zsh_completes_profiles() {
-    let home = home();
+    let home = shell_home();
     let zsh = ["zsh", "-f", "-i"];
     let setup = "autoload -U compinit; compinit -u; source <(baseten completion zsh)";
     for typed in ["--profile al", "--profile=alice@example.com:"] {
@@ -100,7 +79,7 @@ fn zsh_completes_profiles() {
 
 #[test]
 fn zsh_loads_the_script_from_its_function_path() {
-    let home = home();
+    let home = shell_home();
     let functions = home.path().join("functions");
     std::fs::create_dir(&functions).unwrap();
     let script = home.run(&["completion", "zsh"]).stdout;
@@ -112,13 +91,15 @@ fn zsh_loads_the_script_from_its_function_path() {
 
 #[test]
 fn fish_completes_profiles() {
-    let home = home();
+    let home = shell_home();
     let mut lines = String::from("baseten completion fish | source\n");
     for typed in ["auth status --profile ", "auth status --profile=al", "auth sw", "auth list -o j"]
     {
         writeln!(lines, "echo '> {typed}'; complete -C 'baseten {typed}'").unwrap();
     }
-    let shown = script(&home, &["fish", "--no-config", "-c", &lines]);
+    let fish = find("fish", "fish");
+    let mut fish = home.command_of(fish, &["--no-config", "-c", &lines]);
+    let shown = Running::start(&mut fish).end().succeeded().stdout;
     insta::assert_snapshot!(shown, @r"
     > auth status --profile 
     alice@example.com:acme.example
@@ -137,10 +118,10 @@ fn fish_completes_profiles() {
 /// There is no PowerShell to try it in: only what it is told is looked at.
 #[test]
 fn powershell_is_given_candidates_with_descriptions() {
-    let home = home().with("BASETEN_COMPLETE", "powershell");
+    let home = shell_home().with("BASETEN_COMPLETE", "powershell");
     let outcome = home.run(&["--", "baseten", "auth", "status", "--profile", ""]);
     assert_eq!(outcome.stdout, "alice@example.com:acme.example\nbob\nmy bot\n");
-    let script = self::home().run(&["completion", "powershell"]);
+    let script = shell_home().run(&["completion", "powershell"]);
     assert!(script.stdout.contains("Register-ArgumentCompleter -Native -CommandName baseten"));
 }
 
@@ -150,8 +131,8 @@ fn ask(home: &Home) -> Outcome {
 
 #[test]
 fn a_store_that_cannot_be_read_completes_nothing_and_says_nothing() {
-    let home = home().with("BASETEN_COMPLETE", "fish");
-    let silence = Outcome { status: 0, stdout: String::new(), stderr: String::new() };
+    let home = shell_home().with("BASETEN_COMPLETE", "fish");
+    let silence = Outcome::done("");
     for store in ["", "{", "nonsense", r#"{"version": 99}"#] {
         home.write_store(store);
         assert_eq!(ask(&home), silence, "{store}");
@@ -162,7 +143,7 @@ fn a_store_that_cannot_be_read_completes_nothing_and_says_nothing() {
 
 #[test]
 fn a_name_that_would_make_two_candidates_is_not_offered() {
-    let home = home().with("BASETEN_COMPLETE", "fish");
+    let home = shell_home().with("BASETEN_COMPLETE", "fish");
     home.write_store(r#"{"version": 1, "profiles": {"a\nb": {}, "c": {}}}"#);
     assert_eq!(ask(&home).stdout, "c\n");
 }
@@ -170,7 +151,7 @@ fn a_name_that_would_make_two_candidates_is_not_offered() {
 /// Neither is there to be asked: a keyring that hangs would be noticed by the time it takes.
 #[test]
 fn completion_is_quick_and_asks_no_keyring() {
-    let home = home()
+    let home = shell_home()
         .with("BASETEN_COMPLETE", "fish")
         .with("BASETEN_CREDENTIAL_STORE", "helper:none")
         .with("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write as _;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -11,21 +9,17 @@ use baseten_sandbox::Sandbox;
 use baseten_testing::home::Home;
 use baseten_testing::outcome::Running;
 use baseten_testing::sandbox::sandbox;
-use baseten_testing::stored::{read, store};
+use baseten_testing::stored::{current, names, profile, store, with_key};
 use serde_json::{Value, json};
 
 fn start_login(home: &Home, sandbox: &Sandbox, profile: &str) -> Running {
     let arguments = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", profile];
-    let mut child = home.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
-    let key = sandbox.api_key("ada").unwrap();
-    child.stdin.take().unwrap().write_all(key.as_bytes()).unwrap();
-    Running(child)
+    Running::with_input(&mut home.command(&arguments), sandbox.api_key("ada").unwrap())
 }
 
 fn end_all(running: Vec<Running>) {
     for running in running {
-        let outcome = running.end();
-        assert_eq!(outcome.status, 0, "{outcome}");
+        running.end().succeeded();
     }
 }
 
@@ -63,10 +57,6 @@ fn watched<T>(home: &Home, happens: impl FnOnce() -> T) -> (T, usize) {
     })
 }
 
-fn names(home: &Home) -> BTreeSet<String> {
-    read(home)["profiles"].as_object().unwrap().keys().cloned().collect()
-}
-
 #[test]
 fn forty_logins_at_once_make_forty_profiles() {
     let sandbox = sandbox();
@@ -76,20 +66,21 @@ fn forty_logins_at_once_make_forty_profiles() {
         end_all(expected.iter().map(|name| start_login(&home, &sandbox, name)).collect());
     });
     assert!(reads > 40, "{reads}");
-    assert_eq!(names(&home), expected);
+    assert_eq!(BTreeSet::from_iter(names(&home)), expected);
     for name in &expected {
-        assert_eq!(read(&home)["profiles"][name]["api_key"], sandbox.api_key("ada").unwrap());
+        assert_eq!(profile(&home, name)["api_key"], sandbox.api_key("ada").unwrap());
     }
-    assert!(expected.contains(read(&home)["current"].as_str().unwrap()));
+    assert!(expected.contains(current(&home).as_str().unwrap()));
 }
 
 #[test]
 fn logins_switches_and_logouts_at_once_undo_nothing_of_each_other() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let profile = || json!({ "remote_url": sandbox.remote_url(), "auth_type": "api_key", "api_key": "k", "kept": [1] });
+    let mut old = with_key(&sandbox.remote_url(), "k");
+    old["kept"] = json!([1]);
     let before: Vec<String> = (0..16).map(|number| format!("old-{number}")).collect();
-    home.write_store(&store(before.iter().map(|name| (name.as_str(), profile()))));
+    home.write_store(&store(before.iter().map(|name| (name.as_str(), old.clone()))));
     let ((), _) = watched(&home, || {
         let mut running = Vec::new();
         for (number, name) in before.iter().enumerate() {
@@ -105,18 +96,16 @@ fn logins_switches_and_logouts_at_once_undo_nothing_of_each_other() {
     let odd = before.iter().skip(1).step_by(2).cloned();
     let expected: BTreeSet<String> =
         (0..16).map(|number| format!("new-{number}")).chain(odd).collect();
-    assert_eq!(names(&home), expected);
-    assert_eq!(read(&home)["profiles"]["old-1"], profile());
-    assert!(expected.contains(read(&home)["current"].as_str().unwrap()));
+    assert_eq!(BTreeSet::from_iter(names(&home)), expected);
+    assert_eq!(profile(&home, "old-1"), old);
+    assert!(expected.contains(current(&home).as_str().unwrap()));
 }
 
 #[test]
 fn a_store_that_stays_locked_is_waited_for_ten_seconds() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let profile =
-        json!({ "remote_url": sandbox.remote_url(), "auth_type": "api_key", "api_key": "k" });
-    let before = store([("held", profile)]);
+    let before = store([("held", with_key(&sandbox.remote_url(), "k"))]);
     home.write_store(&before);
     let lock = File::create(home.auth_json().with_file_name("auth.json.lock")).unwrap();
     lock.lock().unwrap();

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use baseten_sandbox::Sandbox;
 use baseten_testing::faults::{Mount, is_root, says_io_error, straced};
@@ -13,8 +12,8 @@ use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::{sandbox, sandbox_with};
-use baseten_testing::stored::{in_file, session, store, tokens_of};
-use serde_json::{Value, json};
+use baseten_testing::stored::{in_file, session, store, tokens_of, with_key};
+use serde_json::Value;
 
 /// What is done to a store.
 #[derive(Clone, Copy)]
@@ -50,9 +49,10 @@ impl Deed {
             return home;
         }
         let remote = sandbox.remote_url();
-        let key =
-            |key: &str| json!({ "remote_url": remote, "auth_type": "api_key", "api_key": key });
-        let mut profiles = vec![("first", key("first-key")), ("second", key("second-key"))];
+        let mut profiles = vec![
+            ("first", with_key(&remote, "first-key")),
+            ("second", with_key(&remote, "second-key")),
+        ];
         if let Some(seconds) = self.session {
             let tokens = session(sandbox, "ada", seconds);
             profiles.push(("session", in_file(&remote, &tokens)));
@@ -328,21 +328,13 @@ fn a_read_only_disk_is_told_before_anything_is_done_and_can_be_read() {
 
 /// Runs a copy of the program as another user.
 fn run_as(user: u32, program: &Path, home: &Home, arguments: &[&str], input: &str) -> Outcome {
-    use std::io::Write as _;
-    let mut command = Command::new(find("setpriv", "util-linux"));
+    let mut command = home.command_of(find("setpriv", "util-linux"), &[]);
     command
         .args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()])
         .arg(program)
         .args(arguments)
-        .env_clear()
-        .envs(home.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    Running(child).end()
+        .current_dir("/");
+    Running::with_input(&mut command, input).end()
 }
 
 /// Nobody's account on this system.

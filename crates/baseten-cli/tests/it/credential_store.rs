@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
 use baseten_testing::faults::{says_io_error, straced};
-use baseten_testing::home::{Home, home_in, with_keyring};
+use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
-use baseten_testing::outcome::Outcome;
 use baseten_testing::program::find;
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::stored::{elsewhere, name, profile, read, session, store};
@@ -33,27 +32,15 @@ erase)
 esac
 "#;
 
-/// Installs `docker-credential-<name>` as a shell script in this home.
-fn install(home: &mut Home, name: &str, script: &str) {
-    let directory = home.path().join("bin");
-    fs::create_dir_all(&directory).unwrap();
-    let program = directory.join(format!("docker-credential-{name}"));
-    fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    home.set("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", directory.display()));
-}
-
-fn log_in(home: &Home, key: &str, profile: &str, more: &[&str]) -> Outcome {
-    let arguments = [&["auth", "login", "--with-api-key", "--profile", profile], more].concat();
-    home.run_with_input(&arguments, key)
-}
-
 #[test]
 fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_kept_all_the_same() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:slow");
     let mut home = home.with("BASETEN_KEYRING_TIMEOUT", "1.8");
-    install(&mut home, "slow", "sleep 0.7\ncase $1 in get) cat secret;; *) cat > stored;; esac");
+    home.install(
+        "docker-credential-slow",
+        "sleep 0.7\ncase $1 in get) cat secret;; *) cat > stored;; esac",
+    );
     let name = name("slow-helper");
     home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
     let secret = session(&sandbox, "ada", -60).to_string();
@@ -75,9 +62,9 @@ fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_kept_all_the_same() {
 fn a_helper_keeps_the_secret_and_the_file_has_none() {
     let sandbox = sandbox();
     let mut home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
-    install(&mut home, "keeper", KEEPER);
+    home.install("docker-credential-keeper", KEEPER);
     let key = sandbox.api_key("ada").unwrap();
-    let outcome = log_in(&home, &key, "bot", &[]);
+    let outcome = home.log_in(&key, "bot", &[]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     assert!(!home.store().contains(&key));
     // The profile remembers its helper.
@@ -91,11 +78,11 @@ fn a_helper_keeps_the_secret_and_the_file_has_none() {
 #[test]
 fn a_login_at_another_remote_removes_the_old_copy_from_the_helper() {
     let (one, other) = (sandbox(), sandbox());
-    let mut home = Home::new().with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
-    install(&mut home, "keeper", KEEPER);
+    let home = Home::new().with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    home.install("docker-credential-keeper", KEEPER);
     for remote in [&one, &other] {
         let key = remote.new_api_key("ada").unwrap();
-        let outcome = log_in(&home, &key, "bot", &["--remote-url", &remote.remote_url()]);
+        let outcome = home.log_in(&key, "bot", &["--remote-url", &remote.remote_url()]);
         assert_eq!(outcome.status, 0, "{outcome}");
         let kept: Vec<_> = fs::read_dir(home.path().join("vault")).unwrap().collect();
         assert_eq!(kept.len(), 1);
@@ -116,11 +103,11 @@ fn a_helper_that_fails_is_named_and_nothing_is_stored_elsewhere() {
         ("spilling", Some("cat >&2; exit 1"), "docker-credential-spilling failed"),
     ];
     for (helper, script, says) in helpers {
-        let mut home = Home::at(&sandbox)
+        let home = Home::at(&sandbox)
             .with("BASETEN_CREDENTIAL_STORE", format!("helper:{helper}"))
             .with("BASETEN_KEYRING_TIMEOUT", "1");
         if let Some(script) = script {
-            install(&mut home, helper, script);
+            home.install(&format!("docker-credential-{helper}"), script);
         }
         let mut profile = elsewhere(&sandbox.remote_url(), "api_key");
         profile["credential_helper"] = json!(helper);
@@ -130,8 +117,8 @@ fn a_helper_that_fails_is_named_and_nothing_is_stored_elsewhere() {
         let started = Instant::now();
         for command in ["login", "login over the old", "token", "logout"] {
             let outcome = match command {
-                "login" => log_in(&home, &key, "new", &[]),
-                "login over the old" => log_in(&home, &key, helper, &[]),
+                "login" => home.log_in(&key, "new", &[]),
+                "login over the old" => home.log_in(&key, helper, &[]),
                 // To this one's answer to a request to erase, there is no objection.
                 "logout" if helper == "talking" => continue,
                 command => home.run(&["auth", command]),
@@ -153,7 +140,7 @@ fn a_helper_that_fails_is_named_and_nothing_is_stored_elsewhere() {
 fn a_login_without_a_keyring_falls_back_to_the_file_and_says_so() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
+    let outcome = home.log_in(sandbox.api_key("ada").unwrap(), "bot", &[]);
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(profile(&home, "bot")["api_key"], sandbox.api_key("ada").unwrap());
 }
@@ -162,12 +149,12 @@ fn a_login_without_a_keyring_falls_back_to_the_file_and_says_so() {
 fn a_login_that_insists_on_the_keyring_fails_without_one() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
-    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &[]);
+    let outcome = home.log_in(sandbox.api_key("ada").unwrap(), "bot", &[]);
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 1);
     assert_eq!(home.store(), "");
     // The option is nearer than the variable.
-    let outcome = log_in(&home, &sandbox.api_key("ada").unwrap(), "bot", &["--insecure-storage"]);
+    let outcome = home.log_in(sandbox.api_key("ada").unwrap(), "bot", &["--insecure-storage"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
 }
 
@@ -178,19 +165,19 @@ fn a_login_with_a_frozen_or_locked_keyring_falls_back_or_fails_as_it_was_told() 
     for (frozen, reason) in [(true, "did not answer within 1 s"), (false, "keyring is locked")] {
         let keyring = KeyringSession::start();
         let mut home =
-            with_keyring(Home::at(&sandbox), &keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
+            Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
         if frozen {
             keyring.freeze();
         } else {
             keyring.lock();
         }
         home.set("BASETEN_CREDENTIAL_STORE", "keyring");
-        let outcome = log_in(&home, &key, "bot", &[]);
+        let outcome = home.log_in(&key, "bot", &[]);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
         assert!(outcome.stderr.contains(reason), "{outcome}");
         assert_eq!(home.store(), "");
         home.set("BASETEN_CREDENTIAL_STORE", "auto");
-        let outcome = log_in(&home, &key, "bot", &[]);
+        let outcome = home.log_in(&key, "bot", &[]);
         assert_eq!(outcome.status, 0, "{outcome}");
         assert!(outcome.stderr.contains(reason), "{outcome}");
         assert!(outcome.stderr.contains(home.auth_json().to_str().unwrap()), "{outcome}");
@@ -202,10 +189,10 @@ fn a_login_with_a_frozen_or_locked_keyring_falls_back_or_fails_as_it_was_told() 
 fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
     let sandbox = sandbox();
     let keyring = KeyringSession::start();
-    let home = home_in(&keyring, &sandbox);
+    let home = Home::at(&sandbox).with_patient_keyring(&keyring);
     let (fresh, replaced) = (name("fresh"), name("replaced"));
     let (old, new) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
-    assert_eq!(log_in(&home, &old, &replaced, &[]).status, 0);
+    assert_eq!(home.log_in(&old, &replaced, &[]).status, 0);
     let before = home.store();
     for (name, was) in [(&fresh, None), (&replaced, Some(old))] {
         // The first rename is of the rehearsal.
@@ -220,8 +207,8 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
         assert_eq!(home.store(), before);
     }
     // So does a helper.
-    let mut home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
-    install(&mut home, "keeper", KEEPER);
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    home.install("docker-credential-keeper", KEEPER);
     let arguments = ["auth", "login", "--with-api-key", "--profile", "bot"];
     let outcome = straced(&home, "renameat:error=EIO:when=2", &arguments, &new);
     assert_eq!(outcome.status, 1, "{outcome}");
@@ -231,14 +218,14 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
 #[test]
 fn a_helper_that_fails_half_way_is_told_to_undo_it() {
     let sandbox = sandbox();
-    let mut home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
-    install(&mut home, "keeper", KEEPER);
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    home.install("docker-credential-keeper", KEEPER);
     let (old, new) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
-    assert_eq!(log_in(&home, &old, "bot", &[]).status, 0);
+    assert_eq!(home.log_in(&old, "bot", &[]).status, 0);
     // It stores what it is given, and fails the first time.
     let fail = "[ $1 != store ] || [ -e failed ] || { touch failed; echo half way; exit 1; }";
-    install(&mut home, "keeper", &format!("{KEEPER}\n{fail}"));
-    let outcome = log_in(&home, &new, "bot", &[]);
+    home.install("docker-credential-keeper", &format!("{KEEPER}\n{fail}"));
+    let outcome = home.log_in(&new, "bot", &[]);
     assert_eq!(outcome.status, 1, "{outcome}");
     assert!(outcome.stderr.contains("half way"), "{outcome}");
     assert_eq!(home.run(&["auth", "token"]).stdout.trim(), old);
@@ -248,10 +235,11 @@ fn a_helper_that_fails_half_way_is_told_to_undo_it() {
 fn a_login_over_an_old_one_ends_the_old_session() {
     let sandbox = sandbox_with(|config| config.auto_approve = Some("ada".into()));
     let keyring = KeyringSession::start();
-    let home = home_in(&keyring, &sandbox);
+    let home = Home::at(&sandbox).with_patient_keyring(&keyring);
     // From one storage to the other and back, with the old session fresh.
     for storage in ["keyring", "keyring", "file", "file", "keyring"] {
-        let home_ = home_in(&keyring, &sandbox)
+        let home_ = Home::at(&sandbox)
+            .with_patient_keyring(&keyring)
             .with("BASETEN_CREDENTIAL_STORE", storage)
             .with("BASETEN_CONFIG_DIR", home.path().to_str().unwrap());
         let outcome =
@@ -268,7 +256,8 @@ fn a_login_over_an_old_one_ends_the_old_session() {
 fn a_logout_with_an_unreachable_keyring_does_not_claim_to_be_one() {
     let sandbox = sandbox();
     let keyring = KeyringSession::start();
-    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "1");
+    let home =
+        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
     let bot = name("kept");
     home.write_store(&store([(bot.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
     let tokens = session(&sandbox, "ada", 3600);
@@ -362,7 +351,7 @@ fn profiles_of_any_name_in_pass_give_their_own_secret_or_a_clear_error() {
     let mut stored = Vec::new();
     for name in names {
         let key = sandbox.new_api_key("ada").unwrap();
-        let outcome = log_in(home, &key, name, &[]);
+        let outcome = home.log_in(&key, name, &[]);
         match outcome.status {
             0 => stored.push((name, key)),
             1 => assert!(outcome.stderr.starts_with("error: docker-credential-pass"), "{outcome}"),

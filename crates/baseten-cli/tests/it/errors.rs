@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use baseten_testing::home::Home;
 use baseten_testing::outcome::regex_quote;
-use baseten_testing::server::{Act, Server, answer};
+use baseten_testing::server::{Act, Server, answer, ok};
 
 /// A home with an OAuth profile that has expired, one API key that is missing, and one that is
 /// broken; nobody listens at its remote.
-fn home() -> Home {
-    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "http://localhost:1");
+fn four_profiles() -> Home {
+    let home = Home::with_api("http://localhost:1");
     home.write_store(
         r#"{"version": 1, "current": "work", "profiles": {
             "work": {"remote_url": "https://app.baseten.co", "auth_type": "oauth",
@@ -27,21 +27,11 @@ fn home() -> Home {
 /// The same, with a server that plays this.
 fn at(script: impl IntoIterator<Item = Act>) -> Home {
     let server = Server::start(script);
-    home().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
+    four_profiles().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
 }
 
 fn error(code: &str) -> Act {
     answer(400, "", &format!(r#"{{"error": "{code}", "error_description": "Some words."}}"#))
-}
-
-fn empty() -> Home {
-    Home::new()
-}
-
-fn storing(store: &str) -> Home {
-    let home = Home::new();
-    home.write_store(store);
-    home
 }
 
 const WEB: &[&str] = &["auth", "login", "--web"];
@@ -67,78 +57,81 @@ fn every_error_can_be_read_here() {
     let mut show = |home: Home, arguments: &[&str]| note(&mut notes, &home, arguments);
 
     // The command line.
-    show(home(), &["auth", "frobnicate"]);
-    show(home(), &["auth", "status", "--frobnicate"]);
-    show(home(), &["auth", "status", "word"]);
-    show(home(), &["auth", "status", "--output", "yaml"]);
-    show(home(), &["auth", "status", "--profile", ""]);
-    show(home(), &["auth", "status", "--jq", ".", "--output", "none"]);
-    show(home(), &["auth", "status", "--raw-output"]);
-    show(home(), &["auth", "token", "--header", "--output", "json"]);
-    show(home(), &["auth", "login"]);
-    show(home(), &["auth", "login", "--with-api-key"]);
-    show(home(), &["auth", "login", "--web", "--with-api-key"]);
-    show(home(), &["auth", "login", "--with-api-key=key", "--profile", "bot"]);
-    show(home(), KEY);
+    show(four_profiles(), &["auth", "frobnicate"]);
+    show(four_profiles(), &["auth", "status", "--frobnicate"]);
+    show(four_profiles(), &["auth", "status", "word"]);
+    show(four_profiles(), &["auth", "status", "--output", "yaml"]);
+    show(four_profiles(), &["auth", "status", "--profile", ""]);
+    show(four_profiles(), &["auth", "status", "--jq", ".", "--output", "none"]);
+    show(four_profiles(), &["auth", "status", "--raw-output"]);
+    show(four_profiles(), &["auth", "token", "--header", "--output", "json"]);
+    show(four_profiles(), &["auth", "login"]);
+    show(four_profiles(), &["auth", "login", "--with-api-key"]);
+    show(four_profiles(), &["auth", "login", "--web", "--with-api-key"]);
+    show(four_profiles(), &["auth", "login", "--with-api-key=key", "--profile", "bot"]);
+    show(four_profiles(), KEY);
     for url in ["", "app.baseten.co", "http://app.baseten.co", "https://app.baseten.co/a"] {
-        show(home(), &[WEB, &["--remote-url", url]].concat());
+        show(four_profiles(), &[WEB, &["--remote-url", url]].concat());
     }
-    show(home(), &["auth", "switch"]);
+    show(four_profiles(), &["auth", "switch"]);
 
     // Variables.
-    let remote = empty().with("BASETEN_REMOTE_URL", "app.baseten.co");
+    let remote = Home::new().with("BASETEN_REMOTE_URL", "app.baseten.co");
     show(remote, WEB);
-    show(empty().with("BASETEN_REMOTE_URL", "https://127.0.0.1"), WEB);
-    show(empty().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "nowhere"), WEB);
-    show(empty().with("BASETEN_CREDENTIAL_STORE", "paper"), WEB);
-    show(empty().with("BASETEN_CREDENTIAL_STORE", "helper:../a"), WEB);
-    show(home().with("BASETEN_KEYRING_TIMEOUT", "soon"), &["auth", "token", "--profile", "bot"]);
-    show(home().with("BASETEN_PROFILE", "tab\t"), STATUS);
-    show(home().with("BASETEN_API_KEY", "two words"), STATUS);
-    let mut homeless = empty();
+    show(Home::new().with("BASETEN_REMOTE_URL", "https://127.0.0.1"), WEB);
+    show(Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "nowhere"), WEB);
+    show(Home::new().with("BASETEN_CREDENTIAL_STORE", "paper"), WEB);
+    show(Home::new().with("BASETEN_CREDENTIAL_STORE", "helper:../a"), WEB);
+    show(
+        four_profiles().with("BASETEN_KEYRING_TIMEOUT", "soon"),
+        &["auth", "token", "--profile", "bot"],
+    );
+    show(four_profiles().with("BASETEN_PROFILE", "tab\t"), STATUS);
+    show(four_profiles().with("BASETEN_API_KEY", "two words"), STATUS);
+    let mut homeless = Home::new();
     homeless.unset("HOME");
     show(homeless, STATUS);
-    show(empty().with("XDG_CONFIG_HOME", "relative"), STATUS);
+    show(Home::new().with("XDG_CONFIG_HOME", "relative"), STATUS);
 
     // Profiles.
-    show(empty(), STATUS);
-    show(empty(), &["auth", "switch"]);
-    show(storing(r#"{"profiles": {"a": {}}}"#), STATUS);
-    show(storing(r#"{"current": "gone"}"#), STATUS);
-    show(home(), &["auth", "status", "--profile", "gone"]);
-    show(home().with("BASETEN_PROFILE", "gone"), STATUS);
-    show(home(), &["auth", "status", "--profile", "broken"]);
-    show(home(), &["auth", "token", "--profile", "path"]);
-    show(empty(), &["auth", "login", "--resume"]);
+    show(Home::new(), STATUS);
+    show(Home::new(), &["auth", "switch"]);
+    show(Home::with_store(r#"{"profiles": {"a": {}}}"#), STATUS);
+    show(Home::with_store(r#"{"current": "gone"}"#), STATUS);
+    show(four_profiles(), &["auth", "status", "--profile", "gone"]);
+    show(four_profiles().with("BASETEN_PROFILE", "gone"), STATUS);
+    show(four_profiles(), &["auth", "status", "--profile", "broken"]);
+    show(four_profiles(), &["auth", "token", "--profile", "path"]);
+    show(Home::new(), &["auth", "login", "--resume"]);
 
     // The store.
-    show(storing("not JSON"), STATUS);
-    show(storing("{"), STATUS);
-    show(storing(r#"{"version": 2}"#), STATUS);
-    let directory = empty();
+    show(Home::with_store("not JSON"), STATUS);
+    show(Home::with_store("{"), STATUS);
+    show(Home::with_store(r#"{"version": 2}"#), STATUS);
+    let directory = Home::new();
     std::fs::create_dir_all(directory.auth_json()).unwrap();
     show(directory, STATUS);
-    let blocked = empty();
+    let blocked = Home::new();
     std::fs::write(blocked.path().join(".config"), "").unwrap();
     show(blocked, WEB);
 
     // The keyring, and what stands in for it.
-    show(home(), &["auth", "token", "--profile", "bot"]);
-    let helper = home().with("BASETEN_CREDENTIAL_STORE", "helper:none");
+    show(four_profiles(), &["auth", "token", "--profile", "bot"]);
+    let helper = four_profiles().with("BASETEN_CREDENTIAL_STORE", "helper:none");
     show(helper, &["auth", "token", "--profile", "bot"]);
 
     // The server.
-    show(home(), TOKEN);
+    show(four_profiles(), TOKEN);
     show(at([error("invalid_grant")]), TOKEN);
     show(at([error("invalid_client")]), TOKEN);
     show(at([answer(503, "", "")]), TOKEN);
     show(at([error("access_denied")]), WEB);
     show(at([error("invalid_request")]), WEB);
     show(at([answer(403, "", "")]), WEB);
-    show(at([answer(200, "", "<html>")]), WEB);
+    show(at([ok("<html>")]), WEB);
     let page =
         r#"{"device_code": "d", "user_code": "U", "verification_uri": "http://example.com"}"#;
-    show(at([answer(200, "", page)]), WEB);
+    show(at([ok(page)]), WEB);
     let message = r#"{"code": "CODE", "message": "Some words."}"#;
     for status in [401, 404, 422, 500, 302, 407] {
         let script = [answer(status, "", message)];

@@ -6,50 +6,28 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::{Outcome, Running};
-use baseten_testing::sandbox::{sandbox, sandbox_with};
-use baseten_testing::server::{Act, Server, answer};
-
-pub(crate) const LIVES: &str = "2100-01-01T00:00:00Z";
-const EXPIRED: &str = "2020-01-01T00:00:00Z";
+use baseten_testing::sandbox::{deny, sandbox, sandbox_with};
+use baseten_testing::server::{Act, Server, answer, ok};
+use baseten_testing::stored::{EXPIRED, LIVES, REMOTE, elsewhere, logged_in, store};
 
 /// A home whose only credential is an API key of the environment, and whose requests go to a
 /// server that plays this.
-pub(crate) fn asking(script: impl IntoIterator<Item = Act>) -> Home {
-    let server = Server::start(script);
-    Home::new()
-        .with("BASETEN_API_KEY", "key")
-        .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
-}
-
-/// A home with one current OAuth profile, and the same.
-pub(crate) fn logged_in(expiry: &str, script: impl IntoIterator<Item = Act>) -> Home {
-    let mut home = asking(script);
-    home.unset("BASETEN_API_KEY");
-    home.write_store(&format!(
-        r#"{{"version": 1, "current": "work", "profiles": {{"work": {{
-            "remote_url": "https://app.baseten.co", "auth_type": "oauth", "oauth_credential": {{
-            "access_token": "access", "refresh_token": "refresh", "expiry": "{expiry}"}}}}}}}}"#
-    ));
-    home
+fn asking(script: impl IntoIterator<Item = Act>) -> Home {
+    Home::with_script(script).with("BASETEN_API_KEY", "key")
 }
 
 fn device_login(script: impl IntoIterator<Item = Act>) -> Outcome {
-    let mut home = asking(script);
-    home.unset("BASETEN_API_KEY");
-    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    let home = Home::with_script(script);
+    let outcome = home.run(WEB_LOGIN);
     assert_eq!(home.store(), "", "{outcome}");
     outcome
 }
 
 fn authorization() -> Act {
-    answer(
-        200,
-        "",
-        r#"{"device_code": "device-code", "user_code": "ABCD-EFGH", "expires_in": 60,
-            "verification_uri": "https://app.baseten.co/device", "interval": 1}"#,
-    )
+    ok(r#"{"device_code": "device-code", "user_code": "ABCD-EFGH", "expires_in": 60,
+            "verification_uri": "https://app.baseten.co/device", "interval": 1}"#)
 }
 
 #[track_caller]
@@ -93,9 +71,9 @@ fn every_http_status_has_an_exit_status() {
 #[test]
 fn answers_that_are_not_the_protocol_are_6() {
     for body in ["", "<html>a page of a network</html>", "[]", "{}", "null", r#"{"user_id": []}"#] {
-        ends_with(6, &asking([answer(200, "", body)]).run(&["whoami"]));
-        ends_with(6, &device_login([answer(200, "", body)]));
-        ends_with(6, &logged_in(EXPIRED, [answer(200, "", body)]).run(&["auth", "token"]));
+        ends_with(6, &asking([ok(body)]).run(&["whoami"]));
+        ends_with(6, &device_login([ok(body)]));
+        ends_with(6, &logged_in(EXPIRED, [ok(body)]).run(&["auth", "token"]));
     }
     let endless = "x".repeat(2 * 1024 * 1024);
     for bytes in ["SSH-2.0-OpenSSH_9.2\r\n".to_owned(), format!("HTTP/1.1 200 OK\r\n\r\n{endless}")]
@@ -115,9 +93,7 @@ fn connections_that_break_are_6() {
 #[test]
 fn no_connection_is_6() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let home = Home::new()
-        .with("BASETEN_API_KEY", "key")
-        .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", format!("http://localhost:{port}"));
+    let home = Home::with_api(format!("http://localhost:{port}")).with("BASETEN_API_KEY", "key");
     let outcome = home.run(&["whoami"]);
     ends_with(6, &outcome);
     assert!(outcome.stderr.contains(&format!("cannot connect to localhost:{port}")), "{outcome}");
@@ -126,10 +102,7 @@ fn no_connection_is_6() {
 #[test]
 fn a_tls_failure_is_6() {
     let server = Server::start([answer(400, "", "no TLS here")]);
-    let home = Home::new().with("BASETEN_API_KEY", "key").with(
-        "BASETEN_MANAGEMENT_API_URL_OVERRIDE",
-        server.url("localhost", "").replace("http:", "https:"),
-    );
+    let home = Home::with_api(server.remote("https")).with("BASETEN_API_KEY", "key");
     ends_with(6, &home.run(&["whoami"]));
 }
 
@@ -144,9 +117,7 @@ fn a_time_out_is_6() {
     let connect = |_| std::net::TcpStream::connect_timeout(&address, wait).ok();
     let queue: Vec<_> = (0..8).map_while(connect).collect();
     assert!(queue.len() < 8, "the queue does not fill");
-    let home = Home::new()
-        .with("BASETEN_API_KEY", "key")
-        .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", format!("http://{address}"));
+    let home = Home::with_api(format!("http://{address}")).with("BASETEN_API_KEY", "key");
     let outcome = home.run(&["whoami"]);
     ends_with(6, &outcome);
     assert!(outcome.stderr.contains("did not answer within 10 s"), "{outcome}");
@@ -228,8 +199,8 @@ fn a_session_that_the_server_has_ended_is_3_and_nothing_is_deleted() {
 fn a_login_that_is_denied_is_3() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let running = home.start(&["auth", "login", "--web", "--insecure-storage"]);
-    sandbox.deny(&sandbox.wait_for_user_code(Duration::from_secs(30)).unwrap()).unwrap();
+    let running = home.start(WEB_LOGIN);
+    deny(&sandbox);
     let outcome = running.end();
     ends_with(3, &outcome);
     assert_eq!(home.store(), "");
@@ -239,14 +210,13 @@ fn a_login_that_is_denied_is_3() {
 fn a_login_that_nobody_approves_in_time_is_3() {
     let sandbox = sandbox_with(|config| config.device_code_lifetime = Duration::from_secs(1));
     let home = Home::at(&sandbox);
-    ends_with(3, &home.run(&["auth", "login", "--web", "--insecure-storage"]));
+    ends_with(3, &home.run(WEB_LOGIN));
     assert_eq!(home.store(), "");
 }
 
 #[test]
 fn mistakes_on_the_command_line_are_2() {
-    let home = Home::new();
-    home.write_store(r#"{"version": 1, "profiles": {}}"#);
+    let home = Home::with_store(r#"{"version": 1, "profiles": {}}"#);
     for arguments in [
         &["frobnicate"][..],
         &["auth", "frobnicate"],
@@ -292,8 +262,7 @@ fn switching_without_a_name_and_a_terminal_is_2() {
 #[test]
 fn an_api_key_that_is_none_is_2() {
     for key in ["", "\n\n", "two words", "bell\u{7}", "clé"] {
-        let arguments = ["auth", "login", "--with-api-key", "--profile", "bot"];
-        ends_with(2, &Home::new().run_with_input(&arguments, key));
+        ends_with(2, &Home::new().log_in(key, "bot", &[]));
     }
     for key in ["\n", "two words", "clé"] {
         ends_with(2, &Home::new().with("BASETEN_API_KEY", key).run(&["whoami"]));
@@ -356,8 +325,7 @@ fn no_such_profile_is_4() {
 
 #[test]
 fn a_current_profile_that_is_gone_is_4() {
-    let home = Home::new();
-    home.write_store(r#"{"version": 1, "current": "gone", "profiles": {}}"#);
+    let home = Home::with_store(r#"{"version": 1, "current": "gone", "profiles": {}}"#);
     for command in ["status", "token", "logout"] {
         let outcome = home.run(&["auth", command]);
         ends_with(4, &outcome);
@@ -368,8 +336,7 @@ fn a_current_profile_that_is_gone_is_4() {
 #[test]
 fn a_store_that_cannot_be_used_is_1() {
     for store in ["not JSON", "[]", r#"{"version": 2}"#, r#"{"profiles": []}"#] {
-        let home = Home::new();
-        home.write_store(store);
+        let home = Home::with_store(store);
         for arguments in [
             &["auth", "status"][..],
             &["auth", "list"],
@@ -422,11 +389,8 @@ fn a_machine_without_a_home_is_1() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_keyring_that_is_away_is_1() {
-    let home = Home::new().with("BASETEN_CREDENTIAL_STORE", "keyring");
-    home.write_store(
-        r#"{"current": "bot", "profiles": {"bot":
-            {"remote_url": "https://app.baseten.co", "auth_type": "api_key"}}}"#,
-    );
+    let home = Home::with_store(&store([("bot", elsewhere(REMOTE, "api_key"))]))
+        .with("BASETEN_CREDENTIAL_STORE", "keyring");
     let outcome = home.run(&["auth", "token"]);
     ends_with(1, &outcome);
     assert!(outcome.stderr.contains("keyring"), "{outcome}");
@@ -436,17 +400,9 @@ fn a_keyring_that_is_away_is_1() {
 /// A home whose credential helper runs this shell script.
 #[cfg(unix)]
 fn with_helper(script: &str) -> Home {
-    use std::os::unix::fs::PermissionsExt;
-    let home = Home::new();
-    let program = home.path().join("docker-credential-fake");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    home.write_store(
-        r#"{"current": "bot", "profiles": {"bot":
-            {"remote_url": "https://app.baseten.co", "auth_type": "api_key"}}}"#,
-    );
-    let path = format!("{}:/usr/bin:/bin", home.path().display());
-    home.with("PATH", path).with("BASETEN_CREDENTIAL_STORE", "helper:fake")
+    let home = Home::with_store(&store([("bot", elsewhere(REMOTE, "api_key"))]));
+    home.install("docker-credential-fake", script);
+    home.with("BASETEN_CREDENTIAL_STORE", "helper:fake")
 }
 
 #[test]
@@ -480,7 +436,7 @@ fn a_reader_that_closes_the_pipe_is_no_error() {
     for arguments in PRINTING {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let outcome = Running(home.command(arguments).stdout(writer).spawn().unwrap()).end();
+        let outcome = Running::start(home.command(arguments).stdout(writer)).end();
         assert_eq!(outcome.status, 0, "{arguments:?}: {outcome}");
         assert_eq!(outcome.stderr, "", "{arguments:?}");
     }
@@ -492,13 +448,13 @@ fn a_full_disk_under_stdout_is_1() {
     let home = logged_in(LIVES, []);
     for arguments in PRINTING {
         let full = File::create("/dev/full").unwrap();
-        let outcome = Running(home.command(arguments).stdout(full).spawn().unwrap()).end();
+        let outcome = Running::start(home.command(arguments).stdout(full)).end();
         ends_with(1, &outcome);
         assert!(outcome.stderr.contains("standard output"), "{outcome}");
     }
     let home = home.with("BASETEN_PROFILE", "gone");
     let full = File::create("/dev/full").unwrap();
-    let outcome = Running(home.command(&["auth", "status"]).stderr(full).spawn().unwrap()).end();
+    let outcome = Running::start(home.command(&["auth", "status"]).stderr(full)).end();
     assert_eq!(outcome.status, 4, "a full disk under stderr changes nothing: {outcome}");
 }
 

@@ -1,49 +1,30 @@
 //! Which secret is used where the file and a real keyring disagree, and what is sent of them.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use baseten_testing::home::{Home, REMOTE, home_at, home_in, with_keyring};
+use baseten_sandbox::Request;
+use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
-use baseten_testing::outcome::Outcome;
 use baseten_testing::sandbox::{sandbox, sandbox_with};
-use baseten_testing::server::{Act, Server, http, read_request, token_answer};
+use baseten_testing::server::{Server, http, refreshed, respond};
 use baseten_testing::stored::{
-    elsewhere, ends_in, in_file, name, profile, session, store, tokens, tokens_of,
+    REMOTE, elsewhere, ends_in, in_file, name, profile, session, store, tokens, tokens_of, with_key,
 };
+use baseten_testing::wait::PATIENCE;
 use serde_json::{Value, json};
 
 /// A server that refreshes any token, and knows everybody but the bearers of `refused`.
-struct Obliging {
-    server: Server,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Obliging {
-    fn start() -> Self {
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let acts: Vec<Act> = (0..8).map(|_| oblige(Arc::clone(&requests))).collect();
-        Self { server: Server::start(acts), requests }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-}
-
-fn oblige(requests: Arc<Mutex<Vec<String>>>) -> Act {
-    Act::Custom(Box::new(move |mut stream| {
-        let request = read_request(&mut stream);
-        let answer = if request.contains("grant_type=refresh_token") {
-            token_answer("new-access", Some("new-refresh"))
+fn obliging() -> Server {
+    let oblige = |request: String| {
+        if request.contains("grant_type=refresh_token") {
+            http(200, "", &refreshed("new-access", Some("new-refresh")))
         } else if request.contains("refused-access") {
-            http(401, "{}")
+            http(401, "", "{}")
         } else {
-            http(200, r#"{"user_id":"ada"}"#)
-        };
-        requests.lock().unwrap().push(request);
-        let _ = std::io::Write::write_all(&mut stream, &answer);
-    }))
+            http(200, "", r#"{"user_id":"ada"}"#)
+        }
+    };
+    Server::start((0..8).map(|_| respond(oblige)))
 }
 
 /// Tokens of one of the two places, that end in so many seconds.
@@ -53,10 +34,6 @@ fn of(place: &str, seconds: i64) -> Value {
 
 fn endless(place: &str) -> Value {
     tokens(&format!("{place}-access"), &format!("{place}-refresh"), "0001-01-01T00:00:00Z")
-}
-
-fn key_in_file(key: &str) -> Value {
-    json!({ "remote_url": REMOTE, "auth_type": "api_key", "api_key": key })
 }
 
 fn nowhere(auth_type: &str) -> Value {
@@ -114,9 +91,8 @@ impl Case {
 
     fn check(&self, keyring: &KeyringSession) {
         let what = self.what;
-        let server = Obliging::start();
-        let home = with_keyring(home_at(&server.server), keyring);
-        let home = home.with("BASETEN_KEYRING_TIMEOUT", "30");
+        let server = obliging();
+        let home = Home::served_by(&server).with_patient_keyring(keyring);
         let name = name("fresh");
         home.write_store(&store([(name.as_str(), self.file.clone())]));
         if self.keyring != NOTHING {
@@ -235,10 +211,10 @@ fn the_rules_for_tokens_in_two_places() {
 #[test]
 fn the_rules_for_keys_in_two_places() {
     let cases = [
-        Case::new("in both", key_in_file("file-key"), "keyring-key", "Api-Key file-key"),
+        Case::new("in both", with_key(REMOTE, "file-key"), "keyring-key", "Api-Key file-key"),
         Case::new(
             "tokens in the keyring",
-            key_in_file("file-key"),
+            with_key(REMOTE, "file-key"),
             of("keyring", 3600),
             "Api-Key file-key",
         ),
@@ -264,8 +240,8 @@ fn the_rules_for_keys_in_two_places() {
 #[test]
 fn a_refused_token_makes_the_keyring_be_asked_before_anything_is_refreshed() {
     let keyring = KeyringSession::start();
-    let server = Obliging::start();
-    let home = with_keyring(home_at(&server.server), &keyring);
+    let server = obliging();
+    let home = Home::served_by(&server).with_keyring(&keyring);
     let name = name("refused");
     // Refused although it should live longer than the other program's: that one has replaced it.
     home.write_store(&store([(name.as_str(), in_file(REMOTE, &of("refused", 7200)))]));
@@ -280,8 +256,8 @@ fn a_refused_token_makes_the_keyring_be_asked_before_anything_is_refreshed() {
 #[test]
 fn tokens_that_are_refused_in_both_places_are_refreshed() {
     let keyring = KeyringSession::start();
-    let server = Obliging::start();
-    let home = with_keyring(home_at(&server.server), &keyring);
+    let server = obliging();
+    let home = Home::served_by(&server).with_keyring(&keyring);
     let name = name("both-refused");
     // Neither has ended by its own word.
     home.write_store(&store([(name.as_str(), in_file(REMOTE, &of("file-refused", 7200)))]));
@@ -299,7 +275,8 @@ fn tokens_that_are_refused_in_both_places_are_refreshed() {
 fn a_logout_that_asks_for_the_file_removes_a_copy_that_can_be_reached() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
-    let home = home_in(&keyring, &sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
+    let home =
+        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_CREDENTIAL_STORE", "file");
     let name = name("file-only");
     let fresh = session(&sandbox, "ada", 3600);
     home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &fresh))]));
@@ -313,7 +290,7 @@ fn a_logout_that_asks_for_the_file_removes_a_copy_that_can_be_reached() {
 fn a_fresh_token_in_the_file_is_used_without_asking_the_keyring() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
-    let home = home_in(&keyring, &sandbox);
+    let home = Home::at(&sandbox).with_patient_keyring(&keyring);
     let fresh = session(&sandbox, "ada", 3600);
     home.write_store(&store([("fresh", in_file(&sandbox.remote_url(), &fresh))]));
     keyring.freeze();
@@ -331,7 +308,8 @@ fn a_fresh_token_in_the_file_is_used_without_asking_the_keyring() {
 fn a_frozen_keyring_does_not_stop_the_refresh_of_a_profile_in_the_file() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
-    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "0.5");
+    let home =
+        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "0.5");
     let name = name("frozen");
     let old = session(&sandbox, "ada", -1);
     home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
@@ -345,16 +323,14 @@ fn a_frozen_keyring_does_not_stop_the_refresh_of_a_profile_in_the_file() {
 fn a_used_up_copy_that_cannot_be_removed_is_told() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
-    let mut home = home_in(&keyring, &sandbox);
+    let mut home = Home::at(&sandbox).with_patient_keyring(&keyring);
     home.set("BASETEN_KEYRING_TIMEOUT", "3");
     let name = name("used-up");
     let old = session(&sandbox, "ada", -1);
     home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
     keyring.store(&name, &old.to_string(), &[]);
     let refresh = home.start(&["auth", "token"]);
-    let arrived =
-        sandbox.wait_for_request(Duration::from_secs(20), baseten_sandbox::Request::is_refresh);
-    assert!(arrived.is_some());
+    assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
     keyring.freeze();
     let mut outcome = refresh.end();
     assert_eq!(outcome.status, 0, "{outcome}");
@@ -364,22 +340,16 @@ fn a_used_up_copy_that_cannot_be_removed_is_told() {
     baseten_testing::assert_outcome!(home, outcome);
 }
 
-/// Logs in with an API key, wherever the home or the arguments put it.
-fn log_in(home: &Home, key: &str, name: &str, more: &[&str]) -> Outcome {
-    let arguments = [&["auth", "login", "--with-api-key", "--profile", name], more].concat();
-    home.run_with_input(&arguments, key)
-}
-
 #[test]
 fn a_login_with_another_storage_removes_the_old_copy() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
-    let mut home = home_in(&keyring, &sandbox);
+    let mut home = Home::at(&sandbox).with_patient_keyring(&keyring);
     let name = name("moved");
     let (first, second) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
     let in_file = |home: &Home| profile(home, &name)["api_key"].clone();
     let logged_in = |home: &Home, key: &str, more: &[&str]| {
-        let outcome = log_in(home, key, &name, more);
+        let outcome = home.log_in(key, &name, more);
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     };
 
@@ -398,13 +368,14 @@ fn a_login_with_another_storage_removes_the_old_copy() {
 fn an_old_copy_that_cannot_be_reached_is_told() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
-    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "1");
+    let home =
+        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
     let key = sandbox.api_key("ada").unwrap();
     let bot = name("unreachable");
     keyring.store(&bot, "old", &[]);
     home.write_store(&store([(bot.as_str(), elsewhere(&sandbox.remote_url(), "api_key"))]));
     keyring.freeze();
-    let mut outcome = log_in(&home, &key, &bot, &["--insecure-storage"]);
+    let mut outcome = home.log_in(&key, &bot, &["--insecure-storage"]);
     outcome.stdout = outcome.stdout.replace(&bot, "bot");
     outcome.stderr = outcome.stderr.replace(&bot, "bot");
     baseten_testing::assert_outcome!(home, outcome);

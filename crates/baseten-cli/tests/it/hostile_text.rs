@@ -1,13 +1,13 @@
 //! Text from servers, files, helpers and arguments that tries to move the cursor, set the title,
 //! hide itself or turn other text around. None of it may reach stdout or stderr.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::Outcome;
-use baseten_testing::server::{Act, Server, answer};
+use baseten_testing::server::{Act, answer, ok};
+use baseten_testing::stored::{EXPIRED, LIVES, elsewhere, in_file, store, tokens};
+use baseten_testing::wait;
 use serde_json::{Value, json};
 
 /// Clears the screen, hides, sets the title, in 7 and 8 bits; backspace, delete, carriage return;
@@ -63,29 +63,14 @@ fn in_every_mode(command: &[&str], home: impl Fn() -> Home) -> Vec<Outcome> {
     outcomes
 }
 
-fn ok(body: &Value) -> Act {
-    answer(200, "", &body.to_string())
-}
-
-/// A home whose requests go to a server that plays this.
-fn at(script: impl IntoIterator<Item = Act>) -> Home {
-    let server = Server::start(script);
-    Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
-}
-
-fn profile(name: &str, members: &Value) -> String {
-    json!({"version": 1, "current": name, "profiles": {name: members}}).to_string()
+/// An answer of 200 with this body.
+fn json_answer(body: &Value) -> Act {
+    ok(&body.to_string())
 }
 
 fn oauth(expiry: &str) -> Value {
-    json!({
-        "remote_url": "https://app.baseten.co", "auth_type": "oauth",
-        "oauth_credential": {"access_token": "a", "refresh_token": "r", "expiry": expiry},
-    })
+    in_file("https://app.baseten.co", &tokens("a", "r", expiry))
 }
-
-const LIVES: &str = "2100-01-01T00:00:00Z";
-const EXPIRED: &str = "2020-01-01T00:00:00Z";
 
 #[test]
 fn errors_of_the_server() {
@@ -102,15 +87,14 @@ fn errors_of_the_server() {
                 (["auth", "token"], EXPIRED),
                 (["auth", "logout"], LIVES),
             ] {
-                let home = at([act(), act(), act()]).with("CLICOLOR_FORCE", "1");
-                home.write_store(&profile("work", &oauth(expiry)));
+                let home = Home::with_script([act(), act(), act()]).with("CLICOLOR_FORCE", "1");
+                home.write_store(&store([("work", oauth(expiry))]));
                 assert_harmless(&home.run(&command));
             }
-            let login = ["auth", "login", "--web", "--insecure-storage"];
-            let home = at([act(), act(), act(), act()]).with("CLICOLOR_FORCE", "1");
+            let home = Home::with_script([act(), act(), act(), act()]).with("CLICOLOR_FORCE", "1");
             // Those that are tried again take their time.
             if status < 500 {
-                assert_harmless(&home.run(&login));
+                assert_harmless(&home.run(WEB_LOGIN));
             }
         }
     }
@@ -118,10 +102,12 @@ fn errors_of_the_server() {
 
 #[test]
 fn everything_the_server_says_of_a_user() {
-    let me = || ok(&json!({"user_id": EVIL, "email": EVIL, "name": EVIL, "workspace_name": EVIL}));
+    let me = || {
+        json_answer(&json!({"user_id": EVIL, "email": EVIL, "name": EVIL, "workspace_name": EVIL}))
+    };
     let home = || {
-        let home = at([me(), me()]);
-        home.write_store(&profile("work", &oauth(LIVES)));
+        let home = Home::with_script([me(), me()]);
+        home.write_store(&store([("work", oauth(LIVES))]));
         home
     };
     for command in [&["whoami"][..], &["auth", "status", "--check"]] {
@@ -131,22 +117,23 @@ fn everything_the_server_says_of_a_user() {
         assert_eq!(outcomes[4].json()["email"], EVIL);
     }
     let key = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "bot"];
-    let outcomes = in_every_mode(&key, || at([me()]));
+    let outcomes = in_every_mode(&key, || Home::with_script([me()]));
     assert_eq!(outcomes[0].status, 0, "{}", outcomes[0]);
 }
 
 #[test]
 fn a_user_whose_name_becomes_the_profiles() {
     let started = || {
-        ok(&json!({"device_code": "d", "user_code": EVIL, "expires_in": 60, "interval": 1,
+        json_answer(&json!({"device_code": "d", "user_code": EVIL, "expires_in": 60, "interval": 1,
             "verification_uri": "https://app.baseten.co/device"}))
     };
-    let tokens = || ok(&json!({"access_token": "a", "refresh_token": "r", "expires_in": 3600}));
+    let tokens =
+        || json_answer(&json!({"access_token": "a", "refresh_token": "r", "expires_in": 3600}));
     let hidden = "no\u{202e}\u{200b}pe";
     for email in [EVIL, hidden] {
-        let me = ok(&json!({"user_id": EVIL, "email": email, "workspace_name": EVIL}));
-        let home = at([started(), tokens(), me]).with("CLICOLOR_FORCE", "1");
-        let outcome = home.run(&["auth", "login", "--web", "--insecure-storage", "-v"]);
+        let me = json_answer(&json!({"user_id": EVIL, "email": email, "workspace_name": EVIL}));
+        let home = Home::with_script([started(), tokens(), me]).with("CLICOLOR_FORCE", "1");
+        let outcome = home.run(&[WEB_LOGIN, &["-v"]].concat());
         assert_harmless(&outcome);
         // A name with control characters is refused; one that deceives is at least not shown so.
         assert_eq!(outcome.status == 0, email == hidden, "{outcome}");
@@ -178,27 +165,16 @@ fn everything_in_the_file() {
             &["whoami"],
         ] {
             in_every_mode(command, || {
-                let home = at([answer(400, "", "")]);
-                home.write_store(&profile(EVIL, members));
+                let home = Home::with_script([answer(400, "", "")]);
+                home.write_store(&store([(EVIL, members.clone())]));
                 home
             });
         }
     }
-    let home = Home::new();
-    home.write_store(&json!({"version": EVIL, EVIL: EVIL}).to_string());
+    let home = Home::with_store(&json!({"version": EVIL, EVIL: EVIL}).to_string());
     assert_harmless(&home.run(&["auth", "list"]));
     home.write_store(&json!({"current": EVIL, "profiles": {}}).to_string());
     assert_harmless(&home.run(&["auth", "status"]));
-}
-
-/// A program below the home, which the home's `PATH` has.
-fn program(home: &Home, name: &str, script: &str) -> PathBuf {
-    let directory = home.path().join("bin");
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join(name);
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    path
 }
 
 #[test]
@@ -212,17 +188,14 @@ fn what_a_credential_helper_says() {
     ] {
         for command in [&["auth", "token"][..], &["auth", "logout"], &["whoami"]] {
             in_every_mode(command, || {
-                let home = at([ok(&json!({"user_id": "u"}))]);
+                let home = Home::with_script([json_answer(&json!({"user_id": "u"}))]);
                 std::fs::write(home.path().join("said"), EVIL).unwrap();
                 std::fs::write(home.path().join("answer"), &answer).unwrap();
-                program(&home, "docker-credential-evil", script);
-                let path = format!("{}/bin:/usr/bin:/bin", home.path().display());
-                home.write_store(&profile(
-                    "work",
-                    &json!({"remote_url": "https://app.baseten.co", "auth_type": "api_key",
-                        "credential_helper": "evil"}),
-                ));
-                home.with("PATH", path)
+                home.install("docker-credential-evil", script);
+                let mut profile = elsewhere("https://app.baseten.co", "api_key");
+                profile["credential_helper"] = json!("evil");
+                home.write_store(&store([("work", profile)]));
+                home
             });
         }
     }
@@ -257,7 +230,7 @@ fn arguments_and_variables() {
         "SSL_CERT_FILE",
     ] {
         let home = Home::new().with("CLICOLOR_FORCE", "1");
-        home.write_store(&profile("work", &oauth(EXPIRED)));
+        home.write_store(&store([("work", oauth(EXPIRED))]));
         let home = home.with(variable, EVIL);
         for command in
             [&["auth", "status"][..], &["auth", "list"], &["auth", "token"], &["auth", "switch"]]
@@ -300,24 +273,20 @@ fn only_pages_that_may_be_opened_are_shown_and_opened() {
 
 /// Starts a login that is denied at once, and gives what a browser was started with.
 fn login_with_pages(page: &str, complete: Option<&str>) -> (Outcome, Option<String>) {
-    let started = ok(&json!({
+    let started = json_answer(&json!({
         "device_code": "d", "user_code": "ABCD", "expires_in": 60, "interval": 1,
         "verification_uri": page, "verification_uri_complete": complete,
     }));
     let denied = answer(400, "", r#"{"error": "access_denied"}"#);
-    let home = at([started, denied]);
+    let home = Home::with_script([started, denied]);
     let opened = home.path().join("opened");
     let script = "printf %s \"$*\" > \"$HOME/opening\"; mv \"$HOME/opening\" \"$HOME/opened\"";
-    let browser = program(&home, "browser", script);
-    let home = home.with("BROWSER", browser.to_str().unwrap());
-    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    let browser = home.install("browser", script);
+    let home = home.with("BROWSER", browser);
+    let outcome = home.run(WEB_LOGIN);
     // Nobody waits for a browser but this test.
-    let patience = Instant::now();
-    while outcome.stderr.contains("Open this page")
-        && !opened.exists()
-        && patience.elapsed() < Duration::from_secs(10)
-    {
-        std::thread::sleep(Duration::from_millis(10));
+    if outcome.stderr.contains("Open this page") {
+        wait::came_about(Duration::from_secs(10), || opened.exists());
     }
     (outcome, std::fs::read_to_string(&opened).ok())
 }

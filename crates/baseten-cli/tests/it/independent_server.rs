@@ -2,13 +2,13 @@
 //! browser that our own code starts.
 
 use baseten_testing::counterparts::{OidcServer, with_person, words_of_person};
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::stored::tokens_of;
 
 /// Logs in as alice, who is asked in Chromium.
-fn log_in(server: &OidcServer, more: &[&str]) -> Home {
+fn alice_logs_in(server: &OidcServer, more: &[&str]) -> Home {
     let home = with_person(server.home(), "--user alice");
-    let arguments = [&["auth", "login", "--web", "--insecure-storage"], more].concat();
-    let outcome = home.run(&arguments);
+    let outcome = home.run(&[WEB_LOGIN, more].concat());
     let person = words_of_person(&home);
     assert_eq!(outcome.status, 0, "{outcome}\n{person}\n{:?}", server.requests());
     assert_eq!(
@@ -23,9 +23,7 @@ fn log_in(server: &OidcServer, more: &[&str]) -> Home {
 
 /// A token of the only profile.
 fn token(home: &Home, name: &str) -> String {
-    let store: serde_json::Value = serde_json::from_str(&home.store()).unwrap();
-    let token = &store["profiles"]["alice@example.com:localhost"]["oauth_credential"][name];
-    token.as_str().unwrap().to_owned()
+    tokens_of(home, "alice@example.com:localhost")[name].as_str().unwrap().to_owned()
 }
 
 /// The exit status of `status --check`, and what it says of the credential.
@@ -44,7 +42,7 @@ fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
     // Shorter than the minute that a token must have left, so that every command refreshes it.
     let server =
         OidcServer::start(&["--access-token-seconds", "30", "--device-code-seconds", "45"]);
-    let home = log_in(&server, &[]);
+    let home = alice_logs_in(&server, &[]);
     assert_eq!(count(&server, "device_code 200"), 1);
     assert_eq!(count(&server, "refresh_token 200"), 0, "{:?}", server.requests());
 
@@ -78,7 +76,7 @@ fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
 #[test]
 fn a_logout_kills_the_tokens() {
     let server = OidcServer::start(&["--device-code-seconds", "45"]);
-    let home = log_in(&server, &["--profile", "alice@example.com:localhost"]);
+    let home = alice_logs_in(&server, &["--profile", "alice@example.com:localhost"]);
     let outcome = home.run(&["auth", "token", "--header"]);
     let access = token(&home, "access_token");
     assert_eq!(outcome.stdout, format!("Authorization: Bearer {access}\n"), "{outcome}");
@@ -109,7 +107,7 @@ fn a_logout_kills_the_tokens() {
 fn a_login_is_denied_on_the_page() {
     let server = OidcServer::start(&["--device-code-seconds", "45"]);
     let home = with_person(server.home(), "--deny");
-    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    let outcome = home.run(WEB_LOGIN);
     assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(home.store(), "");
@@ -120,7 +118,7 @@ fn a_login_is_denied_on_the_page() {
 fn a_code_that_nobody_answers_expires() {
     let server = OidcServer::start(&["--device-code-seconds", "3"]);
     let home = server.home();
-    let outcome = home.run(&["auth", "login", "--web", "--insecure-storage"]);
+    let outcome = home.run(WEB_LOGIN);
     assert_eq!(outcome.status, 3, "{outcome}");
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(home.store(), "");

@@ -9,14 +9,8 @@ const STORE: &str = r#"{"version": 1, "current": "a", "profiles": {
     "c": {"remote_url": "https://app.baseten.co", "auth_type": "api_key", "api_key": "canary-3"}
 }}"#;
 
-fn home() -> Home {
-    let home = Home::new();
-    home.write_store(STORE);
-    home
-}
-
 fn printed(arguments: &[&str]) -> String {
-    let outcome = home().run(arguments);
+    let outcome = Home::with_store(STORE).run(arguments);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{arguments:?} {outcome}");
     outcome.stdout
 }
@@ -51,10 +45,12 @@ mod runaways {
     use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
+    use baseten_testing::home::Home;
     use baseten_testing::outcome::{Outcome, Running};
-    use rustix::process::{Pid, Signal, kill_process};
+    use baseten_testing::wait;
+    use rustix::process::Signal;
 
-    use super::home;
+    use super::STORE;
 
     const FOR_EVER: &[&str] = &[
         "def f: f; f",
@@ -118,7 +114,7 @@ mod runaways {
     }
 
     fn check(filter: &str) {
-        let (home, start) = (home(), Instant::now());
+        let (home, start) = (Home::with_store(STORE), Instant::now());
         let mut running = home.start(&["version", "--jq", filter]);
         let peak = peak_memory(&mut running);
         let (outcome, elapsed) = (running.end(), start.elapsed());
@@ -142,7 +138,7 @@ mod runaways {
     /// see from outside; waits for its end.
     fn peak_memory(running: &mut Running) -> u64 {
         let mut peaks = HashMap::new();
-        while running.0.try_wait().unwrap().is_none() {
+        while !running.has_ended() {
             for process in family(running.0.id()) {
                 if let Some(peak) = field(process, "VmHWM:") {
                     peaks.insert(process, peak);
@@ -179,22 +175,22 @@ mod runaways {
             ["[", "(", "{a:", "-", "try ", "\"\\(", "def f:", "if ", "label $x|", "1 as $x|"]
         {
             let deep = part.repeat(100_000 / part.len());
-            let outcome = home().run(&["version", "--jq", &deep]);
+            let outcome = Home::with_store(STORE).run(&["version", "--jq", &deep]);
             assert_eq!((outcome.status, outcome.stdout.as_str()), (2, ""), "{part}: {outcome}");
             assert!(outcome.stderr.starts_with("error: the --jq filter is "), "{part}: {outcome}");
             assert_eq!(outcome.stderr.lines().count(), 2, "{part}: {outcome}");
         }
         let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
-        let outcome = home().run(&["version", "--jq", &deep]);
+        let outcome = Home::with_store(STORE).run(&["version", "--jq", &deep]);
         assert!(matches!(outcome.status, 1 | 2), "{outcome}");
     }
 
     #[test]
     fn a_secret_is_in_no_argument_and_in_no_message() {
-        let home = home().with("BASETEN_API_KEY", "canary-of-the-environment");
+        let home = Home::with_store(STORE).with("BASETEN_API_KEY", "canary-of-the-environment");
         for (filter, status) in [("def f: f; f, .", 1), ("[.token * 1e9]", 1), (".token.x", 1)] {
             let mut running = home.start(&["auth", "token", "--jq", filter]);
-            while running.0.try_wait().unwrap().is_none() {
+            while !running.has_ended() {
                 for process in family(running.0.id()) {
                     for file in ["cmdline", "environ"] {
                         let path = PathBuf::from(format!("/proc/{process}/{file}"));
@@ -215,17 +211,20 @@ mod runaways {
     #[test]
     fn a_filter_ends_with_the_command_however_that_ends() {
         for signal in [Signal::INT, Signal::KILL] {
-            let home = home();
+            let home = Home::with_store(STORE);
             let mut command = home.command(&["auth", "status", "--jq", "def f: f; f"]);
-            let running = Running(command.stderr(Stdio::null()).spawn().unwrap());
+            let running = Running::start(command.stderr(Stdio::null()));
             let parent = running.0.id();
-            let filter = wait_for(|| family(parent).into_iter().find(|process| *process != parent));
-            // It runs, rather than starts.
-            wait_for(|| field(filter, "Threads:").filter(|threads| *threads > 2));
+            let filter = wait::until_some("there is a child", || {
+                family(parent).into_iter().find(|process| *process != parent)
+            });
+            wait::until("it runs", || field(filter, "Threads:").is_some_and(|threads| threads > 2));
             let start = Instant::now();
-            kill_process(Pid::from_child(&running.0), signal).unwrap();
+            running.signal(signal);
             running.end();
-            wait_for(|| (field(filter, "PPid:").is_none() || state(filter) == 'Z').then_some(()));
+            wait::until("the child ends", || {
+                field(filter, "PPid:").is_none() || state(filter) == 'Z'
+            });
             assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         }
     }
@@ -234,16 +233,5 @@ mod runaways {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
         let state = status.lines().find_map(|line| line.strip_prefix("State:"));
         state.and_then(|state| state.trim().chars().next()).unwrap_or('Z')
-    }
-
-    fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
-        let start = Instant::now();
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            assert!(start.elapsed() < Duration::from_secs(20), "it does not come");
-            std::thread::sleep(Duration::from_millis(2));
-        }
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use baseten_sandbox::Sandbox;
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
-use baseten_testing::outcome::{Outcome, code};
+use baseten_testing::outcome::Outcome;
 use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::{approve, sandbox};
-use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal, with_program};
-use rustix::process::{Pid, Signal, kill_process};
+use baseten_testing::stored::{elsewhere, store};
+use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What a command may take on top of the time that its keyring work has, on a busy machine.
@@ -22,26 +23,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
 const NAME: &str = "bot";
 
-fn home_in(session: &KeyringSession, sandbox: &Sandbox) -> Home {
-    let mut home = Home::at(sandbox);
-    for (variable, value) in session.environment() {
-        if variable == "DBUS_SESSION_BUS_ADDRESS" {
-            home.set(variable, value.into_string().unwrap());
-        }
-    }
-    home
-}
-
 /// A home with a profile whose secret is elsewhere.
 fn with_profile(home: Home, sandbox: &Sandbox, auth_type: &str) -> Home {
-    let profile = json!({"remote_url": sandbox.remote_url(), "auth_type": auth_type});
-    let store = json!({"version": 1, "current": NAME, "profiles": {NAME: profile}});
-    home.write_store(&store.to_string());
+    home.write_store(&store([(NAME, elsewhere(&sandbox.remote_url(), auth_type))]));
     home
-}
-
-fn log_in_with_key(home: &Home, key: &str) -> Outcome {
-    home.run_with_input(&["auth", "login", "--with-api-key", "--profile", NAME], key)
 }
 
 /// What the keyring's own tool finds of this profile, in all collections.
@@ -62,9 +47,9 @@ fn timed(home: &Home, arguments: &[&str]) -> (Outcome, Duration) {
 #[test]
 fn an_api_key_is_stored_as_it_is_and_updated_in_place() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = home_in(&session, &sandbox);
+    let home = Home::at(&sandbox).with_keyring(&session);
     for key in [sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap()] {
-        let outcome = log_in_with_key(&home, &key);
+        let outcome = home.log_in(&key, NAME, &[]);
         assert_eq!((outcome.status, &*outcome.stderr), (0, ""), "{outcome}");
         assert_eq!(session.lookup(NAME).as_deref(), Some(&*key));
         assert_eq!(count(&session, NAME), 1);
@@ -77,7 +62,7 @@ fn an_api_key_is_stored_as_it_is_and_updated_in_place() {
 #[test]
 fn tokens_are_stored_as_compact_json_and_updated_in_place() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = home_in(&session, &sandbox);
+    let home = Home::at(&sandbox).with_keyring(&session);
     let mut earlier = String::new();
     for _ in 0..2 {
         let login = home.start(&["auth", "login", "--web", "--profile", NAME]);
@@ -102,7 +87,7 @@ fn tokens_are_stored_as_compact_json_and_updated_in_place() {
 fn what_another_program_stored_is_used_refreshed_in_place_and_removed() {
     for attributes in [&[][..], &["application", "another", "xdg:schema", "org.example.Any"]] {
         let (sandbox, session) = (sandbox(), KeyringSession::start());
-        let home = with_profile(home_in(&session, &sandbox), &sandbox, "oauth");
+        let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "oauth");
         let tokens = sandbox.new_session("ada").unwrap();
         let refresh_token = tokens.refresh_token.unwrap();
         let secret = |expiry: &str| {
@@ -132,7 +117,7 @@ fn what_another_program_stored_is_used_refreshed_in_place_and_removed() {
 #[test]
 fn an_api_key_that_another_program_stored_is_used() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "api_key");
     let key = sandbox.api_key("ada").unwrap();
     for secret in [key.clone(), json!({"api_key": key}).to_string()] {
         session.store(NAME, &secret, &["application", "another"]);
@@ -145,7 +130,7 @@ fn an_api_key_that_another_program_stored_is_used() {
 #[test]
 fn a_profile_whose_secret_somebody_removed_can_be_logged_out() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "api_key");
     let outcome = home.run(&["auth", "logout"]);
     assert_eq!((outcome.status, &*outcome.stdout), (0, "Logged out bot\n"), "{outcome}");
     assert!(!home.store().contains(NAME), "{}", home.store());
@@ -157,20 +142,16 @@ fn python(session: &KeyringSession, arguments: &[&str]) -> Outcome {
     let python = format!("{root}/counterparts/python/venv/bin/python");
     let is_there = std::path::Path::new(&python).exists();
     assert!(is_there, "Python's packages are missing: `cargo xtask test` installs them");
-    let mut command = with_program(&session.command("env", "coreutils"), &python, arguments);
-    let output = command.current_dir(format!("{root}/counterparts/python")).output().unwrap();
-    Outcome {
-        status: code(output.status),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    let mut command = session.command("env", "coreutils");
+    command.arg(&python).args(arguments).current_dir(format!("{root}/counterparts/python"));
+    command.output().unwrap().into()
 }
 
 #[test]
 fn pythons_keyring_and_sdk_use_what_we_stored() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = home_in(&session, &sandbox);
-    assert_eq!(log_in_with_key(&home, &sandbox.api_key("ada").unwrap()).status, 0);
+    let home = Home::at(&sandbox).with_keyring(&session);
+    assert_eq!(home.log_in(sandbox.api_key("ada").unwrap(), NAME, &[]).status, 0);
     let login = home.start(&["auth", "login", "--web", "--profile", "grace"]);
     approve(&sandbox, "grace");
     assert_eq!(login.end().status, 0);
@@ -188,14 +169,14 @@ fn pythons_keyring_and_sdk_use_what_we_stored() {
 #[test]
 fn we_use_and_update_what_pythons_keyring_stored() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "api_key");
     let key = sandbox.api_key("ada").unwrap();
     let script = "import keyring, sys; keyring.set_password('baseten-profile', *sys.argv[1:])";
     let outcome = python(&session, &["-c", script, NAME, &key]);
     assert_eq!(outcome.status, 0, "{outcome}");
     assert_eq!(home.run(&["auth", "token"]).stdout, format!("{key}\n"));
     let newer = sandbox.new_api_key("ada").unwrap();
-    assert_eq!(log_in_with_key(&home, &newer).status, 0);
+    assert_eq!(home.log_in(&newer, NAME, &[]).status, 0);
     assert_eq!(count(&session, NAME), 1);
     let script = "import keyring; print(keyring.get_password('baseten-profile', 'bot'))";
     assert_eq!(python(&session, &["-c", script]).stdout, format!("{newer}\n"));
@@ -206,7 +187,7 @@ fn we_use_and_update_what_pythons_keyring_stored() {
 #[test]
 fn missing_locked_away_and_too_slow_are_told_apart() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key");
+    let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "api_key");
     let mut shown = home.run(&["auth", "token"]).to_string();
     session.store(NAME, "key", &[]);
     session.lock();
@@ -215,7 +196,7 @@ fn missing_locked_away_and_too_slow_are_told_apart() {
     let home = home.with("BASETEN_KEYRING_TIMEOUT", "0.5");
     shown += &home.run(&["auth", "token"]).to_string();
     let away = KeyringSession::without_keyring();
-    let bus = home_in(&away, &sandbox);
+    let bus = Home::at(&sandbox).with_keyring(&away);
     let bus = with_profile(bus, &sandbox, "api_key");
     shown += &bus.run(&["auth", "token"]).to_string();
     let nowhere = with_profile(Home::at(&sandbox), &sandbox, "api_key");
@@ -228,13 +209,13 @@ fn a_login_without_a_keyring_goes_to_the_file_and_says_why() {
     let sandbox = sandbox();
     let key = sandbox.api_key("ada").unwrap();
     let home = Home::at(&sandbox);
-    let outcome = log_in_with_key(&home, &key);
+    let outcome = home.log_in(&key, NAME, &[]);
     assert!(home.store().contains(&key), "{}", home.store());
     assert!(home.run(&["auth", "status"]).stdout.contains("Storage: file"));
     baseten_testing::assert_outcome!(home, outcome);
 
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
-    let outcome = log_in_with_key(&home, &key);
+    let outcome = home.log_in(&key, NAME, &[]);
     assert_eq!(home.store(), "");
     baseten_testing::assert_outcome!(home, outcome);
 }
@@ -244,13 +225,14 @@ fn a_login_with_a_locked_keyring_goes_to_the_file_unless_that_is_forbidden() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
     session.lock();
     let key = sandbox.api_key("ada").unwrap();
-    let home = home_in(&session, &sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");
-    let outcome = log_in_with_key(&home, &key);
+    let home =
+        Home::at(&sandbox).with_keyring(&session).with("BASETEN_CREDENTIAL_STORE", "keyring");
+    let outcome = home.log_in(&key, NAME, &[]);
     assert_eq!(outcome.status, 1, "{outcome}");
     assert!(outcome.stderr.contains("is locked"), "{outcome}");
     assert_eq!(home.store(), "");
     let home = home.with("BASETEN_CREDENTIAL_STORE", "auto");
-    let outcome = log_in_with_key(&home, &key);
+    let outcome = home.log_in(&key, NAME, &[]);
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(outcome.stderr.contains("is locked, so"), "{outcome}");
     assert!(home.store().contains(&key));
@@ -259,9 +241,9 @@ fn a_login_with_a_locked_keyring_goes_to_the_file_unless_that_is_forbidden() {
 #[test]
 fn a_frozen_keyring_holds_nobody_up_for_longer_than_it_may() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = home_in(&session, &sandbox);
+    let home = Home::at(&sandbox).with_keyring(&session);
     let key = sandbox.api_key("ada").unwrap();
-    assert_eq!(log_in_with_key(&home, &key).status, 0);
+    assert_eq!(home.log_in(&key, NAME, &[]).status, 0);
     let before = home.store();
     session.freeze();
 
@@ -302,10 +284,10 @@ fn gives_up_in(home: &Home, expected: Duration, before: &str) {
 fn a_login_with_a_frozen_keyring_goes_to_the_file_in_time() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
     session.freeze();
-    let home = home_in(&session, &sandbox);
+    let home = Home::at(&sandbox).with_keyring(&session);
     let key = sandbox.api_key("ada").unwrap();
     let start = Instant::now();
-    let outcome = log_in_with_key(&home, &key);
+    let outcome = home.log_in(&key, NAME, &[]);
     assert!(start.elapsed() < DEFAULT_TIMEOUT + SLACK, "{:?}", start.elapsed());
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(outcome.stderr.contains("did not answer within 3 s, so"), "{outcome}");
@@ -317,18 +299,13 @@ fn a_login_with_a_frozen_keyring_goes_to_the_file_in_time() {
 #[test]
 fn a_keyring_that_dies_in_the_middle_of_a_call_is_not_waited_for() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = with_profile(home_in(&session, &sandbox), &sandbox, "api_key")
+    let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "api_key")
         .with("BASETEN_KEYRING_TIMEOUT", "30");
-    let destination = "org.freedesktop.DBus";
-    let call = ["org.freedesktop.DBus.GetConnectionUnixProcessID"];
-    let name = ["string:org.freedesktop.secrets"];
-    let answer = session.call(destination, "/", &[call, name].concat());
-    let process = answer.split_whitespace().last().unwrap().parse().unwrap();
     session.freeze();
     let start = Instant::now();
     let running = home.start(&["auth", "token"]);
     std::thread::sleep(Duration::from_millis(500));
-    kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+    session.keyring().signal(Signal::KILL);
     let outcome = running.end();
     assert_eq!(outcome.status, 1, "{outcome}");
     assert!(outcome.stderr.contains("system keyring"), "{outcome}");
@@ -370,13 +347,14 @@ impl Session {
     }
 
     /// A shell script in the session, in which `baseten` is ours and tells its milliseconds.
-    fn command(&self, home: &Home, script: &str) -> Command {
+    fn command(&self, home: &Home, wrapper: &[&str], script: &str) -> Command {
         let program =
             format!("{}/../../counterparts/keyrings/{}", env!("CARGO_MANIFEST_DIR"), self.script);
         let function = "baseten() { local start=$(date +%s%N) status=0; \"$BASETEN\" \"$@\" || \
                         status=$?; echo $((($(date +%s%N) - start) / 1000000)) >>\"$ELAPSED\"; \
                         return $status; }";
-        let mut command = with_program(&home.command(&[]), &program, &[]);
+        let words = [wrapper, &[&program]].concat();
+        let mut command = home.command_of(words[0], &words[1..]);
         command
             .args(&self.options)
             .args(["--", "bash", "-c", &format!("{function}\n{script}")])
@@ -390,27 +368,18 @@ impl Session {
 
     /// Runs the script where nobody can be asked.
     fn run(&self, home: &Home, script: &str) -> Outcome {
-        let output = self.command(home, script).output().unwrap();
-        Outcome {
-            status: code(output.status),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        self.command(home, &[], script).output().unwrap().into()
     }
 
     /// Starts the script where somebody can.
     fn start<'a>(&self, terminal: &'a Terminal, home: &Home, script: &str) -> OnTerminal<'a> {
-        let command = self.command(home, script);
-        let arguments: Vec<_> = command.get_args().map(|text| text.to_str().unwrap()).collect();
-        let program = command.get_program().to_str().unwrap();
-        let setsid = [&["--ctty", program][..], &arguments].concat();
-        terminal.spawn(with_program(&command, "setsid", &setsid))
+        terminal.spawn_command(self.command(home, &["setsid", "--ctty"], script))
     }
 }
 
 /// How long each run of ours took in a session.
 fn elapsed(home: &Home) -> Vec<Duration> {
-    let text = std::fs::read_to_string(home.path().join("elapsed")).unwrap();
+    let text = home.read("elapsed");
     text.lines().map(|line| Duration::from_millis(line.parse().unwrap())).collect()
 }
 
@@ -424,7 +393,7 @@ fn a_prompt_that_somebody_answers_unlocks_the_keyring() {
     let ended = session.start(&terminal, &home, "baseten auth token >token").end();
     assert_eq!(ended.status, 0, "{ended}");
     assert_eq!(ended.screen, format!("{UNLOCKING}\n"));
-    assert_eq!(std::fs::read_to_string(home.path().join("token")).unwrap(), "the-key\n");
+    assert_eq!(home.read("token"), "the-key\n");
 }
 
 #[test]

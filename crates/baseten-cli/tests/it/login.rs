@@ -2,30 +2,23 @@
 //! browser.
 
 #[cfg(unix)]
-use std::path::PathBuf;
-use std::time::Duration;
-#[cfg(unix)]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use baseten_sandbox::Sandbox;
 use baseten_testing::home::Home;
+#[cfg(unix)]
+use baseten_testing::home::WEB_LOGIN;
+#[cfg(unix)]
 use baseten_testing::outcome::Outcome;
 #[cfg(unix)]
 use baseten_testing::sandbox::approve;
 use baseten_testing::sandbox::sandbox;
 #[cfg(unix)]
-use baseten_testing::server::{Server, answer};
-
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-pub(crate) fn store(home: &Home) -> serde_json::Value {
-    serde_json::from_str(&home.store()).unwrap()
-}
-
-fn names(home: &Home) -> Vec<String> {
-    store(home)["profiles"].as_object().unwrap().keys().cloned().collect()
-}
+use baseten_testing::server::ok;
+use baseten_testing::stored::{names, profile};
+#[cfg(unix)]
+use baseten_testing::wait;
 
 #[test]
 fn a_browser_login_stores_a_profile_named_after_the_email() {
@@ -110,13 +103,6 @@ fn dev_null_is_no_terminal() {
 
 // API keys.
 
-fn log_in(home: &Home, input: impl AsRef<[u8]>) -> Outcome {
-    home.run_with_input(
-        &["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "bot"],
-        input,
-    )
-}
-
 #[test]
 fn the_first_line_that_is_not_blank_is_the_key() {
     let sandbox = sandbox();
@@ -131,9 +117,9 @@ fn the_first_line_that_is_not_blank_is_the_key() {
         format!("{key}\n{}", " ".repeat(60 * 1024)),
     ] {
         let home = Home::at(&sandbox);
-        let outcome = log_in(&home, &input);
+        let outcome = home.log_in(&input, "bot", &["--insecure-storage"]);
         assert_eq!(outcome.status, 0, "{input:?}: {outcome}");
-        assert_eq!(store(&home)["profiles"]["bot"]["api_key"], key);
+        assert_eq!(profile(&home, "bot")["api_key"], key);
     }
 }
 
@@ -155,7 +141,7 @@ fn input_that_holds_no_key_is_refused_without_a_request_and_without_being_quoted
         b"canary\xff",
         long.as_bytes(),
     ] {
-        let outcome = log_in(&home, input);
+        let outcome = home.log_in(input, "bot", &["--insecure-storage"]);
         assert_eq!(outcome.status, 2, "{outcome}");
         assert!(!outcome.to_string().contains("canary"), "{outcome}");
         assert!(outcome.stderr.contains("\nhint: "), "{outcome}");
@@ -168,13 +154,13 @@ fn input_that_holds_no_key_is_refused_without_a_request_and_without_being_quoted
 fn a_key_that_the_server_refuses_is_not_stored() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let outcome = log_in(&home, "canary");
+    let outcome = home.log_in("canary", "bot", &["--insecure-storage"]);
     assert_eq!(outcome.status, 3, "{outcome}");
     assert!(!outcome.to_string().contains("canary"), "{outcome}");
     assert!(!home.auth_json().exists());
     home.log_in_with_key(&sandbox, "ada", "bot");
     let before = home.store();
-    assert_eq!(log_in(&home, "canary").status, 3);
+    assert_eq!(home.log_in("canary", "bot", &["--insecure-storage"]).status, 3);
     assert_eq!(home.store(), before);
 }
 
@@ -211,7 +197,7 @@ fn names_of_browser_logins() {
 #[test]
 fn names_that_are_taken_get_numbers() {
     let sandbox = sandbox();
-    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    let home = Home::with_api(sandbox.api_url());
     // Three others of that name, and with them the workspace.
     let entry = |name: &str, more: &str| {
         format!(
@@ -236,20 +222,20 @@ fn names_that_are_taken_get_numbers() {
 #[test]
 fn a_profile_that_records_nobody_counts_as_the_same() {
     let sandbox = sandbox();
-    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    let home = Home::with_api(sandbox.api_url());
     home.write_store(
         r#"{"profiles": {"ada@example.com":
             {"remote_url": "https://app.baseten.co", "auth_type": "oauth"}}}"#,
     );
     home.log_in_by_browser(&sandbox, "ada", &[]);
     assert_eq!(names(&home), ["ada@example.com"]);
-    assert_eq!(store(&home)["profiles"]["ada@example.com"]["user_id"], "ada");
+    assert_eq!(profile(&home, "ada@example.com")["user_id"], "ada");
 }
 
 #[test]
 fn the_same_name_at_another_remote_is_not_replaced() {
     let sandbox = sandbox();
-    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    let home = Home::with_api(sandbox.api_url());
     home.write_store(
         r#"{"profiles": {"ada@example.com":
             {"remote_url": "https://app.staging.baseten.co", "auth_type": "oauth"}}}"#,
@@ -266,8 +252,8 @@ fn an_explicit_name_replaces_whatever_has_it_and_ends_the_old_session() {
     assert_eq!(sandbox.session_count("grace"), 1);
     home.log_in_with_key(&sandbox, "ada", "work");
     assert_eq!(names(&home), ["work"]);
-    assert_eq!(store(&home)["profiles"]["work"]["auth_type"], "api_key");
-    assert_eq!(store(&home)["profiles"]["work"]["oauth_credential"], serde_json::Value::Null);
+    assert_eq!(profile(&home, "work")["auth_type"], "api_key");
+    assert_eq!(profile(&home, "work")["oauth_credential"], serde_json::Value::Null);
     assert_eq!(sandbox.session_count("grace"), 0);
 }
 
@@ -283,7 +269,7 @@ fn remotes_are_stored_in_one_form() {
         let arguments =
             ["auth", "login", "--with-api-key", "--profile", "bot", "--remote-url", &url];
         assert_eq!(home.run_with_input(&arguments, &key).status, 0);
-        let stored = &store(&home)["profiles"]["bot"]["remote_url"];
+        let stored = &profile(&home, "bot")["remote_url"];
         assert_eq!(stored, &format!("http://localhost:{port}"));
     }
 }
@@ -323,7 +309,7 @@ fn the_option_wins_over_the_variable() {
     let home = Home::new().with("BASETEN_REMOTE_URL", "not even a URL");
     let remote = sandbox.remote_url();
     home.log_in_by_browser(&sandbox, "ada", &["--remote-url", &remote]);
-    assert_eq!(store(&home)["profiles"]["ada@example.com:localhost"]["remote_url"], remote);
+    assert_eq!(profile(&home, "ada@example.com:localhost")["remote_url"], remote);
 }
 
 // The page to open.
@@ -334,105 +320,69 @@ fn a_page_that_is_not_https_is_neither_shown_nor_opened() {
     for page in ["http://evil.example.com/device", "javascript:alert(1)", "file:///etc/passwd"] {
         let body =
             serde_json::json!({"device_code": "d", "user_code": "U", "verification_uri": page});
-        let server = Server::start([answer(200, "", &body.to_string())]);
-        let browser = Browser::new("exit 0");
-        let home = browser
-            .home(Home::new())
-            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""));
+        let home = Home::with_script([ok(&body.to_string())]).with_browser(&noting("exit 0"));
         let outcome = home.run(&["auth", "login", "--web"]);
         assert_eq!(outcome.status, 6, "{outcome}");
         assert!(!outcome.stderr.contains(page), "{outcome}");
-        assert!(!browser.was_started());
+        assert!(!was_browser_started(&home));
     }
 }
 
 // The browser.
 
-/// A browser that is a shell script. It notes its argument, its environment and its stdin first.
+/// What a browser does that notes its argument, its environment and its stdin first.
 #[cfg(unix)]
-struct Browser {
-    directory: tempfile::TempDir,
+fn noting(script: &str) -> String {
+    format!(
+        "cd \"$HOME\"; env > env; readlink /proc/self/fd/0 > stdin\n\
+         echo from the browser\necho from the browser >&2\n\
+         echo \"$@\" > part && mv part url\n{script}"
+    )
+}
+
+/// A home with this browser on its desktop, which is started where no variable names one.
+#[cfg(target_os = "linux")]
+fn with_desktop_browser(home: Home) -> Home {
+    home.install("x-www-browser", &noting("exit 0"));
+    let directory = home.path().to_str().unwrap().to_owned();
+    home.with("XDG_DATA_DIRS", directory.as_str()).with("XDG_CONFIG_DIRS", directory)
+}
+
+/// What the browser noted, once it is started.
+#[cfg(unix)]
+fn noted(home: &Home, name: &str) -> String {
+    wait::until("a browser is started", || home.path().join("url").exists());
+    home.read(name)
 }
 
 #[cfg(unix)]
-impl Browser {
-    fn new(script: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = tempfile::tempdir().unwrap();
-        let notes = directory.path().display();
-        let program = directory.path().join("browser");
-        let script = format!(
-            "#!/bin/sh\nenv > '{notes}/env'\nreadlink /proc/self/fd/0 > '{notes}/stdin'\n\
-             echo from the browser\necho from the browser >&2\n\
-             echo \"$@\" > '{notes}/part' && mv '{notes}/part' '{notes}/url'\n{script}\n"
-        );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self { directory }
-    }
-
-    fn home(&self, home: Home) -> Home {
-        home.with("BROWSER", self.directory.path().join("browser").to_str().unwrap())
-    }
-
-    /// A home where it is the browser of the desktop, which is started where no variable names one.
-    #[cfg(target_os = "linux")]
-    fn home_of_desktop(&self, home: Home) -> Home {
-        let link = home.path().join("x-www-browser");
-        std::os::unix::fs::symlink(self.note("browser"), link).unwrap();
-        let directory = home.path().to_str().unwrap().to_owned();
-        home.with("PATH", format!("{directory}:/usr/bin:/bin"))
-            .with("XDG_DATA_DIRS", directory.as_str())
-            .with("XDG_CONFIG_DIRS", directory.as_str())
-    }
-
-    fn note(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// What the browser noted, when it is started.
-    fn read(&self, name: &str) -> String {
-        let start = Instant::now();
-        while !self.note("url").exists() {
-            assert!(start.elapsed() < PATIENCE, "no browser is started");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        std::fs::read_to_string(self.note(name)).unwrap()
-    }
-
-    fn was_started(&self) -> bool {
-        self.note("env").exists()
-    }
+fn was_browser_started(home: &Home) -> bool {
+    home.path().join("env").exists()
 }
 
 #[cfg(unix)]
-fn log_in_with(browser: &Browser, sandbox: &Sandbox, home: &Home, more: &[&str]) -> Outcome {
-    let running = home.start(&[&["auth", "login", "--web", "--insecure-storage"], more].concat());
-    if !more.contains(&"--no-browser") {
-        browser.read("url");
-    }
+fn log_in_in_browser(sandbox: &Sandbox, home: &Home) -> Outcome {
+    let running = home.start(WEB_LOGIN);
+    noted(home, "url");
     approve(sandbox, "ada");
-    let outcome = running.end();
-    assert_eq!(outcome.status, 0, "{outcome}");
-    outcome
+    running.end().succeeded()
 }
 
 #[test]
 #[cfg(unix)]
 fn the_browser_gets_the_page_and_neither_key_nor_stdin_nor_terminal() {
     let sandbox = sandbox();
-    let browser = Browser::new("exit 0");
-    let home = browser.home(Home::at(&sandbox)).with("BASETEN_API_KEY", "canary");
-    let outcome = log_in_with(&browser, &sandbox, &home, &[]);
-    let url = browser.read("url");
+    let home = Home::at(&sandbox).with_browser(&noting("exit 0")).with("BASETEN_API_KEY", "canary");
+    let outcome = log_in_in_browser(&sandbox, &home);
+    let url = noted(&home, "url");
     assert!(url.starts_with(&format!("http://localhost:{}/device?user_code=", sandbox.port())));
     assert!(outcome.stderr.contains(url.trim()), "{outcome}");
     assert!(!outcome.to_string().contains("from the browser"), "{outcome}");
-    let variables = browser.read("env");
+    let variables = noted(&home, "env");
     assert!(variables.contains("HOME="), "{variables}");
     assert!(!variables.contains("canary"), "{variables}");
     assert!(!variables.contains("BASETEN_API_KEY"), "{variables}");
-    assert_eq!(browser.read("stdin"), "/dev/null\n");
+    assert_eq!(noted(&home, "stdin"), "/dev/null\n");
 }
 
 #[test]
@@ -440,9 +390,8 @@ fn the_browser_gets_the_page_and_neither_key_nor_stdin_nor_terminal() {
 fn a_browser_that_fails_or_hangs_does_not_hold_up_the_login() {
     for script in ["exit 1", "sleep 20"] {
         let sandbox = sandbox();
-        let browser = Browser::new(script);
         let start = Instant::now();
-        log_in_with(&browser, &sandbox, &browser.home(Home::at(&sandbox)), &[]);
+        log_in_in_browser(&sandbox, &Home::at(&sandbox).with_browser(&noting(script)));
         assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     }
     let sandbox = sandbox();
@@ -454,13 +403,12 @@ fn a_browser_that_fails_or_hangs_does_not_hold_up_the_login() {
 #[cfg(unix)]
 fn the_browser_of_the_variable_is_started_over_ssh_and_never_with_no_browser() {
     let sandbox = sandbox();
-    let browser = Browser::new("exit 0");
-    let home = browser.home(Home::at(&sandbox));
-    log_in_with(&browser, &sandbox, &home, &["--no-browser"]);
-    assert!(!browser.was_started());
+    let home = Home::at(&sandbox).with_browser(&noting("exit 0"));
+    home.log_in_by_browser(&sandbox, "ada", &["--no-browser"]);
+    assert!(!was_browser_started(&home));
     let home = home.with("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22");
-    log_in_with(&browser, &sandbox, &home, &[]);
-    assert!(browser.was_started());
+    log_in_in_browser(&sandbox, &home);
+    assert!(was_browser_started(&home));
 }
 
 #[test]
@@ -468,13 +416,12 @@ fn the_browser_of_the_variable_is_started_over_ssh_and_never_with_no_browser() {
 fn no_browser_is_started_over_ssh_or_without_a_display() {
     for variables in [&[][..], &[("DISPLAY", ":0"), ("SSH_CONNECTION", "a b")]] {
         let sandbox = sandbox();
-        let browser = Browser::new("exit 0");
-        let mut home = browser.home_of_desktop(Home::at(&sandbox));
+        let mut home = with_desktop_browser(Home::at(&sandbox));
         for (name, value) in variables {
             home.set(name, *value);
         }
         home.log_in_by_browser(&sandbox, "ada", &[]);
-        assert!(!browser.was_started(), "{variables:?}");
+        assert!(!was_browser_started(&home), "{variables:?}");
     }
 }
 
@@ -482,8 +429,7 @@ fn no_browser_is_started_over_ssh_or_without_a_display() {
 #[cfg(target_os = "linux")]
 fn the_browser_of_the_desktop_is_started_where_there_is_a_display() {
     let sandbox = sandbox();
-    let browser = Browser::new("exit 0");
-    let home = browser.home_of_desktop(Home::at(&sandbox)).with("DISPLAY", ":0");
-    log_in_with(&browser, &sandbox, &home, &[]);
-    assert!(browser.read("url").starts_with("http://localhost:"));
+    let home = with_desktop_browser(Home::at(&sandbox)).with("DISPLAY", ":0");
+    log_in_in_browser(&sandbox, &home);
+    assert!(noted(&home, "url").starts_with("http://localhost:"));
 }

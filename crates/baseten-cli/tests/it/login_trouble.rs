@@ -3,29 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use baseten_testing::home::Home;
-use baseten_testing::server::{Act, Server, answer, read_request};
-
-use crate::login::PATIENCE;
+use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::server::{ADA, Act, STARTED, Server, TOKENS, answer, ok};
 #[cfg(unix)]
-use crate::signals::send;
-use crate::two_steps::FIRST;
+use baseten_testing::server::{http, respond, silence};
+#[cfg(unix)]
+use baseten_testing::wait::PATIENCE;
+#[cfg(unix)]
+use rustix::process::Signal;
 
-pub(crate) const STARTED: &str = r#"{"device_code": "d", "user_code": "WDJB-MJHT", "interval": 1,
-    "verification_uri": "https://app.example.com/device", "expires_in": 600}"#;
-pub(crate) const TOKENS: &str = r#"{"access_token": "access-1", "refresh_token": "refresh-1"}"#;
-const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com"}"#;
 const WEB: &[&str] = &["auth", "login", "--web", "--insecure-storage", "--profile", "work"];
-
-pub(crate) fn at(server: &Server) -> Home {
-    Home::new().with("BASETEN_REMOTE_URL", server.url("localhost", ""))
-}
 
 #[test]
 fn a_user_who_cannot_be_asked_for_a_moment_is_asked_again() {
-    let ok = |body| answer(200, "", body);
     let server = Server::start([ok(STARTED), ok(TOKENS), answer(503, "", ""), Act::Close, ok(ADA)]);
-    let outcome = at(&server).run(WEB);
+    let outcome = Home::at_remote(server.remote("http")).run(WEB);
     assert_eq!(outcome.status, 0, "{outcome}");
     assert_eq!(server.requests().len(), 5);
 }
@@ -33,29 +25,29 @@ fn a_user_who_cannot_be_asked_for_a_moment_is_asked_again() {
 #[test]
 fn a_login_that_cannot_be_stored_is_ended_at_the_server() {
     let refused = || answer(403, "", r#"{"message": "no workspace"}"#);
-    let script = || [answer(200, "", STARTED), answer(200, "", TOKENS), refused()];
+    let script = || [ok(STARTED), ok(TOKENS), refused()];
     let server = Server::start(script().into_iter().chain([answer(204, "", "")]));
-    let home = at(&server);
+    let home = Home::at_remote(server.remote("http"));
     let outcome = home.run(WEB);
     assert_eq!(outcome.status, 3, "{outcome}");
     // The same login, not one at another remote or under another name.
     let again = format!(
         "hint: start again with: baseten auth login --web --profile work --remote-url {} \
          --insecure-storage\n",
-        server.url("localhost", "")
+        server.remote("http")
     );
     assert!(outcome.stderr.ends_with(&again), "{outcome}");
     let last = server.requests().pop().unwrap();
     assert!(last.starts_with("POST /v1/users/auth/logout "), "{last}");
-    assert!(last.contains("Bearer access-1"), "{last}");
+    assert!(last.contains("Bearer canary-access"), "{last}");
     assert!(!home.auth_json().exists());
 }
 
 #[test]
 fn a_server_that_wants_more_time_than_the_code_has_is_the_one_to_blame() {
     let busy = answer(503, "Retry-After: 3600\r\n", "");
-    let server = Server::start([answer(200, "", STARTED), busy]);
-    let outcome = at(&server).run(WEB);
+    let server = Server::start([ok(STARTED), busy]);
+    let outcome = Home::at_remote(server.remote("http")).run(WEB);
     assert_eq!(outcome.status, 6, "{outcome}");
     assert!(outcome.stderr.contains("error: the server answered HTTP 503"), "{outcome}");
 }
@@ -63,20 +55,12 @@ fn a_server_that_wants_more_time_than_the_code_has_is_the_one_to_blame() {
 #[test]
 #[cfg(unix)]
 fn a_login_that_is_canceled_before_it_is_known_whose_it_is_is_ended_too() {
-    let (told, heard) = std::sync::mpsc::channel();
-    let silent = Act::Custom(Box::new(move |mut stream| {
-        read_request(&mut stream);
-        told.send(stream).unwrap();
-    }));
-    let server = Server::start([
-        answer(200, "", STARTED),
-        answer(200, "", TOKENS),
-        silent,
-        answer(204, "", ""),
-    ]);
-    let running = at(&server).start(WEB);
+    let (silent, heard) = silence();
+    let server = Server::start([ok(STARTED), ok(TOKENS), silent, answer(204, "", "")]);
+    let home = Home::at_remote(server.remote("http"));
+    let running = home.start(WEB);
     let _open = heard.recv_timeout(PATIENCE).unwrap();
-    send("TERM", &running);
+    running.signal(Signal::TERM);
     let start = Instant::now();
     let outcome = running.end();
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
@@ -88,9 +72,9 @@ fn a_login_that_is_canceled_before_it_is_known_whose_it_is_is_ended_too() {
 #[test]
 fn a_server_that_hangs_does_not_outlast_the_code() {
     let started = STARTED.replace("600", "3");
-    let server = Server::start([answer(200, "", &started), Act::Hang, Act::Hang]);
-    let start = std::time::Instant::now();
-    let outcome = at(&server).run(WEB);
+    let server = Server::start([ok(&started), Act::Hang, Act::Hang]);
+    let start = Instant::now();
+    let outcome = Home::at_remote(server.remote("http")).run(WEB);
     assert_eq!(outcome.status, 3, "{outcome}");
     assert!(outcome.stderr.contains("the code expired"), "{outcome}");
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
@@ -101,11 +85,11 @@ fn a_long_page_can_be_copied() {
     let page = format!("https://app.example.com/device?state={}", "x".repeat(500));
     let started = STARTED.replace("https://app.example.com/device", &page);
     let denied = answer(400, "", r#"{"error": "access_denied"}"#);
-    let server = Server::start([answer(200, "", &started), denied, answer(200, "", &started)]);
-    let home = at(&server);
+    let server = Server::start([ok(&started), denied, ok(&started)]);
+    let home = Home::at_remote(server.remote("http"));
     let outcome = home.run(WEB);
     assert!(outcome.stderr.contains(&format!("\n  {page}\n")), "{outcome}");
-    let outcome = home.run(FIRST);
+    let outcome = home.run(&[WEB_LOGIN, &["--no-wait"]].concat());
     assert!(outcome.stdout.starts_with(&format!("Open {page}\n")), "{outcome}");
 }
 
@@ -116,28 +100,26 @@ fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
     let lock = home.auth_json().with_file_name("auth.json.lock");
     let (locked, held) = std::sync::mpsc::channel();
     // Another process has the store when this login would write to it.
-    let me = Act::Custom(Box::new(move |mut stream| {
-        read_request(&mut stream);
+    let me = respond(move |_| {
         let file = std::fs::File::options().write(true).open(lock).unwrap();
         file.lock().unwrap();
         locked.send(file).unwrap();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{ADA}", ADA.len());
-        std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
-    }));
+        http(200, "", ADA)
+    });
     let (told, heard) = std::sync::mpsc::channel();
-    let slow_logout = Act::Custom(Box::new(move |mut stream| {
-        told.send(read_request(&mut stream)).unwrap();
+    let slow_logout = respond(move |request| {
+        told.send(request).unwrap();
         std::thread::sleep(Duration::from_millis(600));
-        let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 204 No Content\r\n\r\n");
-    }));
-    let script = [answer(200, "", STARTED), answer(200, "", TOKENS), me, slow_logout];
+        http(204, "", "")
+    });
+    let script = [ok(STARTED), ok(TOKENS), me, slow_logout];
     let server = Server::start(script);
-    home.set("BASETEN_REMOTE_URL", server.url("localhost", ""));
+    home.set("BASETEN_REMOTE_URL", server.remote("http"));
     let running = home.start(WEB);
     let _held = held.recv_timeout(PATIENCE).unwrap();
     // Sooner, it would end the process while nothing is stored yet.
     std::thread::sleep(Duration::from_millis(700));
-    send("INT", &running);
+    running.signal(Signal::INT);
     let request = heard.recv_timeout(PATIENCE).unwrap();
     assert!(request.starts_with("POST /v1/users/auth/logout "), "{request}");
     let start = Instant::now();

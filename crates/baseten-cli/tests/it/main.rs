@@ -1,13 +1,7 @@
 //! Drives the built `baseten` as its users do: in an environment that is cleared, against a
 //! sandbox or a scripted server, looking at stdout, stderr and exit status together.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test may"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test may")]
 
 #[cfg(target_os = "linux")]
 mod approval_page;

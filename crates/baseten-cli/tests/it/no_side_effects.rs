@@ -1,26 +1,23 @@
 //! What a look at the state must not do, as the system saw it.
 
 use std::path::Path;
-use std::process::Command;
 
 use baseten_testing::home::Home;
 use baseten_testing::outcome::Running;
-use baseten_testing::program::baseten;
+use baseten_testing::program::{baseten, find};
 
 const STORE: &str = r#"{"version": 1, "current": "work", "profiles": {"work":
     {"remote_url": "https://app.baseten.co", "auth_type": "oauth"}}}"#;
 
 /// Runs `baseten` with these arguments and gives every system call that it made.
 fn trace(home: &Home, arguments: &[&str]) -> Vec<String> {
-    let strace = Command::new("strace").arg("--version").output();
-    assert!(strace.is_ok(), "this test needs strace: apt-get install strace");
     let log = tempfile::NamedTempFile::new().unwrap();
     let path = log.path().to_str().unwrap();
     // Where it is shown, a path is shown whole.
     let options = ["-f", "-y", "-s", "4096", "-o", path, baseten()];
-    let child = home.command_of("strace", &[&options, arguments].concat()).spawn().unwrap();
-    let outcome = Running(child).end();
-    assert_eq!(outcome.status, 0, "{outcome}");
+    let strace = find("strace", "strace");
+    let mut command = home.command_of(strace, &[&options, arguments].concat());
+    Running::start(&mut command).end().succeeded();
     std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -41,9 +38,8 @@ fn opened_below<'a>(trace: &'a [String], directory: &Path) -> Vec<&'a str> {
 }
 
 /// A home with a keyring and a display within reach, as far as the variables say.
-fn home() -> Home {
-    let home = Home::new();
-    home.write_store(STORE);
+fn tempting_home() -> Home {
+    let home = Home::with_store(STORE);
     let bus = format!("unix:path={}/bus", home.path().display());
     let directory = home.path().to_str().unwrap().to_owned();
     home.with("DBUS_SESSION_BUS_ADDRESS", bus)
@@ -54,7 +50,7 @@ fn home() -> Home {
 
 #[test]
 fn status_opens_no_socket_and_reads_one_file_below_the_home() {
-    let home = home();
+    let home = tempting_home();
     for arguments in [&["auth", "status"][..], &["auth", "status", "-o", "json"]] {
         let trace = trace(&home, arguments);
         let none: [&str; 0] = [];
@@ -98,7 +94,7 @@ const CHANGES: &[&str] = &[
 
 #[test]
 fn a_list_changes_nothing_either() {
-    let trace = trace(&home(), &["auth", "list"]);
+    let trace = trace(&tempting_home(), &["auth", "list"]);
     let none: [&str; 0] = [];
     assert_eq!(calls(&trace, &["socket", "connect"]), none);
     assert_eq!(calls(&trace, CHANGES), none);
@@ -106,7 +102,7 @@ fn a_list_changes_nothing_either() {
 
 #[test]
 fn a_switch_opens_no_socket() {
-    let home = home();
+    let home = tempting_home();
     let trace = trace(&home, &["auth", "switch", "--profile", "work"]);
     let none: [&str; 0] = [];
     assert_eq!(calls(&trace, &["socket", "connect"]), none);
@@ -115,7 +111,7 @@ fn a_switch_opens_no_socket() {
 
 #[test]
 fn the_version_reads_nothing_below_the_home() {
-    let home = home();
+    let home = tempting_home();
     for arguments in [&["version"][..], &["--version"], &["--help"]] {
         let trace = trace(&home, arguments);
         let none: [&str; 0] = [];

@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use baseten_testing::certificates::{Authority, serve_answer};
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::outcome::Running;
 use baseten_testing::program::find;
-use baseten_testing::server::Server;
+use baseten_testing::server::{ADA, STARTED, Server, TOKENS, http};
+use baseten_testing::wait;
 
-use crate::networks::{ADA, LOG_IN, STARTED, TOKENS, assert_no_secret, bytes};
+use crate::networks::assert_no_secret;
 
 /// `tinyproxy` with a login. It ends when this is dropped.
 struct Tinyproxy {
-    child: Child,
+    _process: Running,
     port: u16,
     directory: tempfile::TempDir,
 }
@@ -32,19 +33,11 @@ impl Tinyproxy {
         );
         let file = directory.path().join("tinyproxy.conf");
         fs::write(&file, configuration).unwrap();
-        let child = Command::new(program)
-            .args(["-d", "-c"])
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "tinyproxy does not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { child, port, directory }
+        let mut command = Command::new(program);
+        command.args(["-d", "-c"]).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Running::start(&mut command);
+        wait::until("tinyproxy starts", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { _process: process, port, directory }
     }
 
     fn url(&self, login: &str) -> String {
@@ -58,13 +51,6 @@ impl Tinyproxy {
     }
 }
 
-impl Drop for Tinyproxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// An address that leads to this machine, although it is not one of loopback.
 const HERE: &str = "0.0.0.0";
 
@@ -74,17 +60,17 @@ fn a_login_goes_through_a_proxy_that_wants_one_itself() {
     let authority = Authority::new("Private authority");
     let identity = Arc::new(authority.issue(HERE));
     let start = |bodies: &[&str], login: &str| {
-        let acts: Vec<_> = bodies.iter().map(|body| serve_answer(&identity, bytes(body))).collect();
+        let acts: Vec<_> =
+            bodies.iter().map(|body| serve_answer(&identity, http(200, "", body))).collect();
         let server = Server::start(acts);
         let url = format!("https://{HERE}:{}", server.address.port());
-        let home = Home::new()
-            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)
+        let home = Home::with_api(url)
             .with("SSL_CERT_FILE", authority.file())
             .with("HTTPS_PROXY", proxy.url(login));
         (server, home)
     };
     let (_server, home) = start(&[STARTED, TOKENS, ADA], "ada:canary%2Dword@");
-    let outcome = home.run(&[&LOG_IN[..], &["-v"]].concat());
+    let outcome = home.run(&[WEB_LOGIN, &["-v"]].concat());
     assert_eq!(outcome.status, 0, "{outcome}");
     assert_no_secret(&outcome);
     assert_eq!(proxy.requests(), 3);
@@ -92,7 +78,7 @@ fn a_login_goes_through_a_proxy_that_wants_one_itself() {
     // The password is wrong, or there is none.
     for (name, login) in [("wrong", "ada:canary-wrong@"), ("none", "")] {
         let (_server, home) = start(&[], login);
-        let outcome = home.run(&[&LOG_IN[..], &["-v"]].concat());
+        let outcome = home.run(&[WEB_LOGIN, &["-v"]].concat());
         assert_eq!(outcome.status, 6, "{name}: {outcome}");
         assert_no_secret(&outcome);
         let start = outcome.stderr.find("error").unwrap();

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::program::baseten;
 use baseten_testing::sandbox::sandbox_with;
+use baseten_testing::stored::{current, profile};
 
 /// A sandbox in which every browser login is allowed at once.
 fn sandbox() -> Sandbox {
@@ -15,8 +16,7 @@ fn sandbox() -> Sandbox {
 
 /// A home with the profiles `work` (which is current) and `bot`, in the file, and no network.
 fn stored() -> Home {
-    let home = Home::new();
-    home.write_store(
+    Home::with_store(
         r#"{
   "version": 1,
   "current": "work",
@@ -32,42 +32,26 @@ fn stored() -> Home {
   }
 }
 "#,
-    );
-    home
+    )
 }
 
-fn current(home: &Home) -> serde_json::Value {
-    serde_json::from_str::<serde_json::Value>(&home.store()).unwrap()["current"].clone()
-}
-
-fn profile(home: &Home, name: &str) -> serde_json::Value {
-    let store: serde_json::Value = serde_json::from_str(&home.store()).unwrap();
-    store["profiles"][name].clone()
-}
-
-/// The arguments, and the outcome where that is a success.
+/// Runs a command that has to succeed.
 #[track_caller]
 fn run(home: &Home, arguments: &[&str]) -> Outcome {
-    succeeded(home.run(arguments))
+    home.run(arguments).succeeded()
 }
 
+/// Logs in as Ada with an API key, which has to succeed.
 #[track_caller]
-fn succeeded(outcome: Outcome) -> Outcome {
-    assert_eq!(outcome.status, 0, "{outcome}");
-    outcome
-}
-
-fn log_in_with_key(home: &Home, sandbox: &Sandbox, more: &[&str]) -> Outcome {
-    let arguments = [&["auth", "login", "--with-api-key"], more].concat();
-    home.run_with_input(&arguments, sandbox.api_key("ada").unwrap())
+fn log_in(home: &Home, sandbox: &Sandbox, profile: &str, more: &[&str]) -> Outcome {
+    home.log_in(sandbox.api_key("ada").unwrap(), profile, more).succeeded()
 }
 
 /// A command line as the documentation shows it, run by a shell that finds the program.
 fn shell(home: &Home, line: &str) -> Outcome {
     let directory = Path::new(baseten()).parent().unwrap().display();
     let path = format!("{directory}:/usr/bin:/bin");
-    let child = home.command_of("/bin/sh", &["-c", line]).env("PATH", path).spawn();
-    succeeded(Running(child.unwrap()).end())
+    Running::start(home.command_of("/bin/sh", &["-c", line]).env("PATH", path)).end().succeeded()
 }
 
 /// The keys of an indented JSON object, in their order.
@@ -110,7 +94,7 @@ fn every_command_documents_the_common_options() {
 fn credentials_go_to_the_file_where_there_is_no_keyring_and_a_warning_says_so() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let outcome = succeeded(log_in_with_key(&home, &sandbox, &["--profile", "bot"]));
+    let outcome = log_in(&home, &sandbox, "bot", &[]);
     assert!(outcome.stderr.contains("warning: "), "{outcome}");
     assert!(outcome.stderr.contains("keyring"), "{outcome}");
     assert!(outcome.stderr.contains(home.auth_json().to_str().unwrap()), "{outcome}");
@@ -130,8 +114,8 @@ fn login_without_a_terminal_names_web_and_with_api_key() {
 #[test]
 fn login_by_web_names_the_profile_after_the_email_at_the_default_remote() {
     let sandbox = sandbox();
-    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
-    let outcome = run(&home, &["auth", "login", "--web", "--insecure-storage"]);
+    let home = Home::with_api(sandbox.api_url());
+    let outcome = run(&home, WEB_LOGIN);
     assert_eq!(
         outcome.stdout,
         "Logged in as ada@example.com (Analytical Engines) as profile ada@example.com\n"
@@ -144,7 +128,7 @@ fn login_by_web_names_the_profile_after_the_email_at_the_default_remote() {
 #[test]
 fn login_by_web_shows_the_page_and_the_code_on_lines_of_their_own() {
     let sandbox = sandbox();
-    let outcome = run(&Home::at(&sandbox), &["auth", "login", "--web", "--insecure-storage"]);
+    let outcome = run(&Home::at(&sandbox), WEB_LOGIN);
     let line = |start: &str| outcome.stderr.lines().any(|line| line.trim().starts_with(start));
     let page = format!("http://localhost:{}/device?user_code=", sandbox.port());
     assert!(line(&page), "{outcome}");
@@ -156,7 +140,7 @@ fn login_by_web_shows_the_page_and_the_code_on_lines_of_their_own() {
 fn login_with_api_key_reads_the_key_from_stdin_and_stores_the_named_profile() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let outcome = succeeded(log_in_with_key(&home, &sandbox, &["--profile", "bot"]));
+    let outcome = log_in(&home, &sandbox, "bot", &[]);
     assert_eq!(
         outcome.stdout,
         "Logged in as ada@example.com (Analytical Engines) as profile bot\n"
@@ -169,7 +153,8 @@ fn login_with_api_key_reads_the_key_from_stdin_and_stores_the_named_profile() {
 fn login_with_api_key_requires_a_profile_name() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let outcome = log_in_with_key(&home, &sandbox, &[]);
+    let key = sandbox.api_key("ada").unwrap();
+    let outcome = home.run_with_input(&["auth", "login", "--with-api-key"], key);
     assert_eq!(outcome.status, 2, "{outcome}");
     assert!(outcome.stderr.contains("--profile"), "{outcome}");
     assert!(sandbox.requests().is_empty());
@@ -179,8 +164,7 @@ fn login_with_api_key_requires_a_profile_name() {
 fn login_insecure_storage_stores_in_the_file_without_a_warning() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let more = ["--profile", "bot", "--insecure-storage"];
-    let outcome = succeeded(log_in_with_key(&home, &sandbox, &more));
+    let outcome = log_in(&home, &sandbox, "bot", &["--insecure-storage"]);
     assert_eq!(outcome.stderr, "");
     assert_eq!(profile(&home, "bot")["api_key"], sandbox.api_key("ada").unwrap());
 }
@@ -189,10 +173,10 @@ fn login_insecure_storage_stores_in_the_file_without_a_warning() {
 fn login_no_switch_stores_the_profile_and_leaves_the_current_one() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    succeeded(log_in_with_key(&home, &sandbox, &["--profile", "first", "--no-switch"]));
+    log_in(&home, &sandbox, "first", &["--no-switch"]);
     assert_eq!(current(&home), serde_json::Value::Null);
-    succeeded(log_in_with_key(&home, &sandbox, &["--profile", "second"]));
-    succeeded(log_in_with_key(&home, &sandbox, &["--profile", "third", "--no-switch"]));
+    log_in(&home, &sandbox, "second", &[]);
+    log_in(&home, &sandbox, "third", &["--no-switch"]);
     assert_eq!(current(&home), "second");
     assert_eq!(profile(&home, "third")["auth_type"], "api_key");
 }
@@ -212,8 +196,7 @@ fn login_remote_url_is_kept_with_the_profile() {
     let sandbox = sandbox();
     let home = Home::new();
     let remote = sandbox.remote_url();
-    let more = ["--profile", "bot", "--remote-url", &remote];
-    succeeded(log_in_with_key(&home, &sandbox, &more));
+    log_in(&home, &sandbox, "bot", &["--remote-url", &remote]);
     assert_eq!(profile(&home, "bot")["remote_url"], remote);
     let status = run(&home, &["auth", "status", "-o", "json"]);
     assert_eq!(status.json()["remote_url"], remote);
@@ -223,8 +206,7 @@ fn login_remote_url_is_kept_with_the_profile() {
 fn login_json_has_these_fields_in_this_order() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let more = ["--profile", "bot", "--output", "json"];
-    let outcome = succeeded(log_in_with_key(&home, &sandbox, &more));
+    let outcome = log_in(&home, &sandbox, "bot", &["--output", "json"]);
     assert_eq!(
         outcome.stdout,
         r#"{
@@ -243,8 +225,8 @@ fn login_shows_the_best_name_there_is_and_empty_strings_in_json() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let log_in = |user: &str, output: &str| {
-        let arguments = ["auth", "login", "--with-api-key", "--profile", "bot", "--output", output];
-        succeeded(home.run_with_input(&arguments, sandbox.api_key(user).unwrap()))
+        let key = sandbox.api_key(user).unwrap();
+        home.log_in(key, "bot", &["--output", output]).succeeded()
     };
     let charles = log_in("charles", "text");
     assert_eq!(charles.stdout, "Logged in as Charles (Analytical Engines) as profile bot\n");
@@ -262,12 +244,12 @@ fn login_flags_take_true_and_false() {
     let home = Home::at(&sandbox);
     let outcome = home.run(&["auth", "login", "--web=false"]);
     assert_eq!(outcome.status, 2, "{outcome}");
-    let more = ["--web=false", "--insecure-storage=true", "--no-switch=true", "--profile=bot"];
-    let outcome = succeeded(log_in_with_key(&home, &sandbox, &more));
+    let more = ["--web=false", "--insecure-storage=true", "--no-switch=true"];
+    let outcome = log_in(&home, &sandbox, "bot", &more);
     assert_eq!(outcome.stderr, "");
     assert_eq!(current(&home), serde_json::Value::Null);
     let arguments = ["auth", "login", "--with-api-key=true", "--profile", "b", "--no-switch=false"];
-    succeeded(home.run_with_input(&arguments, sandbox.api_key("ada").unwrap()));
+    home.run_with_input(&arguments, sandbox.api_key("ada").unwrap()).succeeded();
     assert_eq!(current(&home), "b");
     let arguments = ["auth", "login", "--web=true", "--insecure-storage", "--with-api-key=false"];
     run(&home, &arguments);
@@ -279,12 +261,12 @@ fn login_options_given_twice_the_last_wins() {
     let home = Home::new();
     let remote = sandbox.remote_url();
     let more = [
-        ["--profile", "first", "--profile", "second"].as_slice(),
+        ["--profile", "second"].as_slice(),
         &["--remote-url", "https://example.com", "--remote-url", &remote],
         &["--no-switch", "--no-switch", "-v", "--verbose", "-o", "json", "--output", "text"],
     ]
     .concat();
-    let outcome = succeeded(log_in_with_key(&home, &sandbox, &more));
+    let outcome = log_in(&home, &sandbox, "first", &more);
     assert!(outcome.stdout.ends_with(" as profile second\n"), "{outcome}");
     assert_eq!(profile(&home, "second")["remote_url"], remote);
     assert_eq!(profile(&home, "first"), serde_json::Value::Null);
@@ -296,12 +278,12 @@ fn login_verbose_tells_the_requests_and_no_secret() {
     let key = sandbox.api_key("ada").unwrap();
     for verbose in ["-v", "--verbose"] {
         let home = Home::at(&sandbox);
-        let outcome = succeeded(log_in_with_key(&home, &sandbox, &["--profile", "bot", verbose]));
+        let outcome = log_in(&home, &sandbox, "bot", &[verbose]);
         let url = format!("GET {}/v1/users/me 200 (", sandbox.api_url());
         assert!(outcome.stderr.contains(&url), "{outcome}");
         assert!(!outcome.to_string().contains(&key), "{outcome}");
     }
-    let outcome = succeeded(log_in_with_key(&Home::at(&sandbox), &sandbox, &["--profile", "bot"]));
+    let outcome = log_in(&Home::at(&sandbox), &sandbox, "bot", &[]);
     assert!(!outcome.stderr.contains("users/me"), "{outcome}");
 }
 

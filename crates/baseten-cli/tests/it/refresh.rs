@@ -4,17 +4,18 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;
-use baseten_testing::faults::{Mount, is_root, signal};
-use baseten_testing::home::{Home, REMOTE, home_at, home_in};
+use baseten_testing::faults::{Mount, is_root};
+use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::{sandbox, sandbox_with};
-use baseten_testing::server::{Act, Server, answer, http, read_request, silence, token_answer};
+use baseten_testing::server::{Act, Server, answer, http, ok, refreshed, respond, silence};
 use baseten_testing::stored::{
-    elsewhere, ends_in, in_file, name, profile, session, session_tokens, store, tokens, tokens_of,
+    REMOTE, elsewhere, ends_in, in_file, name, profile, session, session_tokens, store, tokens,
+    tokens_of,
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use baseten_testing::wait::PATIENCE;
+use rustix::process::Signal;
 
 /// Starts so many at once and gives what they printed, which has to be the same token.
 fn race(homes: &[&Home], processes: usize, name: &str) -> String {
@@ -63,7 +64,10 @@ fn a_variable_that_means_nothing_costs_no_token() {
 fn sixteen_processes_and_two_directories_share_one_keyring_entry_and_one_refresh() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(300));
     let keyring = KeyringSession::start();
-    let (one, other) = (home_in(&keyring, &sandbox), home_in(&keyring, &sandbox));
+    let (one, other) = (
+        Home::at(&sandbox).with_patient_keyring(&keyring),
+        Home::at(&sandbox).with_patient_keyring(&keyring),
+    );
     let name = name("shared");
     for home in [&one, &other] {
         let remote = sandbox.remote_url();
@@ -92,8 +96,7 @@ fn two_profiles_refresh_side_by_side() {
     ]));
     let running = [&one, &other].map(|name| home.start(&["auth", "token", "--profile", name]));
     for running in running {
-        let outcome = running.end();
-        assert_eq!(outcome.status, 0, "{outcome}");
+        running.end().succeeded();
     }
     let refreshes: Vec<Instant> = sandbox
         .requests()
@@ -114,15 +117,6 @@ fn two_profiles_refresh_side_by_side() {
     assert_eq!(sandbox.refresh_count(), 2);
 }
 
-/// A server answer that does something first.
-fn after(act: impl FnOnce() + Send + 'static, bytes: Vec<u8>) -> Act {
-    Act::Custom(Box::new(move |mut stream| {
-        read_request(&mut stream);
-        act();
-        let _ = std::io::Write::write_all(&mut stream, &bytes);
-    }))
-}
-
 #[test]
 fn what_another_program_stored_meanwhile_is_used_when_the_refresh_token_is_refused() {
     // One that ends soon is still the best that there is.
@@ -133,17 +127,17 @@ fn what_another_program_stored_meanwhile_is_used_when_the_refresh_token_is_refus
 
 fn second_chance(seconds: i64) {
     let name = name("second-chance");
-    let server = Server::start([Act::Hang]);
-    let home = home_at(&server);
+    let home = Home::new();
     let theirs = store([(
         name.as_str(),
         in_file(REMOTE, &tokens("their-access", "their-refresh", &ends_in(seconds))),
     )]);
     let (path, text) = (home.auth_json(), theirs.clone());
-    let refused = http(400, r#"{"error":"invalid_grant"}"#);
-    let server = Server::start([after(move || fs::write(path, text).unwrap(), refused)]);
-    let url = format!("http://127.0.0.1:{}", server.address.port());
-    let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url);
+    let server = Server::start([respond(move |_| {
+        fs::write(path, text).unwrap();
+        http(400, "", r#"{"error":"invalid_grant"}"#)
+    })]);
+    let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""));
     home.write_store(&store([(
         name.as_str(),
         in_file(REMOTE, &tokens("access", "refresh", &ends_in(-5))),
@@ -205,7 +199,7 @@ fn what_another_program_removed_during_a_refresh_does_not_come_back() {
 fn an_entry_removed_from_the_keyring_during_a_refresh_does_not_come_back() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
     let keyring = KeyringSession::start();
-    let home = home_in(&keyring, &sandbox);
+    let home = Home::at(&sandbox).with_patient_keyring(&keyring);
     let name = name("removed-entry");
     home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
     keyring.store(&name, &session(&sandbox, "ada", -1).to_string(), &[]);
@@ -221,7 +215,7 @@ fn an_entry_removed_from_the_keyring_during_a_refresh_does_not_come_back() {
 fn a_newer_login_of_another_program_survives_a_slow_refresh() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
     let keyring = KeyringSession::start();
-    let home = home_in(&keyring, &sandbox);
+    let home = Home::at(&sandbox).with_patient_keyring(&keyring);
     let (in_keyring, name) = (name("newer-in-keyring"), name("newer"));
     let remote = sandbox.remote_url();
     home.write_store(&store([
@@ -254,7 +248,8 @@ fn a_newer_login_of_another_program_survives_a_slow_refresh() {
 fn a_server_slower_than_the_keyring_may_be_costs_no_token() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(2500));
     let keyring = KeyringSession::start();
-    let home = home_in(&keyring, &sandbox).with("BASETEN_KEYRING_TIMEOUT", "2");
+    let home =
+        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "2");
     let name = name("slow-server");
     home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
     keyring.store(&name, &session(&sandbox, "ada", -1).to_string(), &[]);
@@ -268,10 +263,10 @@ fn a_refused_token_is_refreshed_once_and_the_request_made_once_more() {
     let me = r#"{"user_id":"ada"}"#;
     let server = Server::start([
         answer(401, "", "{}"),
-        Act::Answer(token_answer("new-access", Some("new-refresh"))),
-        answer(200, "", me),
+        ok(&refreshed("new-access", Some("new-refresh"))),
+        ok(me),
     ]);
-    let home = home_at(&server);
+    let home = Home::served_by(&server);
     let name = name("refused");
     home.write_store(&store([(
         name.as_str(),
@@ -290,13 +285,13 @@ fn a_refused_token_is_refreshed_once_and_the_request_made_once_more() {
 #[test]
 fn a_token_refused_after_its_refresh_is_not_refreshed_again() {
     for (ends, answers) in [(3600, 3), (-1, 2)] {
-        let refresh = || Act::Answer(token_answer("new-access", Some("new-refresh")));
-        let mut script = vec![refresh(), answer(401, "", "{}"), answer(200, "", "{}"), refresh()];
+        let refresh = || ok(&refreshed("new-access", Some("new-refresh")));
+        let mut script = vec![refresh(), answer(401, "", "{}"), ok("{}"), refresh()];
         if ends > 0 {
             script.insert(0, answer(401, "", "{}"));
         }
         let server = Server::start(script);
-        let home = home_at(&server);
+        let home = Home::served_by(&server);
         let name = name("refused-twice");
         home.write_store(&store([(
             name.as_str(),
@@ -341,12 +336,9 @@ fn a_token_that_cannot_be_stored_is_printed_and_the_failure_told() {
 
 #[test]
 fn a_refresh_that_may_have_arrived_is_not_sent_again() {
-    let server = Server::start([
-        Act::Close,
-        Act::Answer(token_answer("never", None)),
-        Act::Answer(token_answer("never", None)),
-    ]);
-    let home = home_at(&server);
+    let server =
+        Server::start([Act::Close, ok(&refreshed("never", None)), ok(&refreshed("never", None))]);
+    let home = Home::served_by(&server);
     let name = name("lost-answer");
     let before =
         store([(name.as_str(), in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))))]);
@@ -399,16 +391,15 @@ fn a_token_is_refreshed_in_its_last_minute_and_not_before() {
 #[test]
 fn the_next_process_goes_on_at_once_when_the_refreshing_one_is_killed() {
     let (silent, arrived) = silence();
-    let server =
-        Server::start([silent, Act::Answer(token_answer("new-access", Some("new-refresh")))]);
-    let home = home_at(&server);
+    let server = Server::start([silent, ok(&refreshed("new-access", Some("new-refresh")))]);
+    let home = Home::served_by(&server);
     let name = name("killed");
     home.write_store(&store([(
         name.as_str(),
         in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))),
     )]));
     let holder = home.start(&["auth", "token"]);
-    arrived.recv_timeout(PATIENCE).unwrap();
+    let _open = arrived.recv_timeout(PATIENCE).unwrap();
     let next = home.start(&["auth", "token"]);
     std::thread::sleep(Duration::from_millis(300));
     let killed = Instant::now();
@@ -422,14 +413,14 @@ fn the_next_process_goes_on_at_once_when_the_refreshing_one_is_killed() {
 fn a_process_that_never_lets_go_is_waited_for_half_a_minute() {
     let (silent, arrived) = silence();
     let server = Server::start([silent]);
-    let home = home_at(&server);
+    let home = Home::served_by(&server);
     let text = store([("stopped", in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))))]);
     // A name of its own for the lock, and one that is always the same for the snapshot.
     let name = name("stopped");
     home.write_store(&text.replace("stopped", &name));
     let holder = home.start(&["auth", "token"]);
-    arrived.recv_timeout(PATIENCE).unwrap();
-    signal("STOP", holder.0.id());
+    let _open = arrived.recv_timeout(PATIENCE).unwrap();
+    holder.signal(Signal::STOP);
     let start = Instant::now();
     let mut outcome = home.run(&["auth", "token"]);
     let waited = start.elapsed().as_secs();

@@ -6,13 +6,15 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
-use baseten_testing::home::Home;
-use baseten_testing::outcome::Outcome;
-use baseten_testing::program::baseten;
-use baseten_testing::server::{Act, Server, answer};
+use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::program::{baseten, find};
+use baseten_testing::server::{Act, Server, answer, ok};
+use baseten_testing::stored::{self, EXPIRED, LIVES, elsewhere, in_file, store, with_key};
+use baseten_testing::wait;
+use rustix::process::Signal;
 use serde_json::json;
 
 const KEY: &str = "CANARY-api-key";
@@ -21,9 +23,6 @@ const REFRESH: &str = "CANARY-refresh-token";
 const DEVICE: &str = "CANARY-device-code";
 /// What all of them have in common, as it is, as base64 at each offset, and as hex.
 const TRACES: &[&str] = &["CANARY", "Q0FOQVJ", "NBTkFSW", "DQU5BUl", "43414e415259"];
-
-const LIVES: &str = "2100-01-01T00:00:00Z";
-const EXPIRED: &str = "2020-01-01T00:00:00Z";
 
 fn has_secret(bytes: &[u8]) -> bool {
     TRACES.iter().any(|trace| bytes.windows(trace.len()).any(|part| part == trace.as_bytes()))
@@ -34,36 +33,30 @@ fn assert_silent(outcome: &Outcome) {
     assert!(!has_secret(outcome.to_string().as_bytes()), "{outcome}");
 }
 
-/// A home whose requests go to a server that plays this.
-fn at(script: impl IntoIterator<Item = Act>) -> Home {
-    let server = Server::start(script);
-    Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
-}
-
+/// A home with a profile of each kind, whose requests go to a server that plays this.
 fn logged_in(expiry: &str, script: impl IntoIterator<Item = Act>) -> Home {
-    let home = at(script);
-    let store = json!({"version": 1, "current": "work", "profiles": {
-        "bot": {"remote_url": "https://app.baseten.co", "auth_type": "api_key", "api_key": KEY},
-        "work": {"remote_url": "https://app.baseten.co", "auth_type": "oauth", "oauth_credential":
-            {"access_token": ACCESS, "refresh_token": REFRESH, "expiry": expiry}},
-    }});
-    home.write_store(&store.to_string());
+    let remote = "https://app.baseten.co";
+    let home = Home::with_script(script);
+    home.write_store(&store([
+        ("work", in_file(remote, &stored::tokens(ACCESS, REFRESH, expiry))),
+        ("bot", with_key(remote, KEY)),
+    ]));
     home
 }
 
 fn me() -> Act {
-    answer(200, "", r#"{"user_id": "u", "email": "ada@example.com", "workspace_name": "w"}"#)
+    ok(r#"{"user_id": "u", "email": "ada@example.com", "workspace_name": "w"}"#)
 }
 
 fn started() -> Act {
     let body = json!({"device_code": DEVICE, "user_code": "ABCD", "expires_in": 60, "interval": 1,
         "verification_uri": "https://app.baseten.co/device"});
-    answer(200, "", &body.to_string())
+    ok(&body.to_string())
 }
 
 fn tokens() -> Act {
     let body = json!({"access_token": ACCESS, "refresh_token": REFRESH, "expires_in": 3600});
-    answer(200, "", &body.to_string())
+    ok(&body.to_string())
 }
 
 /// A server that repeats whatever it was sent.
@@ -78,16 +71,6 @@ fn repeats(status: u16, secret: &str) -> [Act; 2] {
     let oauth = json!({"error": secret, "error_description": format!("{secret} is used up")});
     let other = json!({"code": secret, "message": format!("who is {secret}?")});
     [answer(status, "", &oauth.to_string()), answer(status, "", &other.to_string())]
-}
-
-/// A program below the home.
-fn program(home: &Home, name: &str, script: &str) -> PathBuf {
-    let directory = home.path().join("bin");
-    fs::create_dir_all(&directory).unwrap();
-    let path = directory.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
 }
 
 /// Secrets are in these two files only, and whatever is below the directory is for its owner.
@@ -135,15 +118,15 @@ fn every_command_that_works() {
         let home = logged_in(EXPIRED, [tokens(), me()]);
         run(&home, &["auth", "switch", "--profile", "work"]);
         run(&home, &["whoami"]);
-        let home = at([started(), tokens(), me()]);
-        run(&home, &["auth", "login", "--web", "--insecure-storage"]);
-        let home = at([started(), tokens(), me()]);
+        let home = Home::with_script([started(), tokens(), me()]);
+        run(&home, WEB_LOGIN);
+        let home = Home::with_script([started(), tokens(), me()]);
         run(&home, &["auth", "login", "--web", "--no-wait", "--insecure-storage"]);
         run(&home, &["auth", "login", "--resume"]);
         // Without a keyring to be had, and saying so.
-        let home = at([started(), tokens(), me()]);
+        let home = Home::with_script([started(), tokens(), me()]);
         run(&home, &["auth", "login", "--web"]);
-        let home = at([me(), me()]).with("BASETEN_API_KEY", KEY);
+        let home = Home::with_script([me(), me()]).with("BASETEN_API_KEY", KEY);
         run(&home, &["auth", "status", "--check"]);
         run(&home, &["whoami"]);
     }
@@ -172,15 +155,22 @@ fn a_server_that_repeats_what_it_was_sent() {
         for which in [0, 1] {
             let one = |secret: &str| repeats(status, secret).into_iter().nth(which);
             let asked = |secret| one(secret).into_iter().chain(one(secret));
-            assert_silent(&at(asked(KEY)).with("BASETEN_API_KEY", KEY).run(&["whoami", "-v"]));
+            assert_silent(
+                &Home::with_script(asked(KEY)).with("BASETEN_API_KEY", KEY).run(&["whoami", "-v"]),
+            );
             assert_silent(&logged_in(EXPIRED, asked(REFRESH)).run(&["auth", "token", "-v"]));
             let home = logged_in(LIVES, asked(ACCESS));
             assert_silent(&home.run(&["auth", "logout", "--profile", "work", "-v"]));
             let home = logged_in(LIVES, asked(KEY));
             assert_silent(&home.run(&["auth", "status", "--profile", "bot", "--check", "-v"]));
-            let login = ["auth", "login", "--web", "--insecure-storage", "-v"];
-            assert_silent(&at([started()].into_iter().chain(asked(DEVICE))).run(&login));
-            assert_silent(&at([started(), tokens()].into_iter().chain(asked(ACCESS))).run(&login));
+            let login = [WEB_LOGIN, &["-v"]].concat();
+            assert_silent(
+                &Home::with_script([started()].into_iter().chain(asked(DEVICE))).run(&login),
+            );
+            assert_silent(
+                &Home::with_script([started(), tokens()].into_iter().chain(asked(ACCESS)))
+                    .run(&login),
+            );
         }
         // In no form of ours: nothing of it is shown.
         let home = logged_in(LIVES, [echo(status), echo(status)]);
@@ -206,10 +196,9 @@ fn a_key_in_the_wrong_place_or_form() {
         assert_eq!(outcome.status, 2, "{outcome}");
         assert_silent(&outcome);
     }
-    let login = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "p", "-v"];
     let long = "CANARY".repeat(20_000);
     for input in ["CANARY in words", "CANARY\u{7}", "CANARYé", &long] {
-        let outcome = Home::new().run_with_input(&login, input);
+        let outcome = Home::new().log_in(input, "p", &["--insecure-storage", "-v"]);
         assert_eq!(outcome.status, 2, "{outcome}");
         assert_silent(&outcome);
         if input.len() < 100 {
@@ -226,11 +215,11 @@ fn a_store_that_cannot_be_read() {
     let whole = logged_in(LIVES, []).store();
     let broken = [
         whole[..whole.len() - 40].to_owned(),
-        whole.replace("\"api_key\":\"CANARY-api-key\"", "\"api_key\":CANARY-api-key"),
+        whole.replace("\"CANARY-api-key\"", "CANARY-api-key"),
         whole.replace("\"CANARY-access-token\"", "[\"CANARY-access-token\"]"),
         whole.replace("\"oauth\"", "\"CANARY\""),
         whole.replace(LIVES, "CANARY"),
-        whole.replace("\"version\":1", "\"version\":\"CANARY\""),
+        whole.replace("\"version\": 1", "\"version\": \"CANARY\""),
     ];
     for store in broken {
         assert_ne!(store, whole);
@@ -241,14 +230,11 @@ fn a_store_that_cannot_be_read() {
             &["auth", "switch", "--profile", "bot"],
             &["auth", "logout", "--profile", "work"],
         ] {
-            let home = Home::new();
-            home.write_store(&store);
-            let outcome = home.run(command);
+            let outcome = Home::with_store(&store).run(command);
             assert!(!has_secret(outcome.stderr.as_bytes()), "{outcome}");
         }
     }
-    let home = Home::new();
-    home.write_store("{}");
+    let home = Home::with_store("{}");
     fs::write(home.path().join(".config/baseten/pending-login.json"), "{\"device_code\":CANARY")
         .unwrap();
     assert_silent(&home.run(&["auth", "login", "--resume", "-v"]));
@@ -266,8 +252,7 @@ fn the_proxys_password() {
         "http://user:CANARY-pass@:x:y".to_owned(),
         "user:CANARY pass".to_owned(),
     ] {
-        let home = logged_in(LIVES, []).with("HTTPS_PROXY", url);
-        let mut home = home;
+        let mut home = logged_in(LIVES, []).with("HTTPS_PROXY", url);
         home.unset("BASETEN_MANAGEMENT_API_URL_OVERRIDE");
         let outcome = home.run(&["whoami", "--profile", "bot", "-v"]);
         assert_ne!(outcome.status, 0, "{outcome}");
@@ -286,17 +271,11 @@ fn a_helper_that_talks_too_much() {
         "cat > /dev/null; echo '{\"Secret\": \"CANARY-api-key\"}'; kill -SEGV $$",
     ];
     for script in scripts {
-        let home = at([me(), me()]);
-        program(&home, "docker-credential-leaky", script);
-        let path = format!("{}/bin:/usr/bin:/bin", home.path().display());
-        let home = home.with("PATH", path).with("BASETEN_CREDENTIAL_STORE", "helper:leaky");
-        let login = ["auth", "login", "--with-api-key", "--profile", "p", "-v"];
-        assert_silent(&home.run_with_input(&login, KEY));
-        home.write_store(
-            &json!({"profiles": {"p": {"remote_url": "https://app.baseten.co",
-            "auth_type": "api_key"}}})
-            .to_string(),
-        );
+        let home = Home::with_script([me(), me()]);
+        home.install("docker-credential-leaky", script);
+        let home = home.with("BASETEN_CREDENTIAL_STORE", "helper:leaky");
+        assert_silent(&home.log_in(KEY, "p", &["-v"]));
+        home.write_store(&store([("p", elsewhere("https://app.baseten.co", "api_key"))]));
         for command in ["token", "logout"] {
             assert_silent(&home.run(&["auth", command, "--profile", "p", "-v"]));
         }
@@ -306,24 +285,14 @@ fn a_helper_that_talks_too_much() {
 /// Every program that a command starts, with its arguments and its whole environment.
 fn traced(home: &Home, arguments: &[&str], input: &str) -> String {
     let trace = home.path().join("trace");
-    let command = home.command(arguments);
-    let mut strace = Command::new("strace");
+    let mut strace = home.command_of(find("strace", "strace"), &[]);
     strace
         .args(["-f", "-v", "-s", "100000", "-e", "trace=execve", "-o"])
         .arg(&trace)
         .arg(baseten())
-        .args(command.get_args())
-        .env_clear()
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir(home.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child =
-        strace.spawn().unwrap_or_else(|error| panic!("apt-get install strace: {error}"));
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    let text = fs::read_to_string(&trace).unwrap();
+        .args(arguments);
+    Running::with_input(&mut strace, input).end().succeeded();
+    let text = home.read("trace");
     fs::remove_file(&trace).unwrap();
     // The first is the command itself, as it was started.
     text.split_once('\n').unwrap().1.to_owned()
@@ -331,20 +300,17 @@ fn traced(home: &Home, arguments: &[&str], input: &str) -> String {
 
 #[test]
 fn nothing_that_is_started_gets_a_secret() {
-    let path = |home: &Home| format!("{}/bin:/usr/bin:/bin", home.path().display());
     let helper = "cat >/dev/null; [ $1 != get ] || echo '{\"Secret\": \"CANARY-api-key\"}'";
 
-    let home = at([started(), tokens(), me()]).with("BASETEN_API_KEY", KEY);
-    let browser = program(&home, "browser", "true");
-    let home = home.with("BROWSER", browser.to_str().unwrap());
-    let started = traced(&home, &["auth", "login", "--web", "--insecure-storage"], "");
+    let home = Home::with_script([started(), tokens(), me()]).with("BASETEN_API_KEY", KEY);
+    let home = home.with_browser("true");
+    let started = traced(&home, WEB_LOGIN, "");
     assert!(started.contains("bin/browser") && started.contains("HOME="), "{started}");
     assert!(!has_secret(started.as_bytes()), "{started}");
 
-    let home = at([me(), me()]).with("BASETEN_API_KEY", KEY);
-    program(&home, "docker-credential-good", helper);
-    let search = path(&home);
-    let home = home.with("PATH", search).with("BASETEN_CREDENTIAL_STORE", "helper:good");
+    let home = Home::with_script([me(), me()]).with("BASETEN_API_KEY", KEY);
+    home.install("docker-credential-good", helper);
+    let home = home.with("BASETEN_CREDENTIAL_STORE", "helper:good");
     let login = ["auth", "login", "--with-api-key", "--profile", "p", "-v"];
     for (command, input) in
         [(&login[..], KEY), (&["auth", "token", "--profile", "p"], ""), (&["auth", "logout"], "")]
@@ -363,17 +329,8 @@ fn a_crash_leaves_no_core_dump() {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let start = |home: &Home, program: &str| {
         let script = format!("ulimit -c unlimited && exec {program}");
-        let command = home.command(&[]);
-        Command::new("sh")
-            .args(["-c", &script])
-            .env_clear()
-            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .current_dir(home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+        let mut command = home.command_of("/bin/sh", &["-c", &script]);
+        Running::start(command.stdin(Stdio::piped()))
     };
     let name = |id: u32| fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
     let limit = |id: u32| {
@@ -381,32 +338,27 @@ fn a_crash_leaves_no_core_dump() {
         let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap_or("");
         line.split_whitespace().nth(4).unwrap_or_default().to_owned()
     };
-    let end = |mut child: std::process::Child| {
-        let id = child.id().to_string();
-        assert!(
-            Command::new("sh")
-                .args(["-c", &format!("kill -ABRT {id}")])
-                .status()
-                .unwrap()
-                .success()
-        );
-        child.wait().unwrap()
+    let end = |mut running: Running| {
+        running.signal(Signal::ABORT);
+        running.0.wait().unwrap()
     };
 
     let home = Home::new();
     let other = start(&home, "sleep 60");
-    wait_until(|| name(other.id()) == "sleep\n" && limit(other.id()) == "unlimited");
+    let id = other.0.id();
+    wait::until("sleep runs", || name(id) == "sleep\n" && limit(id) == "unlimited");
     let dumped = end(other).core_dumped();
     assert!(dumped || pattern.starts_with('|'), "this machine makes no core dumps");
 
     let home = Home::new();
     let arguments = "auth login --with-api-key --insecure-storage --profile p";
-    let mut child = start(&home, &format!("{} {arguments}", baseten()));
+    let mut login = start(&home, &format!("{} {arguments}", baseten()));
     // It reads on until the end of its input, which does not come.
-    child.stdin.as_mut().unwrap().write_all(KEY.as_bytes()).unwrap();
+    login.0.stdin.as_mut().unwrap().write_all(KEY.as_bytes()).unwrap();
+    let id = login.0.id();
     // No longer the shell, which starts without a limit of its own.
-    wait_until(|| name(child.id()) == "baseten\n" && limit(child.id()) == "0");
-    let status = end(child);
+    wait::until("the login runs", || name(id) == "baseten\n" && limit(id) == "0");
+    let status = end(login);
     assert_eq!(status.signal(), Some(6), "{status}");
     assert!(!status.core_dumped() || pattern.starts_with('|'), "{status}");
     let left: Vec<PathBuf> = files(home.path());
@@ -416,12 +368,4 @@ fn a_crash_leaves_no_core_dump() {
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
-fn wait_until(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(20), "it does not come about");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }

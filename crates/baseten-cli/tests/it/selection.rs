@@ -3,21 +3,14 @@
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::sandbox;
+use baseten_testing::stored::{REMOTE, current, store, with_key};
 
 /// A home with the API-key profiles `flag`, `variable` and `current`, each with a key of its own.
 fn three_profiles() -> Home {
-    let home = Home::new();
-    let entry = |name: &str| {
-        format!(
-            r#""{name}": {{"remote_url": "https://{name}.example.com",
-                "auth_type": "api_key", "api_key": "key-of-{name}"}}"#
-        )
+    let profile = |name: &'static str| {
+        (name, with_key(&format!("https://{name}.example.com"), &format!("key-of-{name}")))
     };
-    let entries = ["current", "flag", "variable"].map(entry).join(",");
-    home.write_store(&format!(
-        r#"{{"version": 1, "current": "current", "profiles": {{{entries}}}}}"#
-    ));
-    home
+    Home::with_store(&store(["current", "flag", "variable"].map(profile)))
 }
 
 /// Every combination of what can select, and what is selected then.
@@ -114,9 +107,7 @@ fn switch_takes_the_flag_only() {
         let home = selecting(key, variable);
         let outcome = home.run(&with_flag(flag, &["auth", "switch"]));
         assert_eq!(outcome.status, if flag { 0 } else { 2 }, "{outcome}");
-        let current = if flag { "flag" } else { "current" };
-        let store: serde_json::Value = serde_json::from_str(&home.store()).unwrap();
-        assert_eq!(store["current"], current);
+        assert_eq!(current(&home), if flag { "flag" } else { "current" });
     }
 }
 
@@ -253,10 +244,7 @@ fn a_variable_that_still_wins_is_told_after_switch_login_and_logout() {
         assert!(logout.stderr.contains(warned), "{logout}");
 
         let home = home.with("BASETEN_REMOTE_URL", sandbox.remote_url());
-        let arguments =
-            ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "new"];
-        let login = home.run_with_input(&arguments, &key);
-        assert_eq!(login.status, 0, "{login}");
+        let login = home.log_in(&key, "new", &["--insecure-storage"]).succeeded();
         assert!(login.stderr.contains(warned), "{login}");
     }
 }
@@ -269,9 +257,8 @@ fn both_variables_that_still_win_are_told_and_none_where_nothing_was_chosen() {
     assert!(switch.stderr.contains("warning: BASETEN_API_KEY is set"), "{switch}");
     assert!(switch.stderr.contains("warning: BASETEN_PROFILE is set"), "{switch}");
     let home = home.with("BASETEN_REMOTE_URL", sandbox.remote_url());
-    let more = ["--with-api-key", "--insecure-storage", "--no-switch", "--profile", "new"];
     let key = sandbox.api_key("ada").unwrap();
-    let login = home.run_with_input(&[&["auth", "login"][..], &more].concat(), &key);
+    let login = home.log_in(key, "new", &["--insecure-storage", "--no-switch"]);
     assert_eq!((login.status, login.stderr.as_str()), (0, ""), "{login}");
 }
 
@@ -306,12 +293,7 @@ fn names_of_1_to_255_bytes_are_taken() {
 #[test]
 fn names_are_printed_to_the_letter() {
     for name in ["a  b ", "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}", "-dash"] {
-        let home = Home::new();
-        let entry = serde_json::json!({
-            "remote_url": "https://app.example.com", "auth_type": "api_key", "api_key": "key",
-        });
-        let store = serde_json::json!({ "version": 1, "profiles": { name: entry } });
-        home.write_store(&store.to_string());
+        let home = Home::with_store(&store([(name, with_key(REMOTE, "key"))]));
         let option = format!("--profile={name}");
         let switched = home.run(&["auth", "switch", &option]);
         assert_eq!(switched, Outcome::done(&format!("Switched to {name}\n")));
@@ -336,8 +318,7 @@ fn other_names_are_refused_before_any_request() {
         ("escape\u{1b}[2J", "control characters"),
         ("c1\u{9b}2J", "control characters"),
     ] {
-        let arguments = ["auth", "login", "--with-api-key", "--profile", name];
-        let outcome = home.run_with_input(&arguments, sandbox.api_key("ada").unwrap());
+        let outcome = home.log_in(sandbox.api_key("ada").unwrap(), name, &[]);
         assert_eq!(outcome.status, 2, "{outcome}");
         assert!(outcome.stderr.contains(reason), "{outcome}");
         assert!(!outcome.stderr.contains('\u{1b}'), "{outcome:?}");
@@ -356,7 +337,7 @@ fn variables_that_are_not_text_are_named_where_they_matter() {
     let run = |variable: &str, arguments: &[&str]| {
         let mut command = home.command(arguments);
         command.env(variable, OsStr::from_bytes(b"\xff"));
-        Running(command.spawn().unwrap()).end()
+        Running::start(&mut command).end()
     };
     for variable in ["BASETEN_PROFILE", "BASETEN_API_KEY"] {
         let outcome = run(variable, &["auth", "status"]);

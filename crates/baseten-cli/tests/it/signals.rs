@@ -1,26 +1,24 @@
 //! SIGINT and SIGTERM wherever a command may wait.
 
-use std::net::TcpStream;
-use std::process::Stdio;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::Running;
 use baseten_testing::sandbox::sandbox;
-use baseten_testing::server::{Act, answer, read_request};
-
-use crate::exit_status::{LIVES, asking, logged_in};
+use baseten_testing::server::{ok, silence};
+use baseten_testing::stored::{LIVES, logged_in};
+use baseten_testing::wait::PATIENCE;
+use rustix::process::Signal;
 
 #[test]
 fn signals_cancel_a_login_that_waits_and_nothing_is_stored() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let sandbox = sandbox();
         let home = Home::at(&sandbox);
-        let running = home.start(&["auth", "login", "--web", "--insecure-storage"]);
-        sandbox.wait_for_request(Duration::from_secs(30), Request::is_poll).unwrap();
-        send(signal, &running);
+        let running = home.start(WEB_LOGIN);
+        sandbox.wait_for_request(PATIENCE, Request::is_poll).unwrap();
+        running.signal(signal);
         let outcome = running.end();
         assert_eq!(outcome.status, status, "{outcome}");
         assert_eq!(outcome.stdout, "");
@@ -31,12 +29,12 @@ fn signals_cancel_a_login_that_waits_and_nothing_is_stored() {
 
 #[test]
 fn signals_cancel_a_request_that_hangs() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
-        let (hang, arrival) = hang();
-        let home = asking([hang]);
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (silent, arrival) = silence();
+        let home = Home::with_script([silent]).with("BASETEN_API_KEY", "key");
         let running = home.start(&["whoami"]);
-        let _open = arrival.recv_timeout(Duration::from_secs(30)).unwrap();
-        send(signal, &running);
+        let _open = arrival.recv_timeout(PATIENCE).unwrap();
+        running.signal(signal);
         let outcome = running.end();
         assert_eq!(
             outcome.to_string(),
@@ -45,26 +43,16 @@ fn signals_cancel_a_request_that_hangs() {
     }
 }
 
-/// Reads a request, says so, and keeps the connection open.
-fn hang() -> (Act, Receiver<TcpStream>) {
-    let (arrived, arrival) = channel();
-    let act = Act::Custom(Box::new(move |stream| {
-        read_request(&mut &stream);
-        arrived.send(stream).unwrap();
-    }));
-    (act, arrival)
-}
-
 #[test]
 fn signals_cancel_a_logout_that_waits_for_the_server() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
-        let (hang, arrival) = hang();
-        let home = logged_in(LIVES, [hang]);
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (silent, arrival) = silence();
+        let home = logged_in(LIVES, [silent]);
         let before = home.store();
         let running = home.start(&["auth", "logout"]);
-        let _open = arrival.recv_timeout(Duration::from_secs(30)).unwrap();
+        let _open = arrival.recv_timeout(PATIENCE).unwrap();
         let sent = Instant::now();
-        send(signal, &running);
+        running.signal(signal);
         let outcome = running.end();
         assert!(sent.elapsed() < Duration::from_secs(3), "{:?}", sent.elapsed());
         assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{outcome}");
@@ -75,21 +63,13 @@ fn signals_cancel_a_logout_that_waits_for_the_server() {
 
 #[test]
 fn a_signal_after_a_login_is_stored_ends_the_wait_for_the_old_session() {
-    let (hang, arrival) = hang();
-    let home = logged_in(LIVES, [answer(200, "", r#"{"user_id": "ada"}"#), hang]);
-    let mut login = home.command(&[
-        "auth",
-        "login",
-        "--with-api-key",
-        "--insecure-storage",
-        "--profile",
-        "work",
-    ]);
-    let mut running = Running(login.stdin(Stdio::piped()).spawn().unwrap());
-    std::io::Write::write_all(&mut running.0.stdin.take().unwrap(), b"key").unwrap();
-    let _open = arrival.recv_timeout(Duration::from_secs(30)).unwrap();
+    let (silent, arrival) = silence();
+    let home = logged_in(LIVES, [ok(r#"{"user_id": "ada"}"#), silent]);
+    let login = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "work"];
+    let running = Running::with_input(&mut home.command(&login), "key");
+    let _open = arrival.recv_timeout(PATIENCE).unwrap();
     let sent = Instant::now();
-    send("INT", &running);
+    running.signal(Signal::INT);
     let outcome = running.end();
     assert!(sent.elapsed() < Duration::from_secs(3), "{:?}", sent.elapsed());
     assert_eq!(outcome.status, 0, "{outcome}");
@@ -106,18 +86,12 @@ fn a_signal_ends_a_command_whose_output_nobody_reads() {
     let mut filler = std::process::Command::new("/bin/sh");
     filler.args(["-c", "exec timeout 1 cat /dev/zero"]).stdout(writer.try_clone().unwrap());
     filler.status().unwrap();
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut switch = home.command(&["auth", "switch", "--profile", "work"]);
-        let running = Running(switch.stdout(writer.try_clone().unwrap()).spawn().unwrap());
+        let running = Running::start(switch.stdout(writer.try_clone().unwrap()));
         std::thread::sleep(Duration::from_millis(500));
-        send(signal, &running);
+        running.signal(signal);
         let outcome = running.end();
         assert_eq!((outcome.status, outcome.stderr.as_str()), (status, "Canceled.\n"));
     }
-}
-
-pub(crate) fn send(signal: &str, running: &Running) {
-    let kill = format!("kill -{signal} {}", running.0.id());
-    let status = std::process::Command::new("/bin/sh").args(["-c", &kill]).status();
-    assert!(status.unwrap().success());
 }

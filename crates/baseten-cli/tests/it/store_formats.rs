@@ -6,16 +6,7 @@ use baseten_testing::sandbox::sandbox;
 
 #[track_caller]
 fn run(home: &Home, arguments: &[&str]) -> Outcome {
-    let outcome = home.run(arguments);
-    assert_eq!(outcome.status, 0, "{outcome}");
-    outcome
-}
-
-/// A home with this store.
-fn with(store: &str) -> Home {
-    let home = Home::new();
-    home.write_store(store);
-    home
+    home.run(arguments).succeeded()
 }
 
 /// A store as the Go program writes it: escapes, offsets, nanoseconds, no final newline.
@@ -42,7 +33,7 @@ const FROM_GO: &str = r#"{
 
 #[test]
 fn what_the_go_program_writes_is_read() {
-    let home = with(FROM_GO);
+    let home = Home::with_store(FROM_GO);
     let token = run(&home, &["auth", "token", "-o", "json"]).json();
     assert_eq!(token["profile"], "a<b>&c");
     assert_eq!(token["token"], "acc<ess");
@@ -54,7 +45,7 @@ fn what_the_go_program_writes_is_read() {
 
 #[test]
 fn a_switch_changes_one_line_of_it() {
-    let home = with(FROM_GO);
+    let home = Home::with_store(FROM_GO);
     run(&home, &["auth", "switch", "--profile", "bot"]);
     let line = r#""current": "a\u003cb\u003e\u0026c""#;
     let expected = FROM_GO.replace(line, r#""current": "bot""#) + "\n";
@@ -103,7 +94,7 @@ const UNKNOWN_KEYS: &str = r#"{
 
 #[test]
 fn unknown_keys_are_kept_to_the_letter_at_every_level() {
-    let home = with(UNKNOWN_KEYS);
+    let home = Home::with_store(UNKNOWN_KEYS);
     run(&home, &["auth", "switch", "--profile", "work"]);
     assert_eq!(home.store(), UNKNOWN_KEYS);
     run(&home, &["auth", "switch", "--profile", "bot"]);
@@ -113,7 +104,7 @@ fn unknown_keys_are_kept_to_the_letter_at_every_level() {
 
 #[test]
 fn a_logout_removes_its_profile_and_nothing_else() {
-    let home = with(UNKNOWN_KEYS);
+    let home = Home::with_store(UNKNOWN_KEYS);
     run(&home, &["auth", "logout", "--profile", "bot"]);
     let bot = &UNKNOWN_KEYS
         [UNKNOWN_KEYS.find("    \"bot\"").unwrap()..UNKNOWN_KEYS.find("    \"work\"").unwrap()];
@@ -127,7 +118,8 @@ fn a_refresh_changes_the_three_values_and_nothing_else() {
     let old = UNKNOWN_KEYS
         .replace("\"refresh\"", &format!("\"{}\"", tokens.refresh_token.unwrap()))
         .replace("2100-01-01", "2020-01-01");
-    let home = with(&old).with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
+    let home =
+        Home::with_store(&old).with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", sandbox.api_url());
     run(&home, &["auth", "token"]);
     let new = home.store();
     let changed: Vec<_> = old
@@ -143,7 +135,7 @@ fn a_refresh_changes_the_three_values_and_nothing_else() {
 #[test]
 fn a_new_login_keeps_the_unknown_keys_of_what_it_replaces() {
     let sandbox = sandbox();
-    let home = with(UNKNOWN_KEYS).with("BASETEN_REMOTE_URL", sandbox.remote_url());
+    let home = Home::with_store(UNKNOWN_KEYS).with("BASETEN_REMOTE_URL", sandbox.remote_url());
     home.log_in_with_key(&sandbox, "ada", "work");
     let store: serde_json::Value =
         serde_json::from_str(&home.store().replace("1e400", "1")).unwrap();
@@ -156,7 +148,7 @@ fn a_new_login_keeps_the_unknown_keys_of_what_it_replaces() {
 #[test]
 fn the_hosts_of_a_former_release_are_not_read() {
     let store = r#"{"version": 1, "hosts": {"app.baseten.co": {"token": "old"}}}"#;
-    let home = with(store);
+    let home = Home::with_store(store);
     assert_eq!(home.run(&["auth", "status"]).status, 3);
     assert_eq!(run(&home, &["auth", "list", "-o", "json"]).stdout, "[]\n");
     assert_eq!(home.store(), store);
@@ -166,7 +158,7 @@ fn the_hosts_of_a_former_release_are_not_read() {
 fn an_expiry_of_the_year_1_means_that_none_is_known() {
     for expiry in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00-05:00", "0000-12-31T19:00:00Z", ""]
     {
-        let home = with(&UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", expiry));
+        let home = Home::with_store(&UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", expiry));
         let token = run(&home, &["auth", "token", "-o", "json"]).json();
         assert_eq!((&token["token"], token.get("expires_at")), (&"access".into(), None));
         run(&home, &["auth", "switch", "--profile", "bot"]);
@@ -177,10 +169,14 @@ fn an_expiry_of_the_year_1_means_that_none_is_known() {
 #[test]
 fn expiries_with_offsets_are_compared_as_times() {
     // An hour ago in UTC, although the text looks like an hour from now.
-    let home = with(&UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", "2020-01-01T23:00:00+14:00"))
-        .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "http://localhost:1");
+    let home = Home::with_store(
+        &UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", "2020-01-01T23:00:00+14:00"),
+    )
+    .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "http://localhost:1");
     assert_eq!(home.run(&["auth", "token"]).status, 6);
-    let far = with(&UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"));
+    let far = Home::with_store(
+        &UNKNOWN_KEYS.replace("2100-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"),
+    );
     assert_eq!(run(&far, &["auth", "token"]).stdout, "access\n");
 }
 
@@ -190,7 +186,10 @@ fn a_secret_of_the_wrong_type_is_never_used_and_hides_no_other() {
         "auth_type": "TYPE", "api_key": "the-key",
         "oauth_credential": {"access_token": "the-token", "expiry": "2100-01-01T00:00:00Z"}}}}"#;
     for (kind, secret) in [("api_key", "the-key\n"), ("oauth", "the-token\n")] {
-        assert_eq!(run(&with(&both.replace("TYPE", kind)), &["auth", "token"]).stdout, secret);
+        assert_eq!(
+            run(&Home::with_store(&both.replace("TYPE", kind)), &["auth", "token"]).stdout,
+            secret
+        );
     }
     let oauth_with_key = r#"{"current": "p", "profiles": {"p":
         {"remote_url": "https://app.baseten.co", "auth_type": "oauth", "api_key": "canary"}}}"#;
@@ -198,7 +197,7 @@ fn a_secret_of_the_wrong_type_is_never_used_and_hides_no_other() {
         {"remote_url": "https://app.baseten.co", "auth_type": "api_key",
         "oauth_credential": {"access_token": "canary"}}}}"#;
     for store in [oauth_with_key, key_with_oauth] {
-        let home = with(store);
+        let home = Home::with_store(store);
         let outcome = home.run(&["auth", "token"]);
         assert_ne!(outcome.status, 0);
         assert!(!outcome.to_string().contains("canary"), "{outcome}");
@@ -210,7 +209,7 @@ fn a_secret_of_the_wrong_type_is_never_used_and_hides_no_other() {
 fn an_empty_store_counts_as_new() {
     for store in ["", " \n", "{}", "{\"profiles\": null}", r#"{"version": 1, "current": ""}"#] {
         let sandbox = sandbox();
-        let home = with(store).with("BASETEN_REMOTE_URL", sandbox.remote_url());
+        let home = Home::with_store(store).with("BASETEN_REMOTE_URL", sandbox.remote_url());
         assert_eq!(run(&home, &["auth", "list", "-o", "json"]).stdout, "[]\n");
         assert_eq!(home.run(&["auth", "status"]).status, 3);
         assert_eq!(home.store(), store, "reading changes nothing");
@@ -262,7 +261,7 @@ fn a_store_that_is_none_is_named_and_never_written_to() {
 
 #[test]
 fn a_byte_order_mark_is_no_reason_to_fail() {
-    let home = with(&format!("\u{feff}{UNKNOWN_KEYS}"));
+    let home = Home::with_store(&format!("\u{feff}{UNKNOWN_KEYS}"));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "work"]);
     assert_eq!(home.store(), UNKNOWN_KEYS);
@@ -271,7 +270,7 @@ fn a_byte_order_mark_is_no_reason_to_fail() {
 #[test]
 fn a_broken_profile_does_not_break_the_others() {
     let broken = r#""broken": {"remote_url": 7, "auth_type": "canary"}, "bot": {"#;
-    let home = with(&UNKNOWN_KEYS.replace(r#""bot": {"#, broken));
+    let home = Home::with_store(&UNKNOWN_KEYS.replace(r#""bot": {"#, broken));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "bot"]);
     assert!(home.store().contains("canary"));
@@ -283,7 +282,7 @@ fn a_broken_profile_does_not_break_the_others() {
 
 #[test]
 fn windows_line_ends_are_no_reason_to_fail() {
-    let home = with(&UNKNOWN_KEYS.replace('\n', "\r\n"));
+    let home = Home::with_store(&UNKNOWN_KEYS.replace('\n', "\r\n"));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "work"]);
     // What was not changed is written as it was read.
@@ -315,7 +314,7 @@ fn a_link_stays_a_link_and_its_target_is_replaced() {
 fn wide_modes_are_tightened_by_the_next_write() {
     use std::fs::Permissions;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let home = with(UNKNOWN_KEYS);
+    let home = Home::with_store(UNKNOWN_KEYS);
     let directory = home.auth_json().parent().unwrap().to_owned();
     std::fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
     std::fs::set_permissions(home.auth_json(), Permissions::from_mode(0o644)).unwrap();
@@ -329,7 +328,7 @@ fn wide_modes_are_tightened_by_the_next_write() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_directory_is_the_one_that_others_use() {
-    let home = with(UNKNOWN_KEYS);
+    let home = Home::with_store(UNKNOWN_KEYS);
     let elsewhere = home.path().join("elsewhere");
     std::fs::create_dir_all(elsewhere.join("baseten")).unwrap();
     let only_bot = UNKNOWN_KEYS.replace("\"current\": \"work\"", "\"current\": \"bot\"");
@@ -353,7 +352,7 @@ fn an_entry_that_is_no_profile_does_not_hide_the_others() {
         let good = r#"{"remote_url": "https://app.example.com", "auth_type": "api_key"}"#;
         let store =
             format!(r#"{{"current": "good", "profiles": {{"good": {good}, "odd": {entry}}}}}"#);
-        let home = with(&store);
+        let home = Home::with_store(&store);
         let list = home.run(&["auth", "list", "-o", "json"]);
         assert_eq!(list.status, 1, "{list}");
         assert_eq!(list.json()[0]["profile"], "good");

@@ -2,15 +2,16 @@
 //!
 //! Every [`OnTerminal::end`] also checks that the terminal is as it was before.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::home::Home;
-use baseten_testing::sandbox::{approve, sandbox, sandbox_with};
+use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::sandbox::{approve, deny, sandbox, sandbox_with};
+use baseten_testing::stored::current;
 use baseten_testing::terminal::{
     CONTROL_C, CONTROL_D, DOWN, ENTER, ESCAPE, Ended, OnTerminal, Terminal,
 };
+use baseten_testing::wait;
 use rustix::process::Signal;
 
 const METHOD: &str = "How do you want to log in?";
@@ -21,9 +22,8 @@ const WAITING: &str = "Waiting for ";
 
 const LOGIN: &[&str] = &["auth", "login", "--insecure-storage"];
 const KEY_LOGIN: &[&str] = &["auth", "login", "--insecure-storage", "--with-api-key"];
-const WEB_LOGIN: &[&str] = &["auth", "login", "--insecure-storage", "--web"];
 
-fn home_at(sandbox: &Sandbox) -> Home {
+fn on_terminal(sandbox: &Sandbox) -> Home {
     Home::at(sandbox).with("TERM", "xterm-256color")
 }
 
@@ -32,10 +32,10 @@ fn home_at(sandbox: &Sandbox) -> Home {
 #[test]
 fn the_first_choice_is_the_browser() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = with_browser(home_at(&sandbox), "exit 0");
+    let home = on_terminal(&sandbox).with_browser("exit 0");
     let mut login = terminal.start(&home, LOGIN);
     login.asks(METHOD);
-    assert!(terminal.screen().contains("> Browser"), "{}", terminal.screen());
+    login.shows("> Browser");
     terminal.press(ENTER);
     approve(&sandbox, "ada");
     baseten_testing::assert_outcome!(home, login.end());
@@ -44,7 +44,7 @@ fn the_first_choice_is_the_browser() {
 #[test]
 fn an_api_key_is_asked_for_without_being_shown() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start(&home, LOGIN);
     login.answer(METHOD, &format!("{DOWN}{ENTER}"));
     login.answer(KEY, &format!("{key}{ENTER}"));
@@ -58,7 +58,7 @@ fn an_api_key_is_asked_for_without_being_shown() {
 #[test]
 fn a_key_from_the_clipboard_may_end_in_a_new_line() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start(&home, &[KEY_LOGIN, &["--profile", "bot"]].concat());
     login.answer(KEY, &format!("\x1b[200~{key}\r\n\x1b[201~"));
     login.answer(KEY, ENTER);
@@ -71,7 +71,7 @@ fn a_key_from_the_clipboard_may_end_in_a_new_line() {
 #[test]
 fn a_key_that_is_none_is_refused_without_being_shown() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox);
+    let home = on_terminal(&sandbox);
     for (typed, status) in [("", 2), ("two words", 2), ("unheard-of-key", 3)] {
         let mut login = terminal.start(&home, &[KEY_LOGIN, &["--profile", "bot"]].concat());
         login.answer(KEY, &format!("{typed}{ENTER}"));
@@ -85,7 +85,7 @@ fn a_key_that_is_none_is_refused_without_being_shown() {
 #[test]
 fn a_name_that_is_none_is_asked_for_again() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start(&home, KEY_LOGIN);
     login.answer(KEY, &format!("{key}{ENTER}"));
     login.answer(NAME, ENTER);
@@ -109,16 +109,11 @@ fn the_list_to_switch_in_starts_at_the_current_profile() {
 }
 
 fn home_with_three(sandbox: &Sandbox) -> Home {
-    let home = home_at(sandbox);
+    let home = on_terminal(sandbox);
     for name in ["one", "zero", "two"] {
         home.log_in_with_key(sandbox, "ada", name);
     }
     home
-}
-
-fn current(home: &Home) -> String {
-    let status = home.run(&["auth", "status", "-o", "json"]);
-    status.json()["profile"].as_str().unwrap().to_owned()
 }
 
 fn assert_key_unseen(terminal: &Terminal, key: &str) {
@@ -253,11 +248,7 @@ fn a_terminal_that_is_gone_ends_the_command() {
             {
                 let _ = child.0.kill();
             }
-            let start = Instant::now();
-            while child.0.try_wait().unwrap().is_none() {
-                assert!(start.elapsed() < Duration::from_secs(20), "{place:?} {ignoring} lives on");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait::until(&format!("{place:?} {ignoring} ends"), || child.has_ended());
         }
     }
 }
@@ -267,7 +258,7 @@ fn a_terminal_that_is_gone_ends_the_command() {
 #[test]
 fn prompts_are_on_stderr_and_data_on_stdout() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start_redirected(&home, LOGIN, ">stdout");
     login.answer(METHOD, &format!("{DOWN}{ENTER}"));
     login.answer(KEY, &format!("{key}{ENTER}"));
@@ -275,26 +266,26 @@ fn prompts_are_on_stderr_and_data_on_stdout() {
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
     assert!(!ended.screen.contains("Logged in"), "{ended}");
-    let stdout = read(&home, "stdout");
+    let stdout = home.read("stdout");
     assert_eq!(stdout, "Logged in as ada@example.com (Analytical Engines) as profile bot\n");
 
     let mut switch = terminal.start_redirected(&home, &["auth", "switch"], ">stdout");
     switch.answer(SWITCH, ENTER);
     let ended = switch.end();
     assert_eq!(ended.status, 0, "{ended}");
-    assert_eq!(read(&home, "stdout"), "Switched to bot\n");
+    assert_eq!(home.read("stdout"), "Switched to bot\n");
 }
 
 #[test]
 fn a_browser_login_talks_on_stderr_alone() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox);
+    let home = on_terminal(&sandbox);
     let mut login = terminal.start_redirected(&home, WEB_LOGIN, ">stdout");
     login.shows(WAITING);
     approve(&sandbox, "ada");
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
-    let stdout = read(&home, "stdout");
+    let stdout = home.read("stdout");
     assert!(stdout.starts_with("Logged in as ada@example.com"), "{stdout}");
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
 }
@@ -302,17 +293,17 @@ fn a_browser_login_talks_on_stderr_alone() {
 #[test]
 fn talk_in_a_file_has_no_escape_sequences() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox);
+    let home = on_terminal(&sandbox);
     let login = terminal.start_redirected(&home, WEB_LOGIN, "2>stderr");
     approve(&sandbox, "ada");
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
-    let stderr = read(&home, "stderr");
+    let stderr = home.read("stderr");
     assert!(stderr.contains(WAITING), "{stderr}");
     assert!(!stderr.contains('\x1b') && !stderr.contains('\r'), "{stderr:?}");
     let ended = terminal.start_redirected(&home, &["auth", "status", "--profile", "x"], "2>stderr");
     assert_eq!(ended.end().status, 4);
-    assert!(!read(&home, "stderr").contains('\x1b'));
+    assert!(!home.read("stderr").contains('\x1b'));
 }
 
 #[test]
@@ -351,14 +342,10 @@ fn closed_streams_are_no_reason_to_fail() {
 #[test]
 fn a_key_on_a_pipe_needs_no_terminal_around_it() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox).with("KEY", sandbox.api_key("ada").unwrap());
+    let home = on_terminal(&sandbox).with("KEY", sandbox.api_key("ada").unwrap());
     let script = "echo $KEY | \"$0\" auth login --with-api-key --insecure-storage --profile bot";
     let ended = terminal.start_script(&home, script).end();
     baseten_testing::assert_outcome!(home, ended);
-}
-
-fn read(home: &Home, name: &str) -> String {
-    std::fs::read_to_string(home.path().join(name)).unwrap()
 }
 
 // Terminals of every kind.
@@ -406,7 +393,7 @@ fn a_terminal_without_abilities_can_still_be_asked_on() {
 #[test]
 fn no_color_means_no_color() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox).with("NO_COLOR", "1");
+    let home = on_terminal(&sandbox).with("NO_COLOR", "1");
     let mut login = terminal.start(&home, LOGIN);
     login.answer(METHOD, ENTER);
     login.shows(WAITING);
@@ -430,7 +417,7 @@ fn a_narrow_window_shows_everything() {
     let key = sandbox.api_key("ada").unwrap();
     let mut login = terminal.start(&home, &[LOGIN, &["--profile", "four"]].concat());
     login.asks("How do you want to");
-    assert!(terminal.screen().contains("> Browser"), "{}", terminal.screen());
+    login.shows("> Browser");
     terminal.press(&format!("{DOWN}{ENTER}"));
     login.answer(KEY, &format!("{key}{ENTER}"));
     let ended = login.end();
@@ -457,7 +444,7 @@ fn a_narrow_window_shows_everything() {
 #[test]
 fn the_waiting_line_counts_down_and_is_gone_at_the_end() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox);
+    let home = on_terminal(&sandbox);
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows("14:59");
     login.shows("14:58");
@@ -471,10 +458,10 @@ fn the_waiting_line_counts_down_and_is_gone_at_the_end() {
 #[test]
 fn the_waiting_line_is_gone_after_a_refusal_and_after_the_expiry() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox);
+    let home = on_terminal(&sandbox);
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows(WAITING);
-    sandbox.deny(&sandbox.wait_for_user_code(Duration::from_secs(20)).unwrap()).unwrap();
+    deny(&sandbox);
     let ended = login.end();
     assert_eq!(ended.status, 3, "{ended}");
     assert!(!ended.screen.contains(WAITING), "{ended}");
@@ -483,28 +470,19 @@ fn the_waiting_line_is_gone_after_a_refusal_and_after_the_expiry() {
         sandbox_with(|config| config.device_code_lifetime = Duration::from_secs(2)),
         Terminal::new(),
     );
-    let ended = terminal.start(&home_at(&sandbox), WEB_LOGIN).end();
+    let ended = terminal.start(&on_terminal(&sandbox), WEB_LOGIN).end();
     assert_eq!(ended.status, 3, "{ended}");
     assert!(!ended.screen.contains(WAITING), "{ended}");
 }
 
 // Browsers.
 
-/// Makes a program that is taken for the browser.
-fn with_browser(home: Home, script: &str) -> Home {
-    let path = home.path().join("browser");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = path.to_str().unwrap().to_owned();
-    home.with("BROWSER", path)
-}
-
 #[test]
 fn a_browser_cannot_take_over_the_terminal() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let script = "read line; echo \"line=$line\" >heard; echo GARBAGE; echo GARBAGE >&2; \
                   stty raw -echo; echo done >started; cat; exec sleep 60";
-    let home = with_browser(home_at(&sandbox), script);
+    let home = on_terminal(&sandbox).with_browser(script);
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows(WAITING);
     let started = home.path().join("started");
@@ -514,13 +492,14 @@ fn a_browser_cannot_take_over_the_terminal() {
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
     assert!(!ended.screen.contains("GARBAGE"), "{ended}");
-    assert_eq!(read(&home, "heard"), "line=\n");
+    assert_eq!(home.read("heard"), "line=\n");
 }
 
 #[test]
 fn control_c_leaves_the_browser_alone() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = with_browser(home_at(&sandbox), "echo $$ >started; sleep 3; echo alive >survived");
+    let home =
+        on_terminal(&sandbox).with_browser("echo $$ >started; sleep 3; echo alive >survived");
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows(WAITING);
     let started = home.path().join("started");
@@ -528,17 +507,14 @@ fn control_c_leaves_the_browser_alone() {
     login.press(CONTROL_C);
     let ended = login.end();
     assert_eq!(ended.status, 130, "{ended}");
-    let start = Instant::now();
-    while !home.path().join("survived").exists() {
-        assert!(start.elapsed() < Duration::from_secs(20), "the browser was ended");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::until("the browser goes on", || home.path().join("survived").exists());
 }
 
 #[test]
 fn the_browser_gets_the_url_and_no_secret() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = with_browser(home_at(&sandbox), "env >environment; echo \"$1\" >url")
+    let home = on_terminal(&sandbox)
+        .with_browser("env >environment; echo \"$1\" >url")
         .with("BASETEN_API_KEY", "secret-of-the-environment");
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows(WAITING);
@@ -547,15 +523,15 @@ fn the_browser_gets_the_url_and_no_secret() {
     approve(&sandbox, "ada");
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
-    assert!(read(&home, "url").contains("/device?user_code="));
-    assert!(!read(&home, "environment").contains("secret-of-the-environment"));
+    assert!(home.read("url").contains("/device?user_code="));
+    assert!(!home.read("environment").contains("secret-of-the-environment"));
 }
 
 #[test]
 fn a_browser_that_fails_is_no_failure_of_the_login() {
     for script in ["exit 1", "kill -SEGV $$", "exec /no/such/program"] {
         let (sandbox, terminal) = (sandbox(), Terminal::new());
-        let home = with_browser(home_at(&sandbox), script);
+        let home = on_terminal(&sandbox).with_browser(script);
         let mut login = terminal.start(&home, WEB_LOGIN);
         login.shows(WAITING);
         approve(&sandbox, "ada");

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use baseten_sandbox::Request;
 use baseten_testing::home::Home;
-use baseten_testing::sandbox::{approve, sandbox, sandbox_with};
-use baseten_testing::server::{Server, answer};
-
-use crate::login::{PATIENCE, store};
-use crate::login_trouble::{STARTED, at};
+use baseten_testing::sandbox::{approve, deny, sandbox, sandbox_with};
+use baseten_testing::server::{STARTED, Server, answer, ok};
+use baseten_testing::stored::{current, profile};
+use baseten_testing::wait::PATIENCE;
 
 fn pending_file(home: &Home) -> PathBuf {
     home.auth_json().with_file_name("pending-login.json")
@@ -21,7 +20,7 @@ fn device_code(home: &Home) -> String {
     file["device_code"].as_str().unwrap().to_owned()
 }
 
-pub(crate) const FIRST: &[&str] = &["auth", "login", "--web", "--no-wait", "--insecure-storage"];
+const FIRST: &[&str] = &["auth", "login", "--web", "--no-wait", "--insecure-storage"];
 const SECOND: &[&str] = &["auth", "login", "--resume"];
 
 #[test]
@@ -72,8 +71,8 @@ fn the_second_step_remembers_what_the_first_was_told() {
     approve(&sandbox, "ada");
     let outcome = home.run(SECOND);
     assert_eq!((outcome.status, outcome.stdout.ends_with("work\n")), (0, true), "{outcome}");
-    assert_eq!(store(&home)["current"], serde_json::Value::Null);
-    assert_eq!(store(&home)["profiles"]["work"]["remote_url"], remote);
+    assert_eq!(current(&home), serde_json::Value::Null);
+    assert_eq!(profile(&home, "work")["remote_url"], remote);
 }
 
 #[test]
@@ -107,7 +106,7 @@ fn a_denied_or_expired_login_is_3_and_forgotten() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     home.run(FIRST);
-    sandbox.deny(&sandbox.wait_for_user_code(PATIENCE).unwrap()).unwrap();
+    deny(&sandbox);
     let outcome = home.run(SECOND);
     assert_eq!(outcome.status, 3, "{outcome}");
     assert!(outcome.stderr.contains("denied"), "{outcome}");
@@ -162,8 +161,8 @@ fn a_second_step_forgets_no_login_but_its_own() {
 #[test]
 fn a_code_that_is_used_up_is_forgotten() {
     let used = answer(400, "", r#"{"error": "invalid_grant"}"#);
-    let server = Server::start([answer(200, "", STARTED), used]);
-    let home = at(&server);
+    let server = Server::start([ok(STARTED), used]);
+    let home = Home::at_remote(server.remote("http"));
     assert_eq!(home.run(FIRST).status, 0);
     let outcome = home.run(SECOND);
     assert_eq!(outcome.status, 3, "{outcome}");

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::home::Home;
+use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::program::find;
 use baseten_testing::sandbox::{approve, sandbox};
 use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal};
 
 /// Starts a browser login and gives what it shows until it waits.
-fn log_in<'a>(terminal: &'a Terminal, home: &Home) -> (OnTerminal<'a>, String) {
-    let mut login = terminal.start(home, &["auth", "login", "--web", "--insecure-storage"]);
+fn start_login<'a>(terminal: &'a Terminal, home: &Home) -> (OnTerminal<'a>, String) {
+    let mut login = terminal.start(home, WEB_LOGIN);
     login.until("it waits", |terminal| terminal.bytes().contains("Waiting"));
     let shown = terminal.bytes().split("Waiting").next().unwrap().to_owned();
     (login, shown)
@@ -24,7 +25,7 @@ fn finish(login: OnTerminal<'_>, terminal: &Terminal, sandbox: &Sandbox) -> Stri
     terminal.bytes().split_once("Waiting").unwrap().1.to_owned()
 }
 
-fn home(sandbox: &Sandbox) -> Home {
+fn on_terminal(sandbox: &Sandbox) -> Home {
     Home::at(sandbox).with("TERM", "xterm-256color").with("LANG", "C.UTF-8")
 }
 
@@ -81,8 +82,8 @@ fn scan(home: &Home, lines: &[String], (ink, paper): (u8, u8), background: u8) -
     }
     let file = home.path().join("picture.pgm");
     std::fs::write(&file, image).unwrap();
-    let scanner = Command::new("zbarimg").args(["-q", "--raw"]).arg(file).output();
-    let output = scanner.expect("install the Debian package zbar-tools");
+    let zbarimg = find("zbarimg", "zbar-tools");
+    let output = Command::new(zbarimg).args(["-q", "--raw"]).arg(file).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -92,9 +93,9 @@ const WHITE: u8 = 255;
 #[test]
 fn a_scanner_reads_the_picture_on_dark_and_light_backgrounds() {
     let sandbox = sandbox();
-    let home = home(&sandbox);
+    let home = on_terminal(&sandbox);
     let terminal = Terminal::of_size(100, 40);
-    let (login, shown) = log_in(&terminal, &home);
+    let (login, shown) = start_login(&terminal, &home);
     let (picture, url) = (picture(&shown), url(&shown));
     assert!(url.contains("user_code="), "{url}");
     for background in [BLACK, WHITE] {
@@ -113,12 +114,12 @@ fn a_scanner_reads_the_picture_without_colours() {
         (Some("0;15"), (BLACK, WHITE), WHITE),
         (Some("0;default;7"), (BLACK, WHITE), WHITE),
     ] {
-        let mut home = home(&sandbox).with("NO_COLOR", "1");
+        let mut home = on_terminal(&sandbox).with("NO_COLOR", "1");
         if let Some(told) = told {
             home = home.with("COLORFGBG", told);
         }
         let terminal = Terminal::of_size(100, 40);
-        let (login, shown) = log_in(&terminal, &home);
+        let (login, shown) = start_login(&terminal, &home);
         assert!(!shown.contains("\u{1b}[38"), "{shown:?}");
         let (picture, url) = (picture(&shown), url(&shown));
         assert_eq!(scan(&home, &picture, inks, background), url, "{told:?}");
@@ -129,9 +130,9 @@ fn a_scanner_reads_the_picture_without_colours() {
 #[test]
 fn the_end_of_the_wait_takes_the_picture_away() {
     let sandbox = sandbox();
-    let home = home(&sandbox);
+    let home = on_terminal(&sandbox);
     let terminal = Terminal::of_size(80, 40);
-    let (login, shown) = log_in(&terminal, &home);
+    let (login, shown) = start_login(&terminal, &home);
     let lines = picture(&shown).len();
     let rest = finish(login, &terminal, &sandbox);
     let (before, result) = rest.split_once("Logged in as").expect("it ends with the result");
@@ -142,9 +143,9 @@ fn the_end_of_the_wait_takes_the_picture_away() {
 #[test]
 fn control_c_takes_the_picture_away() {
     let sandbox = sandbox();
-    let home = home(&sandbox);
+    let home = on_terminal(&sandbox);
     let terminal = Terminal::of_size(80, 40);
-    let (login, shown) = log_in(&terminal, &home);
+    let (login, shown) = start_login(&terminal, &home);
     assert!(terminal.screen().contains(picture(&shown)[4].trim_end()), "{}", terminal.screen());
     terminal.press(CONTROL_C);
     let ended = login.end();
@@ -157,10 +158,10 @@ fn control_c_takes_the_picture_away() {
 #[test]
 fn a_window_without_room_shows_the_url_and_no_picture() {
     let sandbox = sandbox();
-    let home = home(&sandbox);
+    let home = on_terminal(&sandbox);
     for (columns, rows, has_picture) in [(80, 24, true), (36, 60, false), (80, 20, false)] {
         let terminal = Terminal::of_size(columns, rows);
-        let (login, shown) = log_in(&terminal, &home);
+        let (login, shown) = start_login(&terminal, &home);
         assert_eq!(!picture(&shown).is_empty(), has_picture, "{columns} {rows}");
         let lines = shown.lines().count();
         assert!(lines < usize::from(rows), "{lines} lines in {columns} {rows}");
@@ -171,9 +172,9 @@ fn a_window_without_room_shows_the_url_and_no_picture() {
 #[test]
 fn where_a_browser_is_started_there_is_no_picture() {
     let sandbox = sandbox();
-    let home = home(&sandbox).with("BROWSER", "true");
+    let home = on_terminal(&sandbox).with("BROWSER", "true");
     let terminal = Terminal::of_size(100, 40);
-    let (login, shown) = log_in(&terminal, &home);
+    let (login, shown) = start_login(&terminal, &home);
     assert!(picture(&shown).is_empty(), "{shown:?}");
     finish(login, &terminal, &sandbox);
 }

@@ -7,16 +7,12 @@ use std::time::Duration;
 
 use baseten_testing::home::Home;
 use baseten_testing::sandbox::sandbox;
-use baseten_testing::server::{Server, answer};
+use baseten_testing::server::ok;
+use baseten_testing::stored::{REMOTE, elsewhere, name, store};
 
 const TWO_PROFILES: &str = r#"{"version": 1, "current": "one", "profiles": {
     "one": {"remote_url": "https://app.baseten.co", "auth_type": "api_key", "api_key": "first"},
     "two": {"remote_url": "https://app.baseten.co", "auth_type": "api_key", "api_key": "second"}}}"#;
-
-/// A name that no other test has in the Credential Manager that they share.
-fn unique(name: &str) -> String {
-    format!("{name}-{}", std::process::id())
-}
 
 #[test]
 fn profiles_are_kept_under_the_users_application_data() {
@@ -33,37 +29,29 @@ fn profiles_are_kept_under_the_users_application_data() {
 fn a_secret_is_kept_in_the_credential_manager() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
-    let (profile, key) = (unique("kept"), sandbox.api_key("ada").unwrap());
-    let login = ["auth", "login", "--with-api-key", "--profile", &profile];
-    let outcome = home.run_with_input(&login, &key);
+    let (profile, key) = (name("kept"), sandbox.api_key("ada").unwrap());
+    let outcome = home.log_in(&key, &profile, &[]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     assert!(home.store().contains(&profile) && !home.store().contains(&key));
     assert_eq!(home.run(&["auth", "token"]).stdout, format!("{key}\n"));
 
     assert_eq!(home.run(&["auth", "logout"]).status, 0);
-    home.write_store(&format!(
-        r#"{{"version": 1, "current": "{profile}", "profiles": {{"{profile}":
-            {{"remote_url": "https://app.baseten.co", "auth_type": "api_key"}}}}}}"#
-    ));
+    home.write_store(&store([(&*profile, elsewhere(REMOTE, "api_key"))]));
     assert_eq!(home.run(&["auth", "token"]).status, 3, "logout left the secret behind");
 }
 
 #[test]
 fn a_secret_that_the_credential_manager_is_too_small_for_goes_to_the_file() {
-    let me = answer(200, "", r#"{"user_id": "u", "email": "ada@example.com"}"#);
-    let server = Server::start([me]);
-    let home = Home::new().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""));
+    let home = Home::with_script([ok(r#"{"user_id": "u", "email": "ada@example.com"}"#)]);
     let key = "k".repeat(2561);
-    let outcome =
-        home.run_with_input(&["auth", "login", "--with-api-key", "--profile", "large"], &key);
+    let outcome = home.log_in(&key, "large", &[]);
     assert!(home.store().contains(&key), "{outcome}");
     baseten_testing::assert_outcome!(home, outcome);
 }
 
 #[test]
 fn a_file_that_others_hold_open_for_a_moment_is_replaced_all_the_same() {
-    let home = Home::new();
-    home.write_store(TWO_PROFILES);
+    let home = Home::with_store(TWO_PROFILES);
     let mut alone = OpenOptions::new();
     let held = alone.read(true).write(true).share_mode(1).open(home.auth_json()).unwrap();
     let release = std::thread::spawn(move || {
@@ -78,8 +66,7 @@ fn a_file_that_others_hold_open_for_a_moment_is_replaced_all_the_same() {
 
 #[test]
 fn a_file_that_stays_open_is_an_error_and_stays_as_it_was() {
-    let home = Home::new();
-    home.write_store(TWO_PROFILES);
+    let home = Home::with_store(TWO_PROFILES);
     let mut alone = OpenOptions::new();
     let held = alone.read(true).write(true).share_mode(1).open(home.auth_json()).unwrap();
     let outcome = home.run(&["auth", "switch", "--profile", "two"]);

@@ -2,16 +2,14 @@
 
 use std::sync::Mutex;
 
-use baseten_testing::home::Home;
-use baseten_testing::outcome::Outcome;
-use baseten_testing::server::{Act, Server, answer};
+use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::server::{Server, answer, ok};
+use baseten_testing::stored::tokens_of;
 
 const AUTHORIZE: &str = "/v1/users/auth/device/authorize";
 const TOKEN: &str = "/v1/users/auth/device/token";
 const LOGOUT: &str = "/v1/users/auth/logout";
 const ME: &str = "/v1/users/me";
-
-const LOG_IN: [&str; 4] = ["auth", "login", "--web", "--insecure-storage"];
 
 const STARTED: &str = r#"{"device_code": "device/code+=&", "user_code": "WDJB-MJHT", "interval": 1,
     "verification_uri": "https://app.example.com/device", "expires_in": 600}"#;
@@ -19,15 +17,6 @@ const TOKENS: &str = r#"{"access_token": "access-1", "refresh_token": "refresh/1
     "token_type": "Bearer", "expires_in": 3600}"#;
 const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com", "name": "Ada",
     "workspace_name": "Engines"}"#;
-
-fn ok(body: &str) -> Act {
-    answer(200, "", body)
-}
-
-/// A home whose remote is this server under the name `localhost`.
-fn home(server: &Server) -> Home {
-    Home::new().with("BASETEN_REMOTE_URL", server.url("localhost", ""))
-}
 
 /// A whole request as this program makes it. The headers are in alphabetical order.
 fn request(server: &Server, method: &str, path: &str, headers: &[&str], body: &str) -> String {
@@ -82,20 +71,18 @@ fn every_request_is_as_agreed() {
         ok(ADA),
         ok(ADA),
     ]);
-    let mut home = home(&server);
-    let done = |outcome: Outcome| assert_eq!(outcome.status, 0, "{outcome}");
-    done(home.run(&LOG_IN));
-    done(home.run(&["whoami"]));
+    let mut home = Home::at_remote(server.remote("http"));
+    home.run(WEB_LOGIN).succeeded();
+    home.run(&["whoami"]).succeeded();
     let year = home.store().find("\"expiry\": \"").unwrap() + "\"expiry\": \"".len();
     let mut store = home.store();
     store.replace_range(year..year + 4, "2001");
     home.write_store(&store);
-    done(home.run(&["whoami"]));
-    done(home.run(&["auth", "logout"]));
-    let key = ["auth", "login", "--with-api-key", "--profile", "bot", "--insecure-storage"];
-    done(home.run_with_input(&key, "key-1\n"));
+    home.run(&["whoami"]).succeeded();
+    home.run(&["auth", "logout"]).succeeded();
+    home.log_in("key-1\n", "bot", &["--insecure-storage"]).succeeded();
     home.set("BASETEN_API_KEY", "key-2");
-    done(home.run(&["auth", "status", "--check"]));
+    home.run(&["auth", "status", "--check"]).succeeded();
 
     let poll = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code\
                 &device_code=device%2Fcode%2B%3D%26&client_id=baseten-cli";
@@ -129,13 +116,11 @@ fn a_refresh_without_a_new_refresh_token_keeps_the_old_one() {
         ok(ADA),
         ok(ADA),
     ]);
-    let home = home(&server);
-    for arguments in [&LOG_IN[..], &["whoami"], &["whoami"]] {
-        let outcome = home.run(arguments);
-        assert_eq!(outcome.status, 0, "{outcome}");
+    let home = Home::at_remote(server.remote("http"));
+    for arguments in [WEB_LOGIN, &["whoami"], &["whoami"]] {
+        home.run(arguments).succeeded();
     }
-    let store: serde_json::Value = serde_json::from_str(&home.store()).unwrap();
-    let kept = &store["profiles"]["ada@example.com:localhost"]["oauth_credential"];
+    let kept = tokens_of(&home, "ada@example.com:localhost");
     assert_eq!(kept["access_token"], "access-2");
     assert_eq!(kept["refresh_token"], "refresh/1+=&");
     // No end is known, so that nothing is refreshed before the server says so.
@@ -206,7 +191,7 @@ fn leniency() {
             let failures = &failures;
             scope.spawn(move || {
                 let server = Server::start([started, tokens, ok(ADA)]);
-                let outcome = home(&server).run(&LOG_IN);
+                let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
                 let waited = server.pauses().first().map_or(0.0, std::time::Duration::as_secs_f32);
                 // A loaded machine takes longer, but not the seconds to the next pause.
                 let in_time = (pause - 0.02..pause + 2.5).contains(&waited);
@@ -235,8 +220,8 @@ fn what_a_user_has_not_may_be_null_or_missing() {
         (r#"{"user_id": "ada"}"#, "Logged in as ada as profile bot\n"),
     ] {
         let server = Server::start([ok(body)]);
-        let key = ["auth", "login", "--with-api-key", "--profile", "bot", "--insecure-storage"];
-        let outcome = home(&server).run_with_input(&key, "key");
+        let home = Home::at_remote(server.remote("http"));
+        let outcome = home.log_in("key", "bot", &["--insecure-storage"]);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (0, stdout), "{outcome}");
     }
 }
@@ -254,8 +239,7 @@ fn the_management_url_follows_from_the_remote() {
     ] {
         // Nobody reaches these hosts from here, but a proxy is told which one is meant.
         let proxy = Server::start([answer(403, "", "")]);
-        let home = Home::new()
-            .with("BASETEN_REMOTE_URL", remote)
+        let home = Home::at_remote(remote)
             .with("BASETEN_API_KEY", "key")
             .with("HTTPS_PROXY", proxy.url("127.0.0.1", ""));
         let outcome = home.run(&["whoami"]);
@@ -267,9 +251,7 @@ fn the_management_url_follows_from_the_remote() {
     }
     for (remote, host) in [("localhost", "api.localhost"), ("app.localhost", "api.localhost")] {
         let server = Server::start([ok(ADA)]);
-        let home = home(&server)
-            .with("BASETEN_REMOTE_URL", server.url(remote, "/"))
-            .with("BASETEN_API_KEY", "key");
+        let home = Home::at_remote(server.url(remote, "/")).with("BASETEN_API_KEY", "key");
         let outcome = home.run(&["whoami"]);
         assert_eq!(outcome.status, 0, "{outcome}");
         let line = format!("host: {host}:{}", server.address.port());
@@ -281,9 +263,7 @@ fn the_management_url_follows_from_the_remote() {
 fn the_management_url_can_be_replaced_for_one_run() {
     for host in ["127.0.0.1", "localhost", "some.name.localhost", "LOCALHOST"] {
         let server = Server::start([ok(ADA)]);
-        let home = Home::new()
-            .with("BASETEN_API_KEY", "key")
-            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url(host, ""));
+        let home = Home::with_api(server.url(host, "")).with("BASETEN_API_KEY", "key");
         let outcome = home.run(&["auth", "status", "--check"]);
         assert_eq!(outcome.status, 0, "{outcome}");
         assert!(outcome.stdout.contains("  Remote: https://app.baseten.co\n"), "{outcome}");
@@ -291,9 +271,7 @@ fn the_management_url_can_be_replaced_for_one_run() {
         assert!(requests(&server)[0].contains(&line), "{:?}", requests(&server));
     }
     for value in ["http://example.com", "https://example.com/v1", "example.com", "https://a@b.c"] {
-        let home = Home::new()
-            .with("BASETEN_API_KEY", "key")
-            .with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", value);
+        let home = Home::with_api(value).with("BASETEN_API_KEY", "key");
         let outcome = home.run(&["whoami"]);
         assert_eq!(outcome.status, 2, "{outcome}");
         assert!(outcome.stderr.contains("BASETEN_MANAGEMENT_API_URL_OVERRIDE"), "{outcome}");
@@ -307,8 +285,8 @@ fn an_error_in_an_answer_of_200_is_that_error() {
     {
         let body = format!(r#"{{"error": "{error}", "access_token": "x"}}"#);
         let server = Server::start([ok(STARTED), ok(&body)]);
-        let home = home(&server);
-        let outcome = home.run(&LOG_IN);
+        let home = Home::at_remote(server.remote("http"));
+        let outcome = home.run(WEB_LOGIN);
         assert_eq!((outcome.status, home.store().as_str()), (status, ""), "{outcome}");
     }
 }

@@ -1,0 +1,35 @@
+//! Waiting for what another thread or process does.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(came_about(PATIENCE, is_so), "not in time: {what}");
+}
+
+/// Waits until there is something.
+#[track_caller]
+pub fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until(what, || {
+        found = look();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+/// Whether something became so in this time.
+pub fn came_about(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !is_so() {
+        if start.elapsed() > time {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
