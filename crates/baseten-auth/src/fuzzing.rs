@@ -102,5 +102,6 @@ fn assert_presentable(error: &ApiError) {
 fn response(data: &[u8]) -> Option<Response> {
     let (&[high, low], body) = data.split_first_chunk::<2>()?;
     let status = 100 + u16::from_be_bytes([high, low]) % 500;
-    Some(Response { status, retry_after: None, body: body.to_vec().into() })
+    let host = "api.example".to_owned();
+    Some(Response { host, status, retry_after: None, body: body.to_vec().into() })
 }

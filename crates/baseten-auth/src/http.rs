@@ -63,6 +63,8 @@ enum Body<'a> {
 
 /// The answer to a request, whatever its status.
 pub struct Response {
+    /// The server's host, with the port where it is a special one.
+    pub host: String,
     /// The HTTP status. No redirect was followed.
     pub status: u16,
     /// How long the server wants not to be asked again (RFC 9110 §10.2.3).
@@ -215,7 +217,8 @@ impl Http {
             BodyError::Io(error) => failed(error.into()),
         })?;
         let retry_after = retry_after(&head.headers, Timestamp::now());
-        Ok(Response { status: head.status.as_u16(), retry_after, body })
+        let host = attempt.host.clone();
+        Ok(Response { host, status: head.status.as_u16(), retry_after, body })
     }
 
     fn config(&self, request: &Request<'_>, attempt: &Attempt) -> Config {

@@ -52,7 +52,7 @@ pub fn users_me(
     if let Some(error) = error_in(&response, &[authorization]) {
         return Err(error);
     }
-    let not_protocol = || ApiError::NotProtocol { status: response.status };
+    let not_protocol = || ApiError::not_protocol(&response);
     let user: UserMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
     let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     Ok(User {

@@ -74,6 +74,7 @@ fn values_that_hold_secrets() {
     assert_silent(&parse_api_key(CANARY.as_bytes()));
     assert_silent(&parse_api_key(b"canary with white space"));
     assert_silent(&Response {
+        host: "api.example".to_owned(),
         status: 200,
         retry_after: None,
         body: CANARY.as_bytes().to_vec().into(),

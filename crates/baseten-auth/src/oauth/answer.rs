@@ -19,8 +19,10 @@ pub enum ApiError {
     #[error(transparent)]
     Http(#[from] HttpError),
     /// An error of the OAuth endpoints (RFC 6749 §5.2, RFC 8628 §3.5).
-    #[error("the server answered {code}{}", Detail(description))]
+    #[error("{host} answered {code}{}", Detail(description))]
     OAuth {
+        /// The server's host, with the port where it is a special one.
+        host: Box<str>,
         /// The HTTP status, which may be 200.
         status: u16,
         /// The `error` member, such as `invalid_grant`, fit for display.
@@ -31,8 +33,10 @@ pub enum ApiError {
         retry_after: Option<Duration>,
     },
     /// Any other answer that is no success.
-    #[error("the server answered HTTP {status}{}", Detail(message))]
+    #[error("{host} answered HTTP {status}{}", Detail(message))]
     Status {
+        /// The server's host, with the port where it is a special one.
+        host: Box<str>,
         /// The HTTP status.
         status: u16,
         /// The `code` member of the management API's errors, fit for display.
@@ -43,8 +47,10 @@ pub enum ApiError {
         retry_after: Option<Duration>,
     },
     /// A success in another form than the agreed one, such as a page of a proxy.
-    #[error("the server's answer (HTTP {status}) is not one that this program understands")]
+    #[error("the answer of {host} (HTTP {status}) is not one that this program understands")]
     NotProtocol {
+        /// The server's host, with the port where it is a special one.
+        host: Box<str>,
         /// The HTTP status.
         status: u16,
     },
@@ -64,13 +70,18 @@ impl ApiError {
         }
     }
 
+    /// What a success in an unknown form is.
+    pub(crate) fn not_protocol(response: &Response) -> Self {
+        Self::NotProtocol { host: response.host.as_str().into(), status: response.status }
+    }
+
     /// The HTTP status of the answer, if there was one.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Http(_) => None,
             Self::OAuth { status, .. }
             | Self::Status { status, .. }
-            | Self::NotProtocol { status } => Some(*status),
+            | Self::NotProtocol { status, .. } => Some(*status),
         }
     }
 
@@ -161,7 +172,8 @@ const CODES: &[&str] = &[
 /// An `error` member makes an OAuth answer an error whatever its status. A server that repeats one
 /// of `secrets`, which it was sent, does not get it shown.
 pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiError> {
-    let Response { status, retry_after, ref body } = *response;
+    let Response { ref host, status, retry_after, ref body } = *response;
+    let host = host.as_str().into();
     let success = (200..300).contains(&status);
     let members = object::<ErrorMembers>(body);
     let fit = |text: Option<String>| {
@@ -174,14 +186,14 @@ pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiEr
             let code = if CODES.contains(&error.as_str()) { Some(error) } else { fit(Some(error)) };
             let code = code.unwrap_or_else(|| "an unnamed error".to_owned());
             let description = fit(error_description);
-            Some(ApiError::OAuth { status, code, description, retry_after })
+            Some(ApiError::OAuth { host, status, code, description, retry_after })
         }
         _ if success => None,
         Some(ErrorMembers { code, message, error_description, .. }) => {
             let (code, message) = (fit(code), fit(message.or(error_description)));
-            Some(ApiError::Status { status, code, message, retry_after })
+            Some(ApiError::Status { host, status, code, message, retry_after })
         }
-        None => Some(ApiError::Status { status, code: None, message: None, retry_after }),
+        None => Some(ApiError::Status { host, status, code: None, message: None, retry_after }),
     }
 }
 
@@ -279,8 +291,8 @@ mod tests {
     use super::*;
 
     fn shown(status: u16, body: &str) -> Option<String> {
-        let response =
-            Response { status, retry_after: None, body: body.as_bytes().to_vec().into() };
+        let (host, body) = ("api.example".to_owned(), body.as_bytes().to_vec().into());
+        let response = Response { host, status, retry_after: None, body };
         let secrets = [&Secret::from("Bearer canary"), &Secret::from("k1"), &Secret::from("")];
         error_in(&response, &secrets).map(|error| error.to_string())
     }
@@ -293,39 +305,39 @@ mod tests {
             (200, "<html>", None),
             (200, r#"["x"]"#, None),
             (200, r#"{"error": null, "message": "fine"}"#, None),
-            (302, "", Some("the server answered HTTP 302")),
-            (400, r#"{"error": "invalid_grant"}"#, Some("the server answered invalid_grant")),
+            (302, "", Some("api.example answered HTTP 302")),
+            (400, r#"{"error": "invalid_grant"}"#, Some("api.example answered invalid_grant")),
             (
                 400,
                 r#"{"error": "invalid_grant", "error_description": "used\nup"}"#,
-                Some("the server answered invalid_grant: used up"),
+                Some("api.example answered invalid_grant: used up"),
             ),
-            (200, r#"{"error": "access_denied"}"#, Some("the server answered access_denied")),
-            (200, r#"{"error": ""}"#, Some("the server answered an unnamed error")),
+            (200, r#"{"error": "access_denied"}"#, Some("api.example answered access_denied")),
+            (200, r#"{"error": ""}"#, Some("api.example answered an unnamed error")),
             (
                 401,
                 r#"{"code": "UNAUTHORIZED", "message": "Who\u001b[31m are\u202e you?"}"#,
-                Some("the server answered HTTP 401: Who[31m are you?"),
+                Some("api.example answered HTTP 401: Who[31m are you?"),
             ),
             (
                 403,
                 r#"{"code": 7, "message": {"a": [1, {}]}}"#,
-                Some("the server answered HTTP 403"),
+                Some("api.example answered HTTP 403"),
             ),
-            (502, "<html>Bad gateway</html>", Some("the server answered HTTP 502")),
-            (500, "", Some("the server answered HTTP 500")),
-            (500, "[]", Some("the server answered HTTP 500")),
-            (400, "{\"error\": \"x\"", Some("the server answered HTTP 400")),
+            (502, "<html>Bad gateway</html>", Some("api.example answered HTTP 502")),
+            (500, "", Some("api.example answered HTTP 500")),
+            (500, "[]", Some("api.example answered HTTP 500")),
+            (400, "{\"error\": \"x\"", Some("api.example answered HTTP 400")),
             (
                 401,
                 r#"{"message": "canary is no key"}"#,
-                Some("the server answered HTTP 401: … is no key"),
+                Some("api.example answered HTTP 401: … is no key"),
             ),
-            (401, r#"{"message": "k1?"}"#, Some("the server answered HTTP 401: …?")),
+            (401, r#"{"message": "k1?"}"#, Some("api.example answered HTTP 401: …?")),
             (
                 401,
                 r#"{"message": "can\u200bary is no\nkey"}"#,
-                Some("the server answered HTTP 401: … is no key"),
+                Some("api.example answered HTTP 401: … is no key"),
             ),
         ] {
             assert_eq!(shown(status, body).as_deref(), text, "{status} {body}");
@@ -335,8 +347,8 @@ mod tests {
     #[test]
     fn only_too_many_requests_and_trouble_at_the_server_pass() {
         let error = |status, body: &str| {
-            let body = body.as_bytes().to_vec().into();
-            error_in(&Response { status, retry_after: None, body }, &[]).unwrap()
+            let (host, body) = ("api.example".to_owned(), body.as_bytes().to_vec().into());
+            error_in(&Response { host, status, retry_after: None, body }, &[]).unwrap()
         };
         for status in [429, 500, 503] {
             assert!(error(status, "").is_transient());

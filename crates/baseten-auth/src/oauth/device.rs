@@ -260,7 +260,7 @@ pub(crate) fn parse(
     if let Some(error) = error_in(response, &[]) {
         return Err(error.into());
     }
-    let not_protocol = || ApiError::NotProtocol { status: response.status };
+    let not_protocol = || ApiError::not_protocol(response);
     let members: AuthorizationMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
     let device_code =
         members.device_code.filter(Secret::is_visible_ascii).ok_or_else(not_protocol)?;

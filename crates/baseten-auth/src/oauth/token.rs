@@ -63,7 +63,7 @@ pub(crate) fn parse_tokens(response: &Response, sent: &[&Secret]) -> Result<Toke
     if let Some(error) = error_in(response, sent) {
         return Err(error);
     }
-    let not_protocol = || ApiError::NotProtocol { status: response.status };
+    let not_protocol = || ApiError::not_protocol(response);
     // The parser's error would quote the answer.
     let members: TokenMembers = answer::object(&response.body).ok_or_else(not_protocol)?;
     // A token of a type that the client does not know must not be used (RFC 6749 §7.1).
@@ -90,7 +90,8 @@ mod tests {
 
     fn parse(status: u16, body: &str) -> Result<Tokens, ApiError> {
         let body = body.as_bytes().to_vec().into();
-        parse_tokens(&Response { status, retry_after: None, body }, &[])
+        let host = "api.example".to_owned();
+        parse_tokens(&Response { host, status, retry_after: None, body }, &[])
     }
 
     fn lifetime(expires_in: &str) -> Option<f64> {
@@ -170,7 +171,7 @@ mod tests {
             r#"{"access_token": "canary", "token_type": "mac"}"#,
         ] {
             let error = parse(200, body).unwrap_err();
-            assert!(matches!(error, ApiError::NotProtocol { status: 200 }), "{body}");
+            assert!(matches!(error, ApiError::NotProtocol { status: 200, .. }), "{body}");
             assert!(!format!("{error:?} {error}").contains("canary"), "{body}");
         }
     }

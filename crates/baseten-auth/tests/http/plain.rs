@@ -346,20 +346,21 @@ fn who_is_behind_a_credential() {
     for (act, text) in [
         (
             answer(401, "", r#"{"code": "X", "message": "no such key: canary"}"#),
-            "the server answered HTTP 401: no such key: …",
+            "HOST answered HTTP 401: no such key: …",
         ),
         (
             answer(200, "", r#"{"email": "canary"}"#),
-            "the server's answer (HTTP 200) is not one that this program understands",
+            "the answer of HOST (HTTP 200) is not one that this program understands",
         ),
         (
             answer(200, "", "<html>canary"),
-            "the server's answer (HTTP 200) is not one that this program understands",
+            "the answer of HOST (HTTP 200) is not one that this program understands",
         ),
     ] {
         let server = Server::start([act]);
         let error = users_me(&http(&[]), &management(&server), &key).unwrap_err();
-        assert_eq!(error.to_string(), text);
+        let host = format!("localhost:{}", server.address.port());
+        assert_eq!(error.to_string(), text.replace("HOST", &host));
         assert!(!format!("{error:?}").contains("canary"));
     }
 }

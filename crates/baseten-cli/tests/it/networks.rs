@@ -296,11 +296,12 @@ fn the_first_request_is_tried_three_times_more() {
     let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
     assert_eq!(outcome.status, 6, "{outcome}");
     // Nobody is left to wonder what it waits for.
-    let told = "the server answered HTTP 503; trying again in 1 s\n\
-                the server answered HTTP 429; trying again in 3 s\n\
-                the server answered HTTP 500; trying again in 4 s\n\
-                error: the server answered HTTP 502\n";
-    assert!(outcome.stderr.starts_with(told), "{outcome}");
+    let told = "SERVER answered HTTP 503; trying again in 1 s\n\
+                SERVER answered HTTP 429; trying again in 3 s\n\
+                SERVER answered HTTP 500; trying again in 4 s\n\
+                error: SERVER answered HTTP 502\n";
+    let name = format!("api.localhost:{}", server.address.port());
+    assert!(outcome.stderr.starts_with(&told.replace("SERVER", &name)), "{outcome}");
     assert_pauses(&server, &[1.0, 3.0, 4.0]);
 
     // What will not get better is not tried again.

@@ -11,9 +11,15 @@ use crate::test_support::{FakeClock, field, http, management};
 const STARTED: &str = r#"{"device_code": "canary", "user_code": "ABCD-EFGH",
     "verification_uri": "https://app.baseten.co/device", "expires_in": 600}"#;
 
+const HOST: &str = "api.example";
+
 fn read(body: &str) -> Result<DeviceAuthorization, DeviceError> {
-    let response =
-        Response { status: 200, retry_after: None, body: body.as_bytes().to_vec().into() };
+    let response = Response {
+        host: HOST.to_owned(),
+        status: 200,
+        retry_after: None,
+        body: body.as_bytes().to_vec().into(),
+    };
     parse(&response, FakeClock::START.parse().unwrap())
 }
 
@@ -162,12 +168,18 @@ proptest! {
 }
 
 fn oauth(status: u16, code: &str) -> Result<Tokens, ApiError> {
-    Err(ApiError::OAuth { status, code: code.to_owned(), description: None, retry_after: None })
+    Err(ApiError::OAuth {
+        host: HOST.into(),
+        status,
+        code: code.to_owned(),
+        description: None,
+        retry_after: None,
+    })
 }
 
 fn status(status: u16, retry_after: Option<u64>) -> Result<Tokens, ApiError> {
     let retry_after = retry_after.map(Duration::from_secs);
-    Err(ApiError::Status { status, code: None, message: None, retry_after })
+    Err(ApiError::Status { host: HOST.into(), status, code: None, message: None, retry_after })
 }
 
 fn lost() -> Result<Tokens, ApiError> {
@@ -187,7 +199,7 @@ fn each_answer_has_one_decision() {
         let access_token = Secret::from("a");
         Ok(Tokens { access_token, refresh_token: None, expires_in: None })
     };
-    let not_protocol = || Err(ApiError::NotProtocol { status: 200 });
+    let not_protocol = || Err(ApiError::NotProtocol { host: HOST.into(), status: 200 });
     for (outcome, decision) in [
         (tokens(), "done"),
         (oauth(400, "authorization_pending"), "wait 5"),
@@ -323,12 +335,13 @@ fn the_loop_ends_with_a_refusal() {
         ),
         (
             answer(400, "", r#"{"error": "bad", "error_description": "canary: no"}"#),
-            "the server answered bad: …: no",
+            "HOST answered bad: …: no",
         ),
-        (answer(404, "", "<html>"), "the server answered HTTP 404"),
+        (answer(404, "", "<html>"), "HOST answered HTTP 404"),
     ] {
         let (outcome, _, _, server) = run(1, 100, vec![act, pending()]);
-        assert_eq!(outcome.unwrap_err().to_string(), ending);
+        let host = format!("localhost:{}", server.address.port());
+        assert_eq!(outcome.unwrap_err().to_string(), ending.replace("HOST", &host));
         assert_eq!(server.requests().len(), 1);
     }
 }
