@@ -21,6 +21,7 @@ use super::attempt::Attempt;
 use super::proxy::is_socks;
 use super::tls;
 use crate::remote::is_localhost;
+use crate::wait::Task;
 
 /// How long an address may take before the next one is tried as well (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -111,16 +112,10 @@ impl Dialer {
     }
 }
 
-/// The system's look-up has no time limit of its own, so it happens on a thread that is left
-/// behind when it takes too long.
+/// The system's look-up has no time limit of its own.
 fn ask_system(name: String, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    thread::Builder::new().name("name look-up".to_owned()).spawn(move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        // Nobody listens any more when it took too long.
-        let _ = sender.send(found);
-    })?;
-    receiver.recv_timeout(limit).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    let look_up = move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+    Task::start(look_up)?.within(limit).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// One address of each family in turn, so that a family that leads nowhere costs one head start
