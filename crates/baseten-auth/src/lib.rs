@@ -33,7 +33,7 @@
 //! The crate follows semantic versioning; before 1.0, a new minor version may break its callers.
 //! Enums and structs that will grow are `#[non_exhaustive]`. The oldest Rust that compiles it is in
 //! `rust-version`, and raising that is a minor version. The module `internal` is for the `baseten`
-//! command alone and may change at any time. There are 17 public items.
+//! command alone and may change at any time. There are 13 public items.
 
 mod api_key;
 mod context;

@@ -324,7 +324,46 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::test_support::server::{Server, answer};
+    use crate::test_support::{FakeClock, field};
+
+    #[test]
+    fn a_session_that_is_held_for_a_day_refreshes_when_its_tokens_end() {
+        const CALLS: usize = 24 * 12;
+        let tokens = |number: usize| {
+            let body = format!(
+                r#"{{"access_token": "a{number}", "refresh_token": "r{number}", "expires_in": 3600}}"#
+            );
+            answer(200, "", &body)
+        };
+        let server = Server::start((1..=CALLS).map(tokens));
+        let home = tempfile::tempdir().unwrap();
+        let store = r#"{"current": "p", "profiles": {"p": {"auth_type": "oauth",
+            "remote_url": "https://app.baseten.co", "oauth_credential": {"access_token": "a0",
+            "refresh_token": "r0", "expiry": "2026-11-01T12:30:00Z"}}}}"#;
+        std::fs::write(home.path().join("auth.json"), store).unwrap();
+        let url = server.url("localhost", "");
+        let directory = home.path().to_str().unwrap().to_owned();
+        let variables =
+            [("BASETEN_CONFIG_DIR", directory), ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)];
+        let clock = FakeClock::new();
+        let context = Context::new(variables.into_iter().collect()).with_wait(clock.wait());
+        let session = Session::resolve(&context, None).unwrap();
+        for _ in 0..CALLS {
+            let authorization = session.authorization().unwrap();
+            let left = authorization.expiry().unwrap().duration_since(clock.wait().now());
+            assert!(left.as_secs() > 60, "{left}");
+            clock.wait().sleep(Duration::from_mins(5)).unwrap();
+        }
+        // The first half hour, and then an hour less the margin each.
+        let presented = field(&server.requests(), "refresh_token");
+        let expected: Vec<_> = (0..presented.len()).map(|number| format!("r{number}")).collect();
+        assert_eq!(presented, expected);
+        assert!((24..=26).contains(&presented.len()), "{}", presented.len());
+    }
 
     #[test]
     fn it_can_be_shared_by_threads() {
