@@ -1,6 +1,5 @@
 //! A session as a program uses it for long, from many threads.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use baseten_auth::Session;
 use baseten_auth::internal::{Context, Env, ProfileName};

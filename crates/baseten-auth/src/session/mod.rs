@@ -127,7 +127,7 @@ impl Authorization {
 
     /// When the token ends; `None` for API keys, and where the server did not say.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.expires_at.map(SystemTime::from)
+        self.expires_at.and_then(|end| SystemTime::try_from(end).ok())
     }
 
     /// When the token ends, for the command's output.

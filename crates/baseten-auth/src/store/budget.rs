@@ -153,7 +153,10 @@ impl Call {
     }
 
     /// Whether a prompt may be shown.
-    #[cfg_attr(windows, expect(dead_code, reason = "the Credential Manager never asks"))]
+    #[cfg_attr(
+        any(windows, not(feature = "keyring")),
+        expect(dead_code, reason = "not every keyring asks")
+    )]
     pub(super) fn may_prompt(&self) -> bool {
         self.budget.may_prompt
     }

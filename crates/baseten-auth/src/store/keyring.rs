@@ -14,20 +14,24 @@ use crate::profile::ProfileName;
 use crate::secret::Secret;
 use crate::wait::Task;
 
-#[cfg(any(target_os = "macos", test))]
+#[cfg(all(feature = "keyring", any(target_os = "macos", test)))]
 mod encoding;
 
-#[cfg(target_os = "macos")]
+#[cfg(all(feature = "keyring", target_os = "macos"))]
 #[path = "keyring/apple.rs"]
 mod platform;
-#[cfg(all(unix, not(target_os = "macos")))]
+#[cfg(all(feature = "keyring", unix, not(target_os = "macos")))]
 #[path = "keyring/secret_service.rs"]
 mod platform;
-#[cfg(windows)]
+#[cfg(all(feature = "keyring", windows))]
 #[path = "keyring/windows.rs"]
+mod platform;
+#[cfg(not(feature = "keyring"))]
+#[path = "keyring/none.rs"]
 mod platform;
 
 /// The service that every entry of ours, and of the programs we share them with, belongs to.
+#[cfg(feature = "keyring")]
 const SERVICE: &str = "baseten-profile";
 
 /// The operating system's keyring.
@@ -109,6 +113,7 @@ impl fmt::Debug for Keyring {
 }
 
 /// What a keyring gave, as text. Bytes that are not are wiped.
+#[cfg(feature = "keyring")]
 fn secret_from(bytes: Vec<u8>) -> Result<Secret, PlaceError> {
     String::from_utf8(bytes).map(Secret::from).map_err(|error| {
         drop(zeroize::Zeroizing::new(error.into_bytes()));
