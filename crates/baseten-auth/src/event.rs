@@ -74,7 +74,7 @@ pub enum Event<'a> {
         /// Whose secret it is.
         profile: &'a ProfileName,
         /// Why it could not be removed.
-        reason: &'a dyn std::error::Error,
+        reason: &'a (dyn std::error::Error + 'static),
     },
 }
 

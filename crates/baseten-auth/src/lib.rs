@@ -81,7 +81,7 @@ pub mod internal {
     pub use crate::http::{
         CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,
     };
-    pub use crate::login::{Login, abandon, identify, store_login};
+    pub use crate::login::{Login, abandon, identify, name_after, store_login};
     pub use crate::logout::logout;
     pub use crate::management::{logout as end_session_at_server, users_me};
     pub use crate::oauth::answer::ApiError;

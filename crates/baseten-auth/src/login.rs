@@ -208,18 +208,13 @@ fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept
     credential::remove_copy(operation, old);
 }
 
-/// The name that a login asks for, or one made from its user: the email (else the user id), the
-/// host where it is not the default remote's, and more where that name is somebody else's.
+/// The name that a login asks for, or one made from its user, with more of the user where that name
+/// is somebody else's.
 fn choose_name(store: &Store, login: &Login) -> Result<ProfileName, Error> {
     if let Some(name) = &login.name {
         return Ok(name.clone());
     }
-    let user = login.user.email.as_deref().unwrap_or(&login.user.user_id);
-    let base = if login.remote.is_default() {
-        user.to_owned()
-    } else {
-        format!("{user}:{}", login.remote.host_label())
-    };
+    let base = name_after(&login.user, &login.remote);
     let with_workspace = match &login.user.workspace_name {
         Some(workspace) => format!("{base}:{workspace}"),
         None => base.clone(),
@@ -237,6 +232,13 @@ fn choose_name(store: &Store, login: &Login) -> Result<ProfileName, Error> {
         }
         Err(Failure::UserName(ProfileNameError::TooLong).into())
     })
+}
+
+/// The name of a login that asks for none: the user's email (else their id), with the host of a
+/// remote that is not the default one.
+pub fn name_after(user: &User, remote: &Remote) -> String {
+    let name = user.email.as_deref().unwrap_or(&user.user_id);
+    if remote.is_default() { name.to_owned() } else { format!("{name}:{}", remote.host_label()) }
 }
 
 /// Whether a stored profile is of the same remote, user and workspace, as far as it says.

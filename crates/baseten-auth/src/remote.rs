@@ -47,6 +47,9 @@ pub enum RemoteError {
     /// It has a `#`.
     #[error("the URL must not have a fragment")]
     Fragment,
+    /// It is the URL of a management API.
+    #[error("the URL is that of a management API (api.…); the remote is the app's URL (app.…)")]
+    Management,
 }
 
 /// Why a remote has no management URL.
@@ -72,7 +75,11 @@ impl Remote {
 
     /// Checks a URL and makes it a remote.
     pub fn parse(text: &str) -> Result<Self, RemoteError> {
-        Origin::parse(text).map(Self)
+        let origin = Origin::parse(text)?;
+        if origin.host_text().starts_with("api.") {
+            return Err(RemoteError::Management);
+        }
+        Ok(Self(origin))
     }
 
     /// The URL, without a final `/`.

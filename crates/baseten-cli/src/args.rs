@@ -24,10 +24,10 @@ pub(crate) const VERSION_LINE: &str = concat!(
 /// The option that adds the form of a command's output to its help.
 pub(crate) const HELP_OUTPUT: &str = "help-output";
 
-/// The examples below a command's help, from pairs of a sentence and a command line.
+/// The examples of a command, from pairs of a sentence and a command line.
 macro_rules! examples {
     ($($what:literal, $line:literal);+ $(;)?) => {
-        concat!("Examples:\n", $("  ", $what, "\n    ", $line, "\n",)+)
+        concat!($("  ", $what, "\n    ", $line, "\n",)+)
     };
 }
 
@@ -38,13 +38,58 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     Ok(cli.map_err(|error| error.format(&mut command()))?.command)
 }
 
-/// `baseten help auth login`, as other command lines have it, is `baseten auth login --help`.
-pub(crate) fn help_as_option(mut arguments: Vec<OsString>) -> Vec<OsString> {
+/// The arguments in the order in which they are parsed: `baseten help auth login`, as other command
+/// lines have it, becomes `baseten auth login --help`, and the common options may stand before the
+/// command or in the middle of it.
+pub(crate) fn in_order(mut arguments: Vec<OsString>) -> Vec<OsString> {
     if arguments.get(1).is_some_and(|word| word == "help") {
         arguments.remove(1);
         arguments.push("--help".into());
     }
-    arguments
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    if arguments.iter().skip(1).take(2).any(is_option) {
+        options_last(arguments)
+    } else {
+        arguments
+    }
+}
+
+/// Moves options that stand before a command behind it.
+fn options_last(arguments: Vec<OsString>) -> Vec<OsString> {
+    let root = command();
+    let (mut command, mut ordered, mut options) = (&root, Vec::new(), Vec::new());
+    let mut rest = arguments.into_iter().peekable();
+    ordered.extend(rest.next());
+    while command.has_subcommands() {
+        let Some(word) = rest.peek().and_then(|word| word.to_str()) else { break };
+        if let Some(next) = command.find_subcommand(word) {
+            command = next;
+            ordered.extend(rest.next());
+        } else if let Some(takes_value) = common_option(word) {
+            options.extend(rest.next());
+            options.extend(rest.next_if(|_| takes_value));
+        } else {
+            break;
+        }
+    }
+    // Those of a command that has others belong to none, and say nothing.
+    if !command.has_subcommands() {
+        ordered.append(&mut options);
+    }
+    ordered.extend(rest);
+    ordered
+}
+
+/// Whether a word is one of the options that may stand before a command, and if so, whether the next
+/// word is its value.
+fn common_option(word: &str) -> Option<bool> {
+    let name = word.split('=').next().unwrap_or_default();
+    match name {
+        "--profile" | "--output" | "--jq" | "-q" | "-o" => Some(name == word),
+        "--verbose" | "--raw-output" => Some(false),
+        // Several flags, or a value that is not apart: -vr, -ojson.
+        _ => ["-q", "-o", "-r", "-v"].iter().any(|short| word.starts_with(short)).then_some(false),
+    }
 }
 
 /// The whole command tree, for documentation and completion too.
@@ -52,13 +97,18 @@ pub fn command() -> clap::Command {
     Cli::command().mut_subcommands(finished)
 }
 
-/// What all commands have in common: an option given twice is no mistake, the last one wins; and
-/// help stands below a command's own options.
+/// What all commands have in common: the last of an option given twice wins, help is listed below a
+/// command's own options, and its examples have a heading.
 fn finished(command: clap::Command) -> clap::Command {
     let command = command.args_override_self(true);
     if command.has_subcommands() || command.is_hide_set() {
         return command.mut_subcommands(finished);
     }
+    let examples = command.get_after_help().map(|text| {
+        let header = command.get_styles().get_header();
+        format!("{header}Examples:{header:#}\n{text}")
+    });
+    let command = command.after_help(examples.unwrap_or_default());
     let help = |name| Arg::new(name).long(name).action(ArgAction::Help).help_heading(COMMON);
     command
         .disable_help_flag(true)
@@ -124,7 +174,7 @@ pub(crate) enum Command {
     /// Show the version of this program
     #[command(after_help = examples!(
         "Show the version", "baseten version";
-        "Print just the version's number", "baseten version --jq '.version' --raw-output"
+        "Print just the version's number", "baseten version --jq '.version' -r"
     ))]
     Version(VersionArgs),
     /// Print a completion script for your shell
@@ -222,7 +272,7 @@ pub(crate) enum AuthCommand {
     /// marked.
     #[command(after_help = examples!(
         "List the profiles", "baseten auth list";
-        "Print their names, one a line", "baseten auth list --jq '.profile' --raw-output"
+        "Print their names, one a line", "baseten auth list --jq '.profile' -r"
     ))]
     List(ListArgs),
     /// Print a valid credential
@@ -255,10 +305,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, conflicts_with_all = ["with_api_key", "resume"])]
     pub(crate) no_wait: bool,
     /// Name to store the profile under
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<ProfileName>,
     /// Baseten remote URL for this profile [default: https://app.baseten.co]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "URL")]
     pub(crate) remote_url: Option<String>,
     /// Wait for the approval of a login that --no-wait started
     #[arg(long, conflicts_with_all = ["with_api_key", "remote_url"])]
@@ -286,7 +336,7 @@ pub(crate) struct SelectArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SwitchArgs {
     /// The profile that becomes the current one
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<ProfileName>,
     #[command(flatten)]
     pub(crate) common: Common,
@@ -356,7 +406,7 @@ pub(crate) enum Shell {
 pub(crate) struct Select {
     /// Use a specific stored profile for this command, overriding BASETEN_PROFILE and the current
     /// profile
-    #[arg(long, value_name = "TEXT", help_heading = COMMON)]
+    #[arg(long, value_name = "NAME", help_heading = COMMON)]
     pub(crate) profile: Option<ProfileName>,
 }
 
@@ -365,10 +415,10 @@ pub(crate) struct Select {
 #[command(next_help_heading = COMMON)]
 pub(crate) struct Common {
     /// Filter JSON output with a jq expression; implies --output json (or jsonl for lists)
-    #[arg(short = 'q', long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(short = 'q', long, value_name = "FILTER", allow_hyphen_values = true)]
     pub(crate) jq: Option<String>,
     /// Output format [default: text]
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
     /// Print string results of --jq without quotes
     #[arg(short, long)]

@@ -1,9 +1,11 @@
-//! Every way in which a command fails, as one sentence, a hint, and an exit status.
+//! Every way in which a command fails: one sentence, a hint, and an exit status.
 
 use std::io;
 
-use baseten_auth::Error;
-use baseten_auth::internal::{ApiError, ApiKeyError, DeviceError, PendingError, StoreError};
+use baseten_auth::internal::{
+    ApiError, ApiKeyError, DeviceError, PendingError, ProfileName, StoreError,
+};
+use baseten_auth::{Error, SessionSource};
 
 use crate::exit::Exit;
 use crate::explanation::{Explanation, LOG_IN, with_causes};
@@ -14,21 +16,23 @@ use crate::jq::language::FilterError;
 pub(crate) enum CliError {
     /// The command line is wrong: what, and what would be right.
     Usage { message: String, hint: String },
-    /// An API key was given that is none.
+    /// An API key that was given is not valid.
     ApiKey(ApiKeyError),
-    /// The input that an API key was expected on can't be read.
+    /// stdin, which should have an API key, can't be read.
     Input(io::Error),
-    /// The `--jq` filter does not compile, or failed on a record.
-    Filter(FilterError),
+    /// The `--jq` filter does not compile, or failed on a record, which may be one of a list.
+    Filter { error: FilterError, each: bool },
+    /// There is no such profile, and this one was probably meant.
+    NoSuchProfile { name: ProfileName, selected_by: SessionSource, meant: Option<ProfileName> },
     /// The library failed.
     Library(Error),
-    /// The browser login failed, and this command starts it again.
+    /// The browser login failed; `again` is the command that starts it again.
     Device { error: DeviceError, again: String },
-    /// A two-step login can't be kept, or there is none to resume.
+    /// A two-step login can't be saved, or there is none to resume.
     Pending(PendingError),
-    /// The server does not take an API key that was given, or does not say whose it is.
+    /// The server rejected an API key that was given, or did not say whose it is.
     Refused(ApiError),
-    /// There is no profile to choose from.
+    /// There are no profiles to choose from.
     NothingToChoose,
     /// A prompt failed, other than by being canceled.
     Prompt(inquire::InquireError),
@@ -43,7 +47,7 @@ impl CliError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// The one place that turns what went wrong into words and a status.
+    /// The only place that turns an error into words and a status.
     pub(crate) fn explain(&self) -> Explanation {
         match self {
             Self::Usage { message, hint } => {
@@ -60,25 +64,28 @@ impl CliError {
                 format!("cannot read the API key from standard input: {error}"),
                 "pipe the key in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
             ),
-            Self::Filter(error) => filter(error),
+            Self::Filter { error, each } => filter(error, *each),
+            Self::NoSuchProfile { name, selected_by, meant } => {
+                Explanation::of_missing_profile(name, *selected_by, meant.as_ref())
+            }
             Self::Library(error) => Explanation::of_error(error),
             Self::Device { error, again } => Explanation::of_device(error, again),
             Self::Pending(error) => Explanation::of_pending(error),
             Self::Refused(error) => Explanation::of_given_key(error),
             Self::NothingToChoose => Explanation::new(
                 Exit::NotLoggedIn,
-                "no profile is stored, so there is none to switch to",
+                "there are no stored profiles to switch to",
                 LOG_IN,
             ),
             Self::Prompt(error) => Explanation::new(
                 Exit::Failure,
-                format!("cannot ask on this terminal: {error}"),
+                format!("cannot prompt on this terminal: {error}"),
                 "use the options instead of prompts; see --help",
             ),
             Self::Output(error) => Explanation::new(
                 Exit::Failure,
                 format!("cannot write to standard output: {error}"),
-                "check the disk or the pipe that standard output leads to",
+                "check the disk or pipe that standard output goes to",
             ),
             Self::Canceled(exit) => Explanation::canceled(*exit),
         }
@@ -93,7 +100,7 @@ impl From<Error> for CliError {
 
 impl From<FilterError> for CliError {
     fn from(error: FilterError) -> Self {
-        Self::Filter(error)
+        Self::Filter { error, each: false }
     }
 }
 
@@ -109,12 +116,16 @@ impl From<StoreError> for CliError {
     }
 }
 
-fn filter(error: &FilterError) -> Explanation {
+fn filter(error: &FilterError, each: bool) -> Explanation {
     let (exit, hint) = match error {
         FilterError::Invalid { .. } | FilterError::TooComplex => {
             (Exit::Usage, "try the filter '.' to see the whole output")
         }
         FilterError::NotStarted(_) => (Exit::Failure, "try again, or leave out --jq"),
+        FilterError::Failed(_) if each => (
+            Exit::Failure,
+            "the filter runs on each profile; with -o json, it runs on the whole list",
+        ),
         FilterError::Failed(_) | FilterError::TookTooLong | FilterError::Crashed => {
             (Exit::Failure, "the command succeeded; only the --jq filter failed")
         }

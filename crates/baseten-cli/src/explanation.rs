@@ -11,7 +11,7 @@ use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
 
 use crate::exit::Exit;
 
-/// What is said of an error.
+/// What is printed of an error.
 #[derive(Debug)]
 pub(crate) struct Explanation {
     pub(crate) exit: Exit,
@@ -42,7 +42,7 @@ impl Explanation {
         }
     }
 
-    /// The browser login failed, and the command `again` starts it anew.
+    /// The browser login failed; `again` is the command that starts it again.
     pub(crate) fn of_device(error: &DeviceError, again: &str) -> Self {
         match error.kind() {
             ErrorKind::Canceled => Self::canceled(Exit::Interrupted),
@@ -50,12 +50,21 @@ impl Explanation {
         }
     }
 
-    /// The second step of a login failed, or the first can't be kept for it.
+    /// A two-step login can't be saved, or there is none to resume.
     pub(crate) fn of_pending(error: &PendingError) -> Self {
         Self::of(error.kind(), pending(error))
     }
 
-    /// The server does not take an API key that was given, or does not say whose it is.
+    /// There is no such profile, and this one was probably meant.
+    pub(crate) fn of_missing_profile(
+        name: &ProfileName,
+        selected_by: SessionSource,
+        meant: Option<&ProfileName>,
+    ) -> Self {
+        Self::of(ErrorKind::NotFound, no_such_profile(name, selected_by, meant))
+    }
+
+    /// The server rejected an API key that was given, or did not say whose it is.
     pub(crate) fn of_given_key(error: &ApiError) -> Self {
         Self::of(error.kind(), api(error, &Whose::Given))
     }
@@ -72,7 +81,7 @@ fn words(message: impl Into<String>, hint: impl Into<String>) -> Words {
 pub(crate) const LOG_IN: &str = "log in with: baseten auth login";
 const OTHERS_HANG: &str = "try again; if other baseten processes hang, stop them";
 
-/// An error and what caused it, as one sentence fit for a terminal.
+/// An error and its causes as one sentence that is safe to print.
 pub(crate) fn with_causes(error: &dyn StdError) -> String {
     let mut sentence = error.to_string();
     let mut cause = error.source();
@@ -91,20 +100,20 @@ fn shown(name: &str) -> String {
     format!("'{}'", plain_text(name))
 }
 
-/// A word as a shell takes it, where that is safe to copy.
+/// A word, quoted for a shell where that is needed.
 fn quoted(word: &str) -> String {
     let word = plain_text(word);
     let plain = |c: char| c.is_alphanumeric() || "@._-:+/[]".contains(c);
     if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// The option that names a profile, also one whose name looks like an option.
+/// The option that names a profile, even one whose name looks like an option.
 fn profile_option(name: &str) -> String {
     let separator = if name.starts_with('-') { '=' } else { ' ' };
     format!("--profile{separator}{}", quoted(name))
 }
 
-/// The options that lead a login to this profile and this remote.
+/// The options of a login to this profile at this remote.
 pub(crate) fn login_options(name: Option<&str>, remote_url: Option<&str>) -> String {
     let profile = name.map(|name| format!(" {}", profile_option(name)));
     // Without it, the login would be at the default remote and replace the profile.
@@ -171,27 +180,24 @@ fn library(error: &Error) -> Words {
             ),
         ),
         Failure::UserName(error) => words(
-            format!("the server's name for this user cannot name a profile: {error}"),
+            format!("the profile cannot be named after this user: {error}"),
             "choose a name with --profile <profile>",
         ),
         Failure::NoCurrentProfile { any_stored: true } => words(
-            "no profile is current",
+            "there is no current profile",
             "choose one with: baseten auth switch --profile <profile> (baseten auth list shows them)",
         ),
         Failure::NoCurrentProfile { any_stored: false } => {
             words("not logged in: no profile is stored", LOG_IN)
         }
-        Failure::NoSuchProfile { name, selected_by } => no_such_profile(name, *selected_by),
+        Failure::NoSuchProfile { name, selected_by } => no_such_profile(name, *selected_by, None),
         Failure::LoggedOutMeanwhile { profile } => words(
-            format!(
-                "profile {} was logged out by another process meanwhile",
-                shown(profile.as_str())
-            ),
+            format!("another process has logged out profile {}", shown(profile.as_str())),
             mended(profile, error),
         ),
         Failure::CredentialMissing { profile, storage } => words(
             format!(
-                "the credential of profile {} is not in {}",
+                "the credential of profile {} is missing from {}",
                 shown(profile.as_str()),
                 place_name(storage)
             ),
@@ -226,8 +232,8 @@ fn lock(profile: &ProfileName, error: &LockError) -> Words {
     match error {
         LockError::TimedOut(wait) => {
             let seconds = wait.as_secs();
-            let busy = "another process has been busy with profile";
-            words(format!("{busy} {profile} for {seconds} s"), OTHERS_HANG)
+            let held = "another process has held the lock of profile";
+            words(format!("{held} {profile} for {seconds} s"), OTHERS_HANG)
         }
         LockError::Io(_) => words(cannot_lock(), "check the owner and mode of that directory"),
         LockError::Canceled => words(cannot_lock(), OTHERS_HANG),
@@ -242,16 +248,28 @@ fn place_name(storage: &Storage) -> String {
     }
 }
 
-fn no_such_profile(name: &ProfileName, selected_by: SessionSource) -> Words {
+fn no_such_profile(
+    name: &ProfileName,
+    selected_by: SessionSource,
+    meant: Option<&ProfileName>,
+) -> Words {
     let name = shown(name.as_str());
     let message = match selected_by {
         SessionSource::ProfileEnv => {
             format!("no profile named {name}, which BASETEN_PROFILE selects")
         }
-        SessionSource::Current => format!("the current profile {name} does not exist any more"),
+        SessionSource::Current => format!("the current profile {name} no longer exists"),
         _ => format!("no profile named {name}"),
     };
-    words(message, "see the profiles with: baseten auth list, or log in with: baseten auth login")
+    let hint = match (meant, selected_by) {
+        (Some(meant), SessionSource::Named) => {
+            format!("did you mean {}?", profile_option(meant.as_str()))
+        }
+        (Some(meant), _) => format!("did you mean {}?", shown(meant.as_str())),
+        (None, _) => "see the profiles with: baseten auth list, or log in with: baseten auth login"
+            .to_owned(),
+    };
+    words(message, hint)
 }
 
 fn store(error: &StoreError) -> Words {
@@ -265,14 +283,14 @@ fn store(error: &StoreError) -> Words {
             "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
         }
         StoreError::Malformed { .. } => {
-            "fix the file, or move it away and log in again; nothing was changed"
+            "fix the file, or move it away and log in again (nothing was changed)"
         }
         StoreError::BadProfile { profile, remote_url, .. } => {
             let options = login_options(Some(profile), remote_url.as_deref());
             let login = format!("fix the entry, or replace it with: baseten auth login{options}");
             return words(with_causes(error), login);
         }
-        StoreError::Newer { .. } => "update baseten; nothing was changed",
+        StoreError::Newer { .. } => "update baseten (nothing was changed)",
         StoreError::Lock { .. } | StoreError::Canceled => OTHERS_HANG,
     };
     words(with_causes(error), hint)
@@ -283,16 +301,16 @@ fn place(profile: Option<&ProfileName>, error: &PlaceError) -> Words {
     let message = with_causes(error) + &whose.unwrap_or_default();
     let hint = match error {
         PlaceError::NotAvailable { .. } | PlaceError::Failed { .. } => {
-            "start the keyring of your desktop session, or log in with --insecure-storage"
+            "start your desktop's keyring, or log in with --insecure-storage"
         }
         PlaceError::Locked | PlaceError::Dismissed => {
             "unlock the keyring, or log in with --insecure-storage"
         }
         PlaceError::TimedOut { place, .. } if place.starts_with("docker-credential-") => {
-            "check that the helper answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
+            "check the helper, or allow more seconds with BASETEN_KEYRING_TIMEOUT"
         }
         PlaceError::TimedOut { .. } => {
-            "check that the keyring answers, or give it more seconds in BASETEN_KEYRING_TIMEOUT"
+            "check the keyring, or allow more seconds with BASETEN_KEYRING_TIMEOUT"
         }
         PlaceError::TooLarge { .. } => "log in with --insecure-storage",
         PlaceError::HelperMissing { .. } | PlaceError::HelperFailed { .. } => {
@@ -333,7 +351,7 @@ fn device(error: &DeviceError, again: &str) -> Words {
     }
 }
 
-/// Whose credential a request carried.
+/// Whose credential a request had.
 enum Whose<'a> {
     /// A stored profile's, about which the error knows more.
     Profile(&'a ProfileName, &'a Error),
@@ -341,7 +359,7 @@ enum Whose<'a> {
     Environment,
     /// The API key that is to be stored.
     Given,
-    /// There was none yet, and this is how to start again.
+    /// There was none yet; `again` is how to start again.
     Nobody { again: String },
 }
 
@@ -352,7 +370,7 @@ impl Whose<'_> {
                 format!("the credential of profile {}", shown(profile.as_str()))
             }
             Self::Environment => "the API key in BASETEN_API_KEY".to_owned(),
-            Self::Given => "the credential".to_owned(),
+            Self::Given => "this API key".to_owned(),
             Self::Nobody { .. } => "the login".to_owned(),
         }
     }
@@ -375,16 +393,17 @@ fn api(error: &ApiError, whose: &Whose<'_>) -> Words {
     let sentence = with_causes(error);
     let hint = match (error, error.kind(), error.status()) {
         (ApiError::Http(error), ..) => return http(error),
-        (ApiError::Status { .. }, ErrorKind::NotLoggedIn, _) => {
-            let message = format!("the server refused {}: {sentence}", whose.name());
+        (ApiError::Status { status, message, .. }, ErrorKind::NotLoggedIn, _) => {
+            let detail = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+            let message = format!("Baseten rejected {} (HTTP {status}){detail}", whose.name());
             return words(message, whose.hint());
         }
         (ApiError::NotProtocol { .. }, ..) => {
-            "check the remote URL; a proxy or a login page of the network may be in between"
+            "check the remote URL; a proxy or the network's login page may be in between"
         }
         (_, ErrorKind::NotLoggedIn, _) => return words(sentence, whose.hint()),
         (_, ErrorKind::NotFound, _) => "check the remote URL",
-        (_, ErrorKind::Refused, _) => "try again later; update baseten if it persists",
+        (_, ErrorKind::Refused, _) => "try again later; if it keeps happening, update baseten",
         (.., Some(407)) => "check the user name and password in the proxy's URL",
         (.., Some(300..=399)) => "check the remote URL: the server redirects elsewhere",
         _ => "try again later",
@@ -403,7 +422,7 @@ fn http(error: &HttpError) -> Words {
             "install the system's certificates (on Debian: ca-certificates)"
         }
         HttpError::Proxy { problem: ProxyProblem::Authentication, .. } => {
-            "put them into the proxy's URL, special characters percent-encoded: \
+            "put them in the proxy's URL, with special characters percent-encoded: \
              http://user:password@host:port"
         }
         HttpError::Proxy { .. } => "check HTTPS_PROXY, ALL_PROXY and NO_PROXY",
@@ -419,7 +438,7 @@ fn http(error: &HttpError) -> Words {
         }
         HttpError::Certificate { .. } => {
             "a company proxy may be intercepting the connection: \
-             name its certificate authority's file in SSL_CERT_FILE"
+             set SSL_CERT_FILE to the file of its certificate authority"
         }
         HttpError::Tls { .. } => {
             "check the remote URL: there may be no TLS at that port, or a proxy in between"

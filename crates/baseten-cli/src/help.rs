@@ -42,7 +42,7 @@ fn full_help(arguments: &[OsString], with_output: bool) -> String {
     let description = command.get_long_about().or(command.get_about()).cloned().unwrap_or_default();
     let mut whole = command.clone().about(description);
     if path == ["auth"] {
-        whole = whole.after_help(outputs::surroundings());
+        whole = whole.after_help(surroundings(*command.get_styles().get_header()));
     }
     if !with_output {
         return whole.render_help().ansi().to_string();
@@ -55,6 +55,20 @@ fn full_help(arguments: &[OsString], with_output: bool) -> String {
     let schemas: String = output.iter().flat_map(|output| output.records).map(schema).collect();
     whole = whole.after_help(prose);
     whole.render_help().ansi().to_string() + &schemas
+}
+
+/// The variables that the program reads, and where its file is.
+fn surroundings(header: Style) -> String {
+    let mut text = String::new();
+    let sections = [("Environment variables", outputs::VARIABLES), ("Profiles", outputs::FILES)];
+    for (title, rows) in sections {
+        let _ = writeln!(text, "{header}{title}:{header:#}");
+        for (name, what) in rows {
+            let _ = writeln!(text, "  {name}\n    {what}");
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// How a command ends, and what it prints as text.

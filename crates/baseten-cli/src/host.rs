@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use baseten_auth::Observer;
-use baseten_auth::internal::{Context, Env, SystemClock, Wait};
+use baseten_auth::internal::{Context, Env, ProfileName, Profiles, StoreError, SystemClock, Wait};
 
 use crate::error::CliError;
 use crate::limits;
-use crate::notices;
+use crate::notices::Notices;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Window};
 
@@ -16,7 +16,6 @@ use crate::terminal::window::{self, Window};
 pub struct Host {
     context: Context,
     interrupt: Interrupt,
-    interactive: bool,
     verbose: bool,
 }
 
@@ -26,15 +25,16 @@ impl Host {
         limits::forbid_core_dumps();
         let env = Env::from_process();
         let interrupt = Interrupt::new(window::can_redraw(&env));
-        let interactive = window::is_interactive();
+        let interactive = window::missing_for_prompts().is_none();
         let wait = Wait::new(Arc::new(SystemClock), interrupt.cancel());
         let context = Context::new(env).with_wait(wait).with_prompt(interactive);
-        Self { context, interrupt, interactive, verbose: false }
+        Self { context, interrupt, verbose: false }
     }
 
     /// The same, telling what happens on stderr; all of it where `verbose`.
     pub(crate) fn listening(self, verbose: bool) -> Self {
-        let observer = Observer::new(move |event| notices::tell(event, verbose));
+        let notices = Notices::new(verbose);
+        let observer = Observer::new(move |event| notices.tell(event));
         Self { context: self.context.with_observer(observer), verbose, ..self }
     }
 
@@ -43,14 +43,15 @@ impl Host {
         &self.context
     }
 
+    /// The names of the stored profiles.
+    pub(crate) fn profile_names(&self) -> Result<Vec<ProfileName>, CliError> {
+        let names = |profiles: &Profiles<'_>| Ok::<_, StoreError>(profiles.names().collect());
+        Ok(self.context.store()?.read(names)?)
+    }
+
     /// The environment.
     pub(crate) fn env(&self) -> &Env {
         self.context.env()
-    }
-
-    /// Whether somebody at a terminal can be asked.
-    pub(crate) fn is_interactive(&self) -> bool {
-        self.interactive
     }
 
     /// The window of stderr, where lines can be written anew; a log would tear them apart.

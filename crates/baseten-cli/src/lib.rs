@@ -25,6 +25,8 @@ mod words;
 
 use std::ffi::OsString;
 
+use baseten_auth::internal::{Failure, ProfileName};
+
 use args::{AuthCommand, Command, Common};
 use error::CliError;
 use report::Report;
@@ -39,7 +41,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
     if arguments.get(1).is_some_and(|word| word == jq::process::ARGUMENT) {
         return jq::process::serve();
     }
-    let arguments = args::help_as_option(arguments);
+    let arguments = args::in_order(arguments);
     if let Some(exit) = commands::completion::answer(&arguments, host.env()) {
         return exit;
     }
@@ -93,7 +95,17 @@ fn with_output(
 ) -> Result<Exit, CliError> {
     let output = render::Output::new(common)?;
     let host = host.listening(common.verbose);
-    let report = command(&host).map_err(|error| host.interrupted(error))?;
+    let report = command(&host).map_err(|error| with_suggestion(host.interrupted(error), &host))?;
     host.interrupt().finish();
     render::success(output, report)
+}
+
+/// The name of a profile that does not exist may be mistyped.
+fn with_suggestion(error: CliError, host: &Host) -> CliError {
+    let CliError::Library(library) = &error else { return error };
+    let Failure::NoSuchProfile { name, selected_by } = library.failure() else { return error };
+    let names = host.profile_names().unwrap_or_default();
+    let meant = mistake::closest(name.as_str(), names.iter().map(ProfileName::as_str));
+    let meant = meant.and_then(|meant| ProfileName::new(meant).ok());
+    CliError::NoSuchProfile { name: name.clone(), selected_by: *selected_by, meant }
 }

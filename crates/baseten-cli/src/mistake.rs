@@ -66,6 +66,7 @@ fn hint(stop: &clap::Error, arguments: &[OsString]) -> String {
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     let suggested = suggestions.into_iter().find_map(|kind| context(stop, kind));
     let meant = command_of_auth(&root, stop)
+        .or_else(|| option_of_others(stop))
         .or_else(|| suggested.map(str::to_owned))
         .or_else(|| closest_option(stop, command));
     if let Some(meant) = meant {
@@ -82,6 +83,20 @@ fn command_of_auth(root: &clap::Command, stop: &clap::Error) -> Option<String> {
     Some(format!("{} auth {name}", root.get_name()))
 }
 
+/// The option for what other command lines call this.
+fn option_of_others(stop: &clap::Error) -> Option<String> {
+    let meant = match context(stop, ContextKind::InvalidArg)? {
+        "--json" => "-o json",
+        "--jsonl" => "-o jsonl",
+        "--format" => "--output",
+        "--quiet" | "--silent" => "-o none",
+        "--name" | "--user" | "--account" => "--profile",
+        "--url" | "--host" | "--hostname" | "--remote" => "--remote-url",
+        _ => return None,
+    };
+    Some(meant.to_owned()).filter(|_| stop.kind() == ErrorKind::UnknownArgument)
+}
+
 /// What the parser keeps under this name; of several texts the last, which fits best.
 fn context(stop: &clap::Error, kind: ContextKind) -> Option<&str> {
     match stop.get(kind)? {
@@ -91,15 +106,19 @@ fn context(stop: &clap::Error, kind: ContextKind) -> Option<&str> {
     }
 }
 
-/// The option that was meant, where the parser itself has no idea: it finds the beginning of a long
-/// name, but not two letters of a short one that changed places.
+/// The option that was meant, where the parser itself has no suggestion: it finds the beginning of a
+/// long name, but not two letters of a short one that changed places.
 fn closest_option(stop: &clap::Error, command: &clap::Command) -> Option<String> {
-    const CLOSE: usize = 2;
     let argument = context(stop, ContextKind::InvalidArg)?;
     let typed =
         argument.strip_prefix("--").filter(|_| stop.kind() == ErrorKind::UnknownArgument)?;
     let options = command.get_arguments().filter_map(|argument| argument.get_long());
-    let distances = options.map(|option| (strsim::osa_distance(typed, option), option));
-    let (distance, option) = distances.min()?;
-    (distance <= CLOSE && distance < typed.chars().count()).then(|| format!("--{option}"))
+    closest(typed, options).map(|option| format!("--{option}"))
+}
+
+/// The name that was probably meant by one that was mistyped.
+pub(crate) fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    const CLOSE: usize = 2;
+    let (distance, name) = names.map(|name| (strsim::osa_distance(typed, name), name)).min()?;
+    (distance <= CLOSE && distance < typed.chars().count()).then_some(name)
 }

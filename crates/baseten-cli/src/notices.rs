@@ -1,6 +1,9 @@
 //! What the library tells while it works, as lines on stderr.
 
-use baseten_auth::internal::{Env, ProfileName, plain_text};
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+
+use baseten_auth::internal::{Env, PlaceError, ProfileName, plain_text};
 use baseten_auth::{AuthType, Event};
 
 use crate::explanation::{log_in_again, with_causes};
@@ -8,13 +11,39 @@ use crate::render::{talk, warning};
 use crate::text::sanitize;
 use crate::words::selected_by;
 
-/// Prints warnings, and everything else too where `verbose`.
-pub(crate) fn tell(event: &Event<'_>, verbose: bool) {
-    match notice(event) {
-        Some(Notice::Warning(message)) => warning(&message),
-        Some(Notice::Talk(message)) => talk(&message),
-        Some(Notice::Detail(message)) if verbose => talk(&sanitize(&format!("debug: {message}"))),
-        Some(Notice::Detail(_)) | None => {}
+/// Prints what the library tells.
+#[derive(Debug)]
+pub(crate) struct Notices {
+    verbose: bool,
+    /// Why a request failed last, and how often it was tried.
+    failure: Mutex<(String, u32)>,
+}
+
+impl Notices {
+    /// Prints warnings, and everything else too where `verbose`.
+    pub(crate) fn new(verbose: bool) -> Self {
+        Self { verbose, failure: Mutex::default() }
+    }
+
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        match notice(event, |reason| self.attempt(reason)) {
+            Some(Notice::Warning(message)) => warning(&message),
+            Some(Notice::Talk(message)) => talk(&message),
+            Some(Notice::Detail(message)) if self.verbose => {
+                talk(&sanitize(&format!("debug: {message}")));
+            }
+            Some(Notice::Detail(_)) | None => {}
+        }
+    }
+
+    /// The number of the next attempt after a failure for this reason.
+    fn attempt(&self, reason: &str) -> u32 {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.0 != reason {
+            *failure = (reason.to_owned(), 1);
+        }
+        failure.1 += 1;
+        failure.1
     }
 }
 
@@ -31,6 +60,17 @@ pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
     }
 }
 
+fn old_copy(profile: &str, reason: &(dyn Error + 'static)) -> String {
+    let may_remain = format!("an old copy of the credential of profile '{profile}' may remain");
+    match reason.downcast_ref() {
+        Some(PlaceError::NotAvailable { .. }) => format!(
+            "{may_remain}: no keyring was reachable to check. If this machine has none, set \
+             BASETEN_CREDENTIAL_STORE=file"
+        ),
+        _ => format!("{may_remain}: {}", with_causes(reason)),
+    }
+}
+
 enum Notice {
     /// For those who asked with `-v`.
     Detail(String),
@@ -38,14 +78,14 @@ enum Notice {
     Talk(String),
 }
 
-fn notice(event: &Event<'_>) -> Option<Notice> {
+fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
     let shown = |name: &ProfileName| plain_text(name.as_str());
     Some(match event {
         Event::KeyringPrompt => {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
         }
         Event::TokenNotStored { profile, remote_url, reason } => Notice::Warning(format!(
-            "the refreshed token of profile '{}' could not be stored and is good for this run only: \
+            "the refreshed token of profile '{}' could not be stored, so only this run can use it: \
              {}; {}",
             shown(profile),
             with_causes(*reason),
@@ -61,18 +101,20 @@ fn notice(event: &Event<'_>) -> Option<Notice> {
             with_causes(*reason),
             file.display()
         )),
-        Event::OldCopyKept { profile, reason } => Notice::Warning(format!(
-            "an old copy of the credential of profile '{}' may be left, since {}",
-            shown(profile),
-            with_causes(*reason)
-        )),
+        Event::OldCopyKept { profile, reason } => {
+            Notice::Warning(old_copy(&shown(profile), *reason))
+        }
         Event::Request { method, url, status, elapsed } => {
             let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
             let (url, time) = (plain_text(url), elapsed.as_millis());
             Notice::Detail(format!("{method} {url} {status} ({time} ms)"))
         }
         Event::Retry { reason, pause } => {
-            Notice::Talk(format!("{}; trying again in {} s", with_causes(*reason), pause.as_secs()))
+            let (reason, pause) = (with_causes(*reason), pause.as_secs());
+            Notice::Talk(match attempt(&reason) {
+                2 => format!("{reason}; trying again in {pause} s"),
+                attempt => format!("trying again in {pause} s (attempt {attempt})"),
+            })
         }
         Event::StorageRead { storage, outcome } => {
             let outcome = match outcome {

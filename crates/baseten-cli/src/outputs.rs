@@ -1,8 +1,6 @@
 //! What each command prints, for `--help-output` and the reference page. The schemas come from the
 //! types that are printed.
 
-use std::fmt::Write as _;
-
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
@@ -15,7 +13,7 @@ use crate::commands::status::StatusRecord;
 use crate::commands::switch::SwitchRecord;
 use crate::commands::token::TokenRecord;
 use crate::commands::version::VersionRecord;
-use crate::commands::whoami::UserRecord;
+use crate::commands::whoami::WhoamiRecord;
 use crate::exit::Exit;
 
 /// What a command prints on stdout.
@@ -81,19 +79,6 @@ pub const FILES: &[(&str, &str)] = &[
     ("Windows", "%AppData%\\baseten\\auth.json"),
 ];
 
-/// Both of them below a command's help.
-pub fn surroundings() -> String {
-    let mut text = String::new();
-    for (title, rows) in [("Environment variables", VARIABLES), ("Profiles", FILES)] {
-        let _ = writeln!(text, "{title}:");
-        for (name, what) in rows {
-            let _ = writeln!(text, "  {name}\n    {what}");
-        }
-        text.push('\n');
-    }
-    text
-}
-
 /// What each command prints.
 pub const OUTPUTS: &[Output] = &[
     Output {
@@ -138,8 +123,8 @@ pub const OUTPUTS: &[Output] = &[
     },
     Output {
         command: "whoami",
-        text: "The user's email, then a line for each thing that is known.",
-        records: &[Record { what: "The user.", schema: schema::<UserRecord> }],
+        text: "A line each for the user's ID, email, name and workspace, as far as they are known.",
+        records: &[Record { what: "The user.", schema: schema::<WhoamiRecord> }],
     },
     Output {
         command: "version",

@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::args::{Common, Format};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::jq::language::FilterError;
 use crate::jq::process::{Filter, Job};
 use crate::json;
 use crate::report::{Records, Report};
@@ -22,16 +21,16 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Makes sense of the output options; a filter is compiled here and now.
+    /// Checks the output options, and has a filter compiled.
     pub(crate) fn new(common: &Common) -> Result<Self, CliError> {
         let filter = common.jq.as_deref().map(Filter::start).transpose()?;
         match (&filter, common.output) {
             (Some(_), Some(Format::Text | Format::None)) => Err(CliError::usage(
-                "--jq filters JSON, so it cannot go with --output text or none",
-                "use --output json or jsonl, or leave --output out",
+                "--jq cannot be combined with --output text or none",
+                "use --output json or jsonl, or leave out --output",
             )),
             (None, _) if common.raw_output => Err(CliError::usage(
-                "--raw-output prints what --jq finds, and there is no --jq",
+                "--raw-output needs --jq",
                 "add a filter, such as --jq .profile",
             )),
             (_, format) => Ok(Self { format, filter, raw: common.raw_output }),
@@ -45,20 +44,21 @@ impl Output {
             (None, Some(Format::None)) => return Ok(String::new()),
             _ => report.records(),
         };
-        let (records, indented) = match records {
-            Records::One(record) => (vec![record], self.format != Some(Format::Jsonl)),
+        let (records, indented, each) = match records {
+            Records::One(record) => (vec![record], self.format != Some(Format::Jsonl), false),
             Records::List(list) if self.format == Some(Format::Json) => {
-                (vec![Value::Array(list)], true)
+                (vec![Value::Array(list)], true, false)
             }
-            Records::List(list) => (list, false),
+            Records::List(list) => (list, false, true),
         };
         let Some(filter) = self.filter else {
             let print = if indented { json::indented } else { json::one_line };
             return Ok(records.iter().map(print).collect());
         };
-        let text = filter.apply(&Job { records, raw: self.raw, indented });
-        let text = if report.quotable { text } else { text.map_err(FilterError::without_quotes) };
-        Ok(text?)
+        filter.apply(&Job { records, raw: self.raw, indented }).map_err(|error| {
+            let error = if report.quotable { error } else { error.without_quotes() };
+            CliError::Filter { error, each }
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `baseten auth list`
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 
 use anstyle::Style;
 use baseten_auth::internal::{StoragePolicy, StoreError, Summary, plain_text};
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     let failure = broken.next().map(CliError::from);
     broken.for_each(|error| warning(&with_causes(&error)));
     let for_people = matches!(args.common.output, None | Some(Format::Text));
-    if records.is_empty() && failure.is_none() && for_people && Window::of_stdout().is_some() {
+    if records.is_empty() && failure.is_none() && for_people && std::io::stderr().is_terminal() {
         talk("No profile is stored. Log in with: baseten auth login");
     }
     Ok(Report::list(records, |records| text(records, Window::of_stdout())).failing(failure))

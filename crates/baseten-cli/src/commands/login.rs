@@ -4,15 +4,16 @@ use std::fmt::Write as _;
 
 use baseten_auth::internal::{
     Context, Credential, DeviceAuthorization, DeviceError, Failure, Login, ManagementUrl,
-    OAuthCredential, Pending, ProfileName, Remote, StoragePolicy, abandon, identify, plain_text,
-    read_api_key, remote_of_environment, start_device_login, store_login, wait_for_approval,
+    OAuthCredential, Pending, ProfileName, Remote, StoragePolicy, abandon, identify, name_after,
+    plain_text, read_api_key, remote_of_environment, start_device_login, store_login,
+    wait_for_approval,
 };
 use baseten_auth::{Error, Secret, User};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::whoami::UserRecord;
 use crate::args::LoginArgs;
+use crate::commands::user::UserRecord;
 use crate::error::CliError;
 use crate::explanation::login_options;
 use crate::host::Host;
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     if args.resume {
         return resume(args, host);
     }
-    check_combination(args, host)?;
+    check_combination(args)?;
     let plan = Plan::new(args, host)?;
     match chosen_method(args).map_or_else(prompt::method, Ok)? {
         Method::Browser if args.no_wait => start_only(plan, host),
@@ -75,31 +76,35 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
             let waiting = show(&pending, args, host);
             let tokens = wait(&plan.management, &pending, waiting, host);
             let tokens = tokens.map_err(|error| plan.failed(error))?;
-            finish(plan, &Credential::OAuth(tokens), host)
+            finish(plan, tokens, host)
         }
         Method::ApiKey => {
-            let key = if window::stdin_is_terminal() { prompt::api_key()? } else { read_key()? };
+            let typed = window::stdin_is_terminal();
+            let key = if typed { prompt::api_key(&plan.remote)? } else { read_key()? };
+            let credential = Credential::ApiKey(key);
+            // Only a key that is good is worth a name.
+            let user = plan.identify(&credential, host)?;
             let name = match &plan.name {
                 Some(name) => name.clone(),
-                None => prompt::profile_name()?,
+                None => prompt::profile_name(plan.suggestion(&user, host)?.as_ref())?,
             };
-            finish(Plan { name: Some(name), ..plan }, &Credential::ApiKey(key), host)
+            let plan = Plan { name: Some(name), ..plan };
+            host.interrupt().store(|| plan.store(credential, user, host))
         }
     }
 }
 
 /// What can be told wrong by the options alone.
-fn check_combination(args: &LoginArgs, host: &Host) -> Result<(), CliError> {
-    if chosen_method(args).is_none() && !host.is_interactive() {
-        return Err(CliError::usage(
-            "there is no terminal to ask how to log in",
+fn check_combination(args: &LoginArgs) -> Result<(), CliError> {
+    if chosen_method(args).is_none() {
+        prompt::check(
             "use --web for the browser, or --with-api-key with the key on standard input",
-        ));
+        )?;
     }
-    if args.with_api_key && args.profile.is_none() && !host.is_interactive() {
+    if args.with_api_key && args.profile.is_none() && window::missing_for_prompts().is_some() {
         return Err(CliError::usage(
-            "an API key needs a name to be stored under",
-            "name it with --profile <profile>",
+            "without a terminal, --with-api-key needs --profile",
+            "name the profile with --profile <profile>",
         ));
     }
     Ok(())
@@ -133,6 +138,36 @@ impl Plan {
     fn check(&self, context: &Context) -> Result<(), CliError> {
         context.check_storage(&self.storage, self.name.as_ref())?;
         Ok(context.store()?.rehearse()?)
+    }
+
+    /// Asks the server whose credential it is.
+    fn identify(&self, credential: &Credential, host: &Host) -> Result<User, CliError> {
+        let user = identify(host.context(), &self.management, credential);
+        let user = user.map_err(|error| match credential {
+            Credential::ApiKey(_) => CliError::Refused(error),
+            Credential::OAuth(_) => self.failed(error.into()),
+        })?;
+        Ok(user.ok_or(Failure::Canceled).map_err(Error::from)?)
+    }
+
+    /// A name for the profile of an API key that replaces no other.
+    fn suggestion(&self, user: &User, host: &Host) -> Result<Option<ProfileName>, CliError> {
+        let name = name_after(user, &self.remote);
+        let names = host.profile_names()?;
+        let candidates = [name.clone(), format!("{name}:api-key")];
+        let mut candidates = candidates.into_iter().filter_map(|name| ProfileName::new(name).ok());
+        Ok(candidates.find(|name| !names.contains(name)))
+    }
+
+    /// Stores the profile, and reports it.
+    fn store(self, credential: Credential, user: User, host: &Host) -> Result<Report, CliError> {
+        let Self { name, remote, storage, switch, .. } = self;
+        let login = Login { name, remote, credential, user, switch, storage };
+        let name = store_login(host.context(), &login)?;
+        if switch {
+            notices::still_wins(host.env(), Some(&name));
+        }
+        Ok(report(&name, login.user))
     }
 
     /// An error of the browser login, with the command that starts the same login again.
@@ -196,40 +231,19 @@ fn wait(
     tokens
 }
 
-/// The login is granted: stores it, and reports it. One that can't be stored is ended again.
-fn finish(plan: Plan, credential: &Credential, host: &Host) -> Result<Report, CliError> {
-    let management = plan.management.clone();
-    let stored = identify_and_store(plan, credential, host);
+/// The login is granted: asks whose it is, and stores it. One that can't be stored is ended again, and
+/// a signal meanwhile is a reason for that.
+fn finish(plan: Plan, tokens: OAuthCredential, host: &Host) -> Result<Report, CliError> {
+    let (context, management) = (host.context(), plan.management.clone());
+    let credential = Credential::OAuth(tokens);
+    let stored = host.interrupt().store(|| {
+        let user = plan.identify(&credential, host)?;
+        plan.store(credential.clone(), user, host)
+    });
     if stored.is_err() {
-        abandon(host.context(), &management, credential);
+        abandon(context, &management, &credential);
     }
-    let (name, login) = stored?;
-    if login.switch {
-        notices::still_wins(host.env(), Some(&name));
-    }
-    Ok(report(&name, login.user))
-}
-
-/// Asks whose it is, and stores it. A signal meanwhile is a reason to end what was granted.
-fn identify_and_store(
-    plan: Plan,
-    credential: &Credential,
-    host: &Host,
-) -> Result<(ProfileName, Login), CliError> {
-    let context = host.context();
-    host.interrupt().store(|| {
-        let user =
-            identify(context, &plan.management, credential).map_err(|error| match credential {
-                Credential::ApiKey(_) => CliError::Refused(error),
-                Credential::OAuth(_) => plan.failed(error.into()),
-            })?;
-        let user = user.ok_or(Failure::Canceled).map_err(Error::from)?;
-        let Plan { name, remote, storage, switch, .. } = plan;
-        let credential = credential.clone();
-        let login = Login { name, remote, credential, user, switch, storage };
-        let name = store_login(context, &login)?;
-        Ok((name, login))
-    })
+    stored
 }
 
 fn report(name: &ProfileName, user: User) -> Report {
@@ -298,7 +312,7 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
         let _ = Pending::forget(&store, &pending.authorization);
     }
     let tokens = granted.map_err(|error| plan.failed(error))?;
-    finish(plan, &Credential::OAuth(tokens), host)
+    finish(plan, tokens, host)
 }
 
 fn storage(insecure: bool, host: &Host) -> Result<StoragePolicy, CliError> {

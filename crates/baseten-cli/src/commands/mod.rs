@@ -7,5 +7,6 @@ pub(crate) mod logout;
 pub(crate) mod status;
 pub(crate) mod switch;
 pub(crate) mod token;
+pub(crate) mod user;
 pub(crate) mod version;
 pub(crate) mod whoami;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::whoami::UserRecord;
 use crate::args::StatusArgs;
+use crate::commands::user::UserRecord;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::report::Report;
@@ -43,9 +43,9 @@ pub(crate) struct StatusRecord {
     /// What selected it.
     #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_PROFILE", "current profile"]))]
     selected_by: &'static str,
-    /// What would have selected something else: `BASETEN_API_KEY`, `BASETEN_PROFILE` and
-    /// `current profile`. What is stored is not looked at where `BASETEN_API_KEY` is selected.
-    shadows: Vec<&'static str>,
+    /// What this selection overrides: `BASETEN_API_KEY`, `BASETEN_PROFILE` and `current profile`,
+    /// as far as each selects something else. With `BASETEN_API_KEY`, stored profiles are not read.
+    overrides: Vec<&'static str>,
     /// With `--check`: whether the server takes the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     valid: Option<bool>,
@@ -68,7 +68,9 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
         Ok(user) => {
             let user = UserRecord::new(user);
             let _ = writeln!(text, "  Valid: {GREEN}yes{GREEN:#}");
-            text += &user.lines();
+            for (label, value) in user.known() {
+                let _ = writeln!(text, "  {label} {value}");
+            }
             record.valid = Some(true);
             record.user = Some(user);
             None
@@ -94,7 +96,7 @@ fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
         storage_path: None,
         expires_at: None,
         selected_by: selected_by(session.source()),
-        shadows: shadows(session, env),
+        overrides: overrides(session, env),
         valid: None,
         user: None,
     };
@@ -102,7 +104,7 @@ fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
         "Using API key from BASETEN_API_KEY\n  Remote: {}\n",
         plain_text(session.remote_url())
     );
-    (text + &over(&record.shadows), record)
+    (text + &overrides_line(&record.overrides), record)
 }
 
 fn of_profile(
@@ -128,7 +130,7 @@ fn of_profile(
         storage_path: path.clone(),
         expires_at: expiry.map(|expiry| expiry.to_string()),
         selected_by: selected_by(session.source()),
-        shadows: shadows(session, host.env()),
+        overrides: overrides(session, host.env()),
         valid: None,
         user: None,
     };
@@ -152,7 +154,7 @@ fn of_profile(
         let _ = writeln!(text, "  Token {}", expires(expiry, host));
     }
     let _ = writeln!(text, "  Selected by: {}", record.selected_by);
-    text += &over(&record.shadows);
+    text += &overrides_line(&record.overrides);
     Ok((text, record))
 }
 
@@ -166,9 +168,9 @@ fn expires(expiry: Timestamp, host: &Host) -> String {
     }
 }
 
-/// What would have selected something else. The API key of the environment is used without a look
-/// at what is stored.
-fn shadows(session: &Session, env: &Env) -> Vec<&'static str> {
+/// What else is set and would select something else. With `BASETEN_API_KEY`, stored profiles are not
+/// read.
+fn overrides(session: &Session, env: &Env) -> Vec<&'static str> {
     let lower: &[&'static str] = match session.source() {
         SessionSource::Named => &["BASETEN_API_KEY", "BASETEN_PROFILE"],
         SessionSource::ApiKeyEnv => &["BASETEN_PROFILE"],
@@ -182,6 +184,9 @@ fn shadows(session: &Session, env: &Env) -> Vec<&'static str> {
     variables.chain(session.hidden_current().map(|_| CURRENT)).collect()
 }
 
-fn over(shadows: &[&'static str]) -> String {
-    if shadows.is_empty() { String::new() } else { format!("  Shadows: {}\n", shadows.join(", ")) }
+fn overrides_line(overrides: &[&'static str]) -> String {
+    if overrides.is_empty() {
+        return String::new();
+    }
+    format!("  Overrides: {}\n", overrides.join(", "))
 }

@@ -48,11 +48,6 @@ fn choose(host: &Host, store: &Store) -> Result<ProfileName, CliError> {
     if names.is_empty() {
         return Err(CliError::NothingToChoose);
     }
-    if !host.is_interactive() {
-        return Err(CliError::usage(
-            "there is no terminal to choose a profile on",
-            "name it with --profile <profile>",
-        ));
-    }
+    prompt::check("name it with --profile <profile>")?;
     prompt::choose(names, current.as_ref())
 }

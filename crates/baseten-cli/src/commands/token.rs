@@ -29,8 +29,8 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
     let json = matches!(args.common.output, Some(Format::Json | Format::Jsonl));
     if args.header && (json || args.common.jq.is_some()) {
         return Err(CliError::usage(
-            "--header is for text, and JSON output has fields of its own",
-            "leave out --header, or the JSON output",
+            "--header cannot be combined with JSON output",
+            "leave out --header, or --output and --jq",
         ));
     }
     let session = Session::resolve(host.context(), args.select.profile.as_ref())?;

@@ -1,6 +1,6 @@
 //! The language of filters: jaq's, less what reaches beyond the record.
 //!
-//! Nothing here has a limit: a filter may run for ever or crash. Only [`super::process`] calls it.
+//! Nothing here has a limit: a filter may run for ever or crash. It is for the process of a filter.
 
 use baseten_auth::internal::display_text;
 use jaq_core::data::JustLut;

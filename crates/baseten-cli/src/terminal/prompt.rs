@@ -8,11 +8,12 @@ use inquire::validator::Validation;
 use inquire::{InquireError, Password, PasswordDisplayMode, Select, Text};
 
 use baseten_auth::Secret;
-use baseten_auth::internal::{ProfileName, parse_api_key, plain_text};
+use baseten_auth::internal::{ProfileName, Remote, parse_api_key, plain_text};
 
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::terminal::interrupt;
+use crate::render::talk;
+use crate::terminal::{interrupt, window};
 
 /// How to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,16 @@ impl std::fmt::Display for Method {
     }
 }
 
+/// Whether somebody can be asked; if not, the hint says what to do instead.
+pub(crate) fn check(instead: &str) -> Result<(), CliError> {
+    match window::missing_for_prompts() {
+        Some(stream) => {
+            Err(CliError::usage(format!("can't prompt: {stream} is not a terminal"), instead))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Asks how to log in.
 pub(crate) fn method() -> Result<Method, CliError> {
     let choices = vec![Method::Browser, Method::ApiKey];
@@ -39,8 +50,9 @@ pub(crate) fn method() -> Result<Method, CliError> {
     ask(|| prompt.with_help_message("↑↓ to move, enter to select").prompt())
 }
 
-/// Asks for an API key, without showing it.
-pub(crate) fn api_key() -> Result<Secret, CliError> {
+/// Says where API keys are made, and asks for one without showing it.
+pub(crate) fn api_key(remote: &Remote) -> Result<Secret, CliError> {
+    talk(&format!("Create an API key at {remote}/settings/api_keys"));
     let prompt = Password::new("API key:")
         .with_display_mode(PasswordDisplayMode::Masked)
         .without_confirmation();
@@ -51,8 +63,11 @@ pub(crate) fn api_key() -> Result<Secret, CliError> {
 }
 
 /// Asks for the name of a profile.
-pub(crate) fn profile_name() -> Result<ProfileName, CliError> {
-    let prompt = Text::new("Name of the profile:").with_validator(|text: &str| {
+pub(crate) fn profile_name(suggestion: Option<&ProfileName>) -> Result<ProfileName, CliError> {
+    let suggestion = suggestion.map(|name| plain_text(name.as_str()));
+    let mut prompt = Text::new("Name of the profile:");
+    prompt.default = suggestion.as_deref();
+    let prompt = prompt.with_validator(|text: &str| {
         Ok(match ProfileName::new(text.trim()) {
             Ok(_) => Validation::Valid,
             Err(error) => Validation::Invalid(error.into()),

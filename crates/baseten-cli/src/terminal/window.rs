@@ -59,10 +59,13 @@ pub(crate) fn stdin_is_terminal() -> bool {
     std::io::stdin().is_terminal()
 }
 
-/// Whether somebody can be asked: a prompt is shown on stderr and answered on stdin. `/dev/null` is
-/// no terminal.
-pub(crate) fn is_interactive() -> bool {
-    stdin_is_terminal() && std::io::stderr().is_terminal()
+/// The stream that keeps us from asking somebody: a prompt is shown on stderr and answered on stdin.
+/// `/dev/null` is no terminal.
+pub(crate) fn missing_for_prompts() -> Option<&'static str> {
+    if !stdin_is_terminal() {
+        return Some("stdin");
+    }
+    (!std::io::stderr().is_terminal()).then_some("stderr")
 }
 
 /// Lines above the one that the cursor is in, which are of no use once a wait is over.

@@ -81,6 +81,9 @@ fn a_mistyped_option_is_answered_with_the_one_that_was_meant() {
         ("--with-api", "--with-api-key"),
         ("--profil", "--profile"),
         ("--outptu", "--output"),
+        ("--json", "-o json"),
+        ("--json=name", "-o json"),
+        ("--url", "--remote-url"),
     ] {
         let outcome = home.run(&["auth", "login", typed]);
         assert_eq!(outcome.status, 2, "{outcome}");

@@ -37,6 +37,18 @@ fn a_filter_of_a_list_sees_each_record_or_under_json_the_whole_array() {
     assert_eq!(with(&["--jq", ".[1].profile", "-r", "-o", "json"]), "b\n");
 }
 
+#[test]
+fn a_filter_for_the_whole_list_gets_a_hint_that_it_runs_on_each_profile() {
+    let outcome = home().run(&["auth", "list", "--jq", ".[].profile"]);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    let hint = "\nhint: the filter runs on each profile; with -o json, it runs on the whole list\n";
+    assert!(outcome.stderr.ends_with(hint), "{outcome}");
+    assert_eq!(
+        printed(&["auth", "list", "--jq", ".[].profile", "-o", "json"]),
+        "\"a\"\n\"b\"\n\"c\"\n"
+    );
+}
+
 #[cfg(target_os = "linux")]
 mod runaways {
     use std::collections::HashMap;

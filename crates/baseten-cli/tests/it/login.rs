@@ -98,7 +98,20 @@ fn a_store_that_cannot_be_used_is_found_before_any_request() {
 fn dev_null_is_no_terminal() {
     let outcome = Home::new().run(&["auth", "login"]);
     assert_eq!(outcome.status, 2, "{outcome}");
-    assert!(outcome.stderr.contains("no terminal"), "{outcome}");
+    assert!(outcome.stderr.contains("stdin is not a terminal"), "{outcome}");
+}
+
+#[test]
+fn a_management_url_is_not_taken_for_a_remote() {
+    let home = Home::new();
+    let login = home.run(&["auth", "login", "--web", "--remote-url", "https://api.baseten.co"]);
+    let home = home.with("BASETEN_REMOTE_URL", "https://api.staging.baseten.co");
+    let variable = home.run(&["auth", "login", "--web"]);
+    let key = home.with("BASETEN_API_KEY", "key").run(&["whoami"]);
+    for outcome in [login, variable, key] {
+        assert_eq!(outcome.status, 2, "{outcome}");
+        assert!(outcome.stderr.contains("the URL is that of a management API"), "{outcome}");
+    }
 }
 
 // API keys.

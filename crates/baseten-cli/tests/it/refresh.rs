@@ -191,7 +191,7 @@ fn what_another_program_removed_during_a_refresh_does_not_come_back() {
     home.write_store(&store([]));
     let outcome = refresh.end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "{outcome}");
-    assert!(outcome.stderr.contains("was logged out by another process"), "{outcome}");
+    assert!(outcome.stderr.contains("another process has logged out profile"), "{outcome}");
     assert_eq!(profile(&home, &name), serde_json::Value::Null);
 }
 

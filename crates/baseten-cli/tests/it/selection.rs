@@ -135,7 +135,7 @@ fn empty_variables_count_as_unset() {
         .with("XDG_CONFIG_HOME", "");
     let json = home.run(&["auth", "status", "-o", "json"]).json();
     assert_eq!(json["profile"], "current");
-    assert_eq!(json["shadows"], serde_json::json!([]));
+    assert_eq!(json["overrides"], serde_json::json!([]));
     let outcome = home.run(&["auth", "switch", "--profile", "flag"]);
     assert_eq!(outcome, Outcome::done("Switched to flag\n"));
 }
@@ -184,15 +184,15 @@ fn status_says_what_selected_the_profile_and_what_it_hides() {
     let home = selecting(true, true);
     let outcome = home.run(&["auth", "status", "--profile", "flag"]);
     assert!(outcome.stdout.contains("  Selected by: --profile\n"), "{outcome}");
-    let shadows = "  Shadows: BASETEN_API_KEY, BASETEN_PROFILE, current profile\n";
-    assert!(outcome.stdout.contains(shadows), "{outcome}");
+    let overrides = "  Overrides: BASETEN_API_KEY, BASETEN_PROFILE, current profile\n";
+    assert!(outcome.stdout.contains(overrides), "{outcome}");
     let outcome = home.run(&["auth", "status"]);
-    assert!(outcome.stdout.contains("  Shadows: BASETEN_PROFILE\n"), "{outcome}");
+    assert!(outcome.stdout.contains("  Overrides: BASETEN_PROFILE\n"), "{outcome}");
     let outcome = selecting(false, true).run(&["auth", "status"]);
     assert!(outcome.stdout.contains("  Selected by: BASETEN_PROFILE\n"), "{outcome}");
-    assert!(outcome.stdout.contains("  Shadows: current profile\n"), "{outcome}");
+    assert!(outcome.stdout.contains("  Overrides: current profile\n"), "{outcome}");
     let outcome = selecting(false, false).run(&["auth", "status", "--profile", "current"]);
-    assert!(!outcome.stdout.contains("Shadows"), "{outcome}");
+    assert!(!outcome.stdout.contains("Overrides"), "{outcome}");
 }
 
 #[test]
@@ -345,5 +345,49 @@ fn variables_that_are_not_text_are_named_where_they_matter() {
         assert!(outcome.stderr.contains(variable), "{outcome}");
         let outcome = run(variable, &["auth", "status", "--profile", "flag"]);
         assert_eq!(outcome.status, 0, "{outcome}");
+    }
+}
+
+#[test]
+fn a_mistyped_profile_is_answered_with_the_one_that_was_meant() {
+    let home = three_profiles();
+    for arguments in
+        [&["auth", "switch"][..], &["auth", "status"], &["auth", "token"], &["auth", "logout"]]
+    {
+        let outcome = home.run(&[arguments, &["--profile", "flga"]].concat());
+        assert_eq!(outcome.status, 4, "{outcome}");
+        assert!(outcome.stderr.ends_with("\nhint: did you mean --profile flag?\n"), "{outcome}");
+    }
+    let outcome = home.run(&["auth", "status", "--profile", "quite-another"]);
+    assert!(outcome.stderr.contains("\nhint: see the profiles with: "), "{outcome}");
+    let outcome = home.with("BASETEN_PROFILE", "curent").run(&["auth", "status"]);
+    assert!(outcome.stderr.ends_with("\nhint: did you mean 'current'?\n"), "{outcome}");
+}
+
+#[test]
+fn common_options_may_stand_before_the_command() {
+    let home = three_profiles();
+    let expected = home.run(&["auth", "status", "--profile", "flag", "-o", "json"]);
+    for words in [
+        "--profile flag auth status -o json",
+        "--profile=flag -ojson auth status",
+        "auth --profile flag -o json status",
+        "-o json auth --profile=flag status",
+        "--output text --profile current auth -o=json status --profile flag",
+        "-q . --raw-output auth status --profile flag",
+    ] {
+        let outcome = home.run(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!(outcome, expected, "{words}");
+    }
+    let outcome = home.run(&["-v", "auth", "status", "--profile", "flag"]);
+    assert!(outcome.stderr.contains("debug: "), "{outcome}");
+    // The name of a command can be a value.
+    let outcome = home.run(&["--profile", "auth", "auth", "status"]);
+    assert_eq!(outcome.status, 4, "{outcome}");
+    assert!(outcome.stderr.contains("no profile named 'auth'"), "{outcome}");
+    for words in ["--profile flag auth frobnicate", "--profile flag version", "auth --check status"]
+    {
+        let outcome = home.run(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!(outcome.status, 2, "{words}: {outcome}");
     }
 }

@@ -88,12 +88,71 @@ fn a_name_that_is_none_is_asked_for_again() {
     let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start(&home, KEY_LOGIN);
     login.answer(KEY, &format!("{key}{ENTER}"));
-    login.answer(NAME, ENTER);
+    login.answer(NAME, &format!(" {ENTER}"));
     login.shows("empty");
     terminal.press(&format!("bot{ENTER}"));
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
     assert!(ended.screen.contains("as profile bot"), "{ended}");
+}
+
+#[test]
+fn a_key_is_checked_before_its_profile_gets_a_name() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let home = home_at(&sandbox);
+    let mut login = terminal.start(&home, KEY_LOGIN);
+    login.shows(&format!("Create an API key at {}/settings/api_keys", sandbox.remote_url()));
+    login.answer(KEY, &format!("unheard-of-key{ENTER}"));
+    let ended = login.end();
+    assert_eq!(ended.status, 3, "{ended}");
+    assert!(ended.screen.contains("Baseten rejected this API key (HTTP 401)"), "{ended}");
+    assert!(!terminal.bytes().contains(NAME), "{ended}");
+}
+
+#[test]
+fn the_suggested_name_replaces_no_other_profile() {
+    let sandbox = sandbox();
+    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    for name in ["ada@example.com:localhost", "ada@example.com:localhost:api-key"] {
+        let terminal = Terminal::new();
+        let mut login = terminal.start(&home, KEY_LOGIN);
+        login.answer(KEY, &format!("{key}{ENTER}"));
+        login.answer(NAME, ENTER);
+        let ended = login.end();
+        assert!(ended.screen.ends_with(&format!("as profile {name}\n")), "{ended}");
+    }
+}
+
+#[test]
+fn an_empty_list_says_how_to_log_in() {
+    let terminal = Terminal::new();
+    let hint = "No profile is stored. Log in with: baseten auth login\n";
+    for redirection in ["", ">stdout"] {
+        let ended = terminal.start_redirected(&Home::new(), &["auth", "list"], redirection).end();
+        assert_eq!(ended.status, 0, "{ended}");
+        assert!(ended.screen.ends_with(hint), "{redirection}: {ended}");
+    }
+    let ended = Terminal::new().start_redirected(&Home::new(), &["auth", "list"], "2>stderr").end();
+    assert_eq!(ended.screen, "", "{ended}");
+}
+
+#[test]
+fn every_heading_of_the_help_is_styled() {
+    for (arguments, headings) in [
+        (
+            &["auth", "--help"][..],
+            &["Usage:", "Commands:", "Environment variables:", "Profiles:"][..],
+        ),
+        (&["auth", "login", "-h"], &["Usage:", "Options:", "Common options:", "Examples:"]),
+        (&["whoami", "--help-output"], &["Examples:", "Exit statuses:", "Output:"]),
+    ] {
+        let terminal = Terminal::of_size(80, 100);
+        let ended = terminal.start(&Home::new().with("TERM", "xterm"), arguments).end();
+        assert_eq!(ended.status, 0, "{ended}");
+        for heading in headings {
+            assert!(terminal.bytes().contains(&format!("m{heading}\x1b[0m")), "{heading}\n{ended}");
+        }
+    }
 }
 
 #[test]

@@ -227,6 +227,34 @@ fn what_a_user_has_not_may_be_null_or_missing() {
 }
 
 #[test]
+fn whoami_prints_what_is_known_as_other_programs_print_it() {
+    let (minimal, json) = (r#"{"user_id": "ada", "email": null}"#, ["whoami", "-o", "jsonl"]);
+    for (body, arguments, stdout) in [
+        (
+            ADA,
+            &["whoami"][..],
+            "User ID:    ada\nEmail:      ada@example.com\nName:       Ada\nWorkspace:  Engines\n",
+        ),
+        (minimal, &["whoami"], "User ID:    ada\n"),
+        (
+            ADA,
+            &json,
+            "{\"email\":\"ada@example.com\",\"name\":\"Ada\",\"user_id\":\"ada\",\
+             \"workspace_name\":\"Engines\"}\n",
+        ),
+        (
+            minimal,
+            &json,
+            "{\"email\":\"\",\"name\":\"\",\"user_id\":\"ada\",\"workspace_name\":\"\"}\n",
+        ),
+    ] {
+        let server = Server::start([ok(body)]);
+        let home = home(&server).with("BASETEN_API_KEY", "key");
+        assert_eq!(home.run(arguments), Outcome::done(stdout));
+    }
+}
+
+#[test]
 fn the_management_url_follows_from_the_remote() {
     for (remote, host) in [
         ("", "api.baseten.co:443"),
