@@ -39,7 +39,7 @@ fn a_filter_of_a_list_sees_each_record_or_under_json_the_whole_array() {
 
 #[test]
 fn a_filter_for_the_whole_list_gets_a_hint_that_it_runs_on_each_profile() {
-    let outcome = home().run(&["auth", "list", "--jq", ".[].profile"]);
+    let outcome = Home::with_store(STORE).run(&["auth", "list", "--jq", ".[].profile"]);
     assert_eq!(outcome.status, 1, "{outcome}");
     let hint = "\nhint: the filter runs on each profile; with -o json, it runs on the whole list\n";
     assert!(outcome.stderr.ends_with(hint), "{outcome}");

@@ -99,7 +99,7 @@ fn a_name_that_is_none_is_asked_for_again() {
 #[test]
 fn a_key_is_checked_before_its_profile_gets_a_name() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = home_at(&sandbox);
+    let home = on_terminal(&sandbox);
     let mut login = terminal.start(&home, KEY_LOGIN);
     login.shows(&format!("Create an API key at {}/settings/api_keys", sandbox.remote_url()));
     login.answer(KEY, &format!("unheard-of-key{ENTER}"));
@@ -112,7 +112,7 @@ fn a_key_is_checked_before_its_profile_gets_a_name() {
 #[test]
 fn the_suggested_name_replaces_no_other_profile() {
     let sandbox = sandbox();
-    let (home, key) = (home_at(&sandbox), sandbox.api_key("ada").unwrap());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     for name in ["ada@example.com:localhost", "ada@example.com:localhost:api-key"] {
         let terminal = Terminal::new();
         let mut login = terminal.start(&home, KEY_LOGIN);

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::outcome::Outcome;
 use baseten_testing::server::{Server, answer, ok};
 use baseten_testing::stored::tokens_of;
 
@@ -249,7 +250,7 @@ fn whoami_prints_what_is_known_as_other_programs_print_it() {
         ),
     ] {
         let server = Server::start([ok(body)]);
-        let home = home(&server).with("BASETEN_API_KEY", "key");
+        let home = Home::at_remote(server.remote("http")).with("BASETEN_API_KEY", "key");
         assert_eq!(home.run(arguments), Outcome::done(stdout));
     }
 }
