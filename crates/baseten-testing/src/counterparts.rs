@@ -7,10 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-use tempfile::NamedTempFile;
-
+use crate::daemon::Daemon;
 use crate::home::Home;
-use crate::outcome::Running;
 use crate::program::find;
 use crate::wait::PATIENCE;
 
@@ -40,38 +38,32 @@ fn node() -> PathBuf {
 
 /// A remote whose OAuth is npm's oidc-provider. It ends when this is dropped.
 pub struct OidcServer {
-    process: Running,
+    _daemon: Daemon,
     /// Its remote URL.
     pub remote_url: String,
     port: u16,
-    /// What it says on stderr, which a failing test shows.
-    log: NamedTempFile,
 }
 
 impl OidcServer {
     /// Starts it with these options of its command line.
     pub fn start(options: &[&str]) -> Self {
         need_packages("oidc");
-        let log = NamedTempFile::new().unwrap();
         let mut command = Command::new(node());
         command
             .arg(counterpart("oidc/server.mjs"))
             .args(options)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(log.reopen().unwrap());
-        let mut process = Running::start(&mut command);
-        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+            .stdout(Stdio::piped());
+        let mut daemon = Daemon::start(&mut command);
+        let mut lines = BufReader::new(daemon.process.0.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(lines.next()));
-        // From here on, a failure ends the server and shows its log.
-        let mut server = Self { process, remote_url: String::new(), port: 0, log };
         let line = receiver.recv_timeout(PATIENCE).expect("oidc-provider does not start in time");
         let line = line.expect("oidc-provider ends at once").unwrap();
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        ready["remote_url"].as_str().unwrap().clone_into(&mut server.remote_url);
-        server.port = ready["port"].as_u64().unwrap().try_into().unwrap();
-        server
+        let remote_url = ready["remote_url"].as_str().unwrap().to_owned();
+        let port = ready["port"].as_u64().unwrap().try_into().unwrap();
+        Self { _daemon: daemon, remote_url, port }
     }
 
     /// A home whose remote this is.
@@ -103,17 +95,6 @@ impl OidcServer {
                 format!("{what} {} {}", entry["status"], text(entry, "error")).trim().to_owned()
             })
             .collect()
-    }
-}
-
-impl Drop for OidcServer {
-    #[expect(clippy::print_stderr, reason = "shown with the failure that it explains")]
-    fn drop(&mut self) {
-        let _ = self.process.0.kill();
-        let _ = self.process.0.wait();
-        if std::thread::panicking() {
-            eprintln!("oidc-provider: {}", fs::read_to_string(&self.log).unwrap_or_default());
-        }
     }
 }
 

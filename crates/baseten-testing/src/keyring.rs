@@ -12,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 
+use crate::daemon::Daemon;
 use crate::outcome::Running;
 use crate::program::find;
 use crate::wait;
@@ -22,8 +23,8 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A session bus in a private directory, with or without a keyring. It ends when dropped.
 pub struct KeyringSession {
     directory: tempfile::TempDir,
-    keyring: Option<Running>,
-    _bus: Running,
+    keyring: Option<Daemon>,
+    _bus: Daemon,
 }
 
 impl KeyringSession {
@@ -31,12 +32,9 @@ impl KeyringSession {
     pub fn start() -> Self {
         let mut session = Self::without_keyring();
         let mut keyring = session.command("gnome-keyring-daemon", "gnome-keyring");
-        keyring
-            .args(["--unlock", "--components=secrets", "--foreground"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        keyring.args(["--unlock", "--components=secrets", "--foreground"]).stdout(Stdio::null());
         // An empty password would make no login collection.
-        session.keyring = Some(Running::with_input(&mut keyring, "password"));
+        session.keyring = Some(Daemon::with_input(&mut keyring, "password"));
         wait::until("gnome-keyring owns its name", || session.has_keyring());
         session
     }
@@ -53,9 +51,8 @@ impl KeyringSession {
         bus.args(["--session", "--nofork", "--nopidfile"])
             .arg(format!("--address={address}"))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let bus = Running::start(&mut bus);
+            .stdout(Stdio::null());
+        let bus = Daemon::start(&mut bus);
         wait::until("dbus-daemon listens", || {
             // Its socket is there a moment before anybody may connect.
             UnixStream::connect(directory.path().join("run/bus")).is_ok()
@@ -139,7 +136,7 @@ impl KeyringSession {
 
     /// The process of the keyring.
     pub fn keyring(&self) -> &Running {
-        self.keyring.as_ref().expect("a keyring")
+        &self.keyring.as_ref().expect("a keyring").process
     }
 
     /// Calls a method over the session bus and gives what `dbus-send` prints.

@@ -13,6 +13,7 @@
 
 pub mod certificates;
 pub mod counterparts;
+pub mod daemon;
 #[cfg(target_os = "linux")]
 pub mod fake_service;
 #[cfg(target_os = "linux")]

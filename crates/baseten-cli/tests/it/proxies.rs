@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use baseten_testing::certificates::{Authority, serve_answer};
+use baseten_testing::daemon::Daemon;
 use baseten_testing::home::{Home, WEB_LOGIN};
-use baseten_testing::outcome::Running;
 use baseten_testing::program::find;
 use baseten_testing::server::{ADA, STARTED, Server, TOKENS, http};
 use baseten_testing::wait;
@@ -16,7 +16,7 @@ use crate::networks::assert_no_secret;
 
 /// `tinyproxy` with a login. It ends when this is dropped.
 struct Tinyproxy {
-    _process: Running,
+    _daemon: Daemon,
     port: u16,
     directory: tempfile::TempDir,
 }
@@ -34,10 +34,10 @@ impl Tinyproxy {
         let file = directory.path().join("tinyproxy.conf");
         fs::write(&file, configuration).unwrap();
         let mut command = Command::new(program);
-        command.args(["-d", "-c"]).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Running::start(&mut command);
+        command.args(["-d", "-c"]).arg(file).stdout(Stdio::null());
+        let daemon = Daemon::start(&mut command);
         wait::until("tinyproxy starts", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { _process: process, port, directory }
+        Self { _daemon: daemon, port, directory }
     }
 
     fn url(&self, login: &str) -> String {
