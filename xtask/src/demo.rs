@@ -4,11 +4,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Outcome;
 use crate::build::build;
-use crate::process::{cargo, command, output, spawn, succeeded};
+use crate::process::{cargo, command, output, spawn, succeeded, wait};
 
 /// Show a login, and everything after it, against a sandbox on this machine
 #[derive(clap::Args)]
@@ -129,8 +129,7 @@ impl Demo {
                 approve(&url)?;
             }
         }
-        let status = end(&mut child)?;
-        if status { Ok(()) } else { Err("the login should have worked".into()) }
+        succeeded(&command, wait(&mut child, Duration::from_mins(1))?)
     }
 
     fn only_browser_profile(&self) -> Outcome<String> {
@@ -166,17 +165,4 @@ pub(crate) fn approve(url: &str) -> Outcome {
     println!("(The page's form is sent: user {user}, button Allow.)");
     ureq::post(action).send_form(form)?;
     Ok(())
-}
-
-/// Waits for a command's end, but not for ever.
-fn end(child: &mut Child) -> Outcome<bool> {
-    let started = Instant::now();
-    while started.elapsed() < Duration::from_mins(1) {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.success());
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    child.kill()?;
-    Err("the login does not end".into())
 }

@@ -8,6 +8,7 @@
 
 mod bench;
 mod build;
+mod clean;
 mod demo;
 mod dist;
 mod docs;
@@ -20,6 +21,7 @@ mod package;
 mod picture;
 mod platforms;
 mod process;
+mod system;
 mod test;
 mod toolchain;
 

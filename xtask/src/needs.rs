@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use fs_err as fs;
 
@@ -43,7 +43,9 @@ pub(crate) fn meet(needs: &[Need]) -> Outcome {
     }
     announce(&missing, &debian)?;
     if !debian.is_empty() {
-        run(apt(["install", "-qq", "-y", "--no-install-recommends"]).args(debian))?;
+        let mut install = apt(["install", "-qq", "-y", "--no-install-recommends"]);
+        // Three lines for each package; errors are on stderr.
+        run(install.args(debian).stdout(Stdio::null()))?;
     }
     missing.iter().try_for_each(Need::install)
 }
@@ -172,8 +174,7 @@ fn debian_downloads(packages: &BTreeSet<&str>) -> Outcome<(usize, u64)> {
 }
 
 fn apt<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
-    // Without a terminal of its own, dpkg draws no progress into logs.
-    let mut apt = command("apt-get", ["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]);
+    let mut apt = command("apt-get", ["-o", "DPkg::Lock::Timeout=300"]);
     apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
     apt
 }

@@ -7,15 +7,15 @@ use std::process::{Child, Stdio};
 use fs_err as fs;
 
 use crate::Outcome;
-use crate::build::target_directory;
 use crate::dist;
 use crate::needs::Need;
 use crate::process::{cargo, command, output, root, run, spawn};
+use crate::system::{DEBOOTSTRAP, System};
 
 pub(crate) const NEEDS: &[Need] = &[
     Need::Program("musl-gcc", "musl-tools"),
     Need::Program("dpkg-deb", "dpkg"),
-    Need::Program("/usr/sbin/debootstrap", "debootstrap"),
+    DEBOOTSTRAP,
     Need::Program("openssl", "openssl"),
 ];
 
@@ -41,49 +41,31 @@ pub(crate) fn package(_: &[&str]) -> Outcome {
     if left.lines().any(|line| line.starts_with('/') && line.contains("baseten")) {
         return Err(format!("the package left behind: {left}").into());
     }
-    Ok(())
+    system.0.remove()
 }
 
 fn expect(text: &str, part: &str) -> Outcome {
     if text.contains(part) { Ok(()) } else { Err(format!("no \"{part}\" in: {text}").into()) }
 }
 
-/// A Debian of its own, with the package in it.
-struct CleanSystem {
-    root: tempfile::TempDir,
-}
+/// A clean system with the package in it.
+struct CleanSystem(System);
 
 impl CleanSystem {
     fn make() -> Outcome<Self> {
-        let template = target_directory()?.join("debian-root.tar");
-        let directory = tempfile::tempdir()?;
-        if !template.exists() {
-            let release = ["--variant=minbase", "stable"];
-            let fresh = directory.path().join("fresh");
-            run(command("/usr/sbin/debootstrap", release).arg(&fresh))?;
-            run(command("tar", ["--create", "--file"])
-                .arg(&template)
-                .arg("--directory")
-                .arg(&fresh)
-                .arg("."))?;
-            fs::remove_dir_all(&fresh)?;
-        }
-        let mut unpack = command("tar", ["--extract", "--file"]);
-        run(unpack.arg(&template).arg("--directory").arg(directory.path()))?;
-        let system = Self { root: directory };
-        let package = package_file()?;
-        fs::copy(&package, system.path("baseten.deb"))?;
+        let system = Self(System::make("package", &[])?);
+        fs::copy(package_file()?, system.path("baseten.deb"))?;
         system.run("dpkg --install /baseten.deb")?;
         Ok(system)
     }
 
     fn path(&self, inside: &str) -> PathBuf {
-        self.root.path().join(inside)
+        self.0.path(inside)
     }
 
     /// What a shell there prints; an error where its last command fails.
     fn run(&self, script: &str) -> Outcome<String> {
-        let mut shell = command("chroot", [self.root.path()]);
+        let mut shell = command("chroot", [self.0.root()]);
         shell
             .args(["/bin/sh", "-c", script])
             .env_clear()
@@ -164,7 +146,7 @@ impl TlsServer {
             .args(["-accept", &format!("127.0.0.1:{port}")])
             .current_dir(directory.path())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(fs::File::create(directory.path().join("log"))?.into_file());
         let child = spawn(&mut openssl)?;
         let server = Self { directory, child, port };
         for _ in 0..200 {
@@ -173,7 +155,8 @@ impl TlsServer {
             }
             std::thread::sleep(std::time::Duration::from_millis(25));
         }
-        Err("openssl s_server does not listen".into())
+        let said = fs::read_to_string(server.directory.path().join("log"))?;
+        Err(format!("openssl s_server does not listen: {said}").into())
     }
 
     fn authority(&self) -> PathBuf {

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
@@ -55,6 +56,20 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
 #[expect(clippy::disallowed_methods, reason = "this is what names the program in its error")]
 pub(crate) fn spawn(command: &mut Command) -> Outcome<Child> {
     command.spawn().map_err(|error| format!("{}: {error}", shown(command)).into())
+}
+
+/// Waits for the end of a child that ends soon enough; after that, it is killed.
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Outcome<ExitStatus> {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    child.wait()?;
+    Err(format!("did not end within {} s", limit.as_secs()).into())
 }
 
 /// Runs a command to its end, and gives what it printed; fails with what it said on stderr.

@@ -3,14 +3,16 @@
 //! A Rust test whose counterpart is missing fails and names the package; here they are installed
 //! first.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::clean;
 use crate::guard;
 use crate::needs::{self, Need, in_venv};
 use crate::package;
 use crate::platforms;
 use crate::process::{cargo, command, run as run_command};
+use crate::system;
 
 /// Install what the tests need, then run them
 #[derive(clap::Args)]
@@ -19,6 +21,10 @@ pub(crate) struct Args {
     #[arg(long)]
     all: bool,
 
+    /// Leave out the slow groups that would not end within so many minutes
+    #[arg(long, value_name = "NUMBER")]
+    minutes: Option<u64>,
+
     /// Names of groups, or parts of the names of Rust tests
     filters: Vec<String>,
 }
@@ -26,24 +32,47 @@ pub(crate) struct Args {
 /// Tests that are started together, and what they need.
 struct Group {
     name: &'static str,
-    /// Runs only with `--all` or when named.
-    slow: bool,
+    /// About how many minutes it takes on two cores, where nothing was built yet, if it is slow: then
+    /// it runs only with `--all` or when named.
+    slow: Option<u64>,
     needs: &'static [Need],
+    /// An error says why this machine can't run it.
+    possible: fn() -> Outcome,
     /// Gets the filters that name no group.
     run: fn(&[&str]) -> Outcome,
 }
 
-/// Add a group here; a longer one has its function in a file of its own.
+impl Group {
+    const fn new(name: &'static str, needs: &'static [Need], run: fn(&[&str]) -> Outcome) -> Self {
+        Self { name, slow: None, needs, possible: || Ok(()), run }
+    }
+
+    const fn slow(self, minutes: u64) -> Self {
+        Self { slow: Some(minutes), ..self }
+    }
+
+    const fn where_possible(self, possible: fn() -> Outcome) -> Self {
+        Self { possible, ..self }
+    }
+}
+
+/// In order of worth: where time is short, the last are left out. A longer one has its function in a
+/// file of its own.
 const GROUPS: &[Group] = &[
-    Group { name: "counterparts", slow: false, needs: COUNTERPARTS, run: counterparts },
-    Group { name: "rust", slow: false, needs: COUNTERPARTS, run: rust },
-    Group { name: "doctests", slow: false, needs: &[], run: doctests },
-    Group { name: "guard", slow: true, needs: guard::NEEDS, run: guard::check },
-    Group { name: "macos", slow: true, needs: &[], run: platforms::macos },
-    Group { name: "windows", slow: true, needs: platforms::WINDOWS_NEEDS, run: platforms::windows },
-    Group { name: "static", slow: true, needs: COUNTERPARTS, run: package::static_build },
-    Group { name: "package", slow: true, needs: package::NEEDS, run: package::package },
-    Group { name: "fuzz", slow: true, needs: FUZZ, run: crate::fuzz::run },
+    Group::new("counterparts", COUNTERPARTS, counterparts),
+    Group::new("rust", COUNTERPARTS, rust),
+    Group::new("doctests", &[], doctests),
+    Group::new("clean", &[system::DEBOOTSTRAP], clean::run)
+        .slow(15)
+        .where_possible(system::possible),
+    Group::new("guard", guard::NEEDS, guard::check).slow(5),
+    Group::new("package", package::NEEDS, package::package)
+        .slow(5)
+        .where_possible(system::possible),
+    Group::new("static", COUNTERPARTS, package::static_build).slow(5),
+    Group::new("macos", &[], platforms::macos).slow(5),
+    Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(10),
+    Group::new("fuzz", FUZZ, crate::fuzz::run).slow(5),
 ];
 
 /// The fuzzer is compiled from C++.
@@ -91,33 +120,71 @@ pub(crate) fn run(args: &Args) -> Outcome {
         .iter()
         .map(String::as_str)
         .partition(|filter| GROUPS.iter().any(|group| group.name == *filter));
-    let chosen: Vec<&Group> =
-        GROUPS.iter().filter(|group| is_chosen(group, args.all, &named, &words)).collect();
-    let needed: Vec<Need> = chosen.iter().flat_map(|group| group.needs).copied().collect();
-    needs::meet(&needed)?;
-    let failed: Vec<&str> =
-        chosen.iter().filter(|group| !passes(group, &words)).map(|group| group.name).collect();
+    let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_mins(minutes));
+    let chosen = GROUPS.iter().filter(|group| is_chosen(group, args.all, &named, &words));
+    let endings: Vec<(&str, Ending)> =
+        chosen.map(|group| (group.name, ending(group, &words, deadline))).collect();
+    let with = |wanted| -> Vec<&str> {
+        endings.iter().filter(|(_, ending)| *ending == wanted).map(|(name, _)| *name).collect()
+    };
+    let (passed, failed) = (with(Ending::Passed), with(Ending::Failed));
+    let (skipped, left_out) = (with(Ending::Skipped), with(Ending::LeftOut));
+    if !left_out.is_empty() {
+        println!("left out for lack of time: {}", left_out.join(", "));
+    }
+    let counts = [passed.len(), failed.len(), skipped.len()];
+    println!("groups: {} passed, {} failed, {} skipped", counts[0], counts[1], counts[2]);
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", ")).into()) }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    Passed,
+    Failed,
+    /// This machine can't run it.
+    Skipped,
+    LeftOut,
 }
 
 /// Words that name no group are for Rust tests.
 fn is_chosen(group: &Group, all: bool, named: &[&str], words: &[&str]) -> bool {
     if named.is_empty() && words.is_empty() {
-        return all || !group.slow;
+        return all || group.slow.is_none();
     }
     named.contains(&group.name) || (group.name == "rust" && !words.is_empty())
 }
 
-fn passes(group: &Group, words: &[&str]) -> bool {
+fn ending(group: &Group, words: &[&str], deadline: Option<Instant>) -> Ending {
     println!("== {}", group.name);
     let started = Instant::now();
-    let outcome = (group.run)(words);
-    let seconds = started.elapsed().as_secs_f32();
-    match &outcome {
-        Ok(()) => println!("== {}: passed in {seconds:.1} s", group.name),
-        Err(problem) => println!("== {}: FAILED in {seconds:.1} s: {problem}", group.name),
+    let slow = Duration::from_mins(group.slow.unwrap_or_default());
+    if group.slow.is_some() && deadline.is_some_and(|deadline| started + slow > deadline) {
+        println!("== {}: left out, since it takes about {} min", group.name, slow.as_secs() / 60);
+        return Ending::LeftOut;
     }
-    outcome.is_ok()
+    // What CI can't run must not go unnoticed.
+    if !in_ci()
+        && let Err(problem) = (group.possible)()
+    {
+        println!("== {}: skipped: {problem}", group.name);
+        return Ending::Skipped;
+    }
+    let outcome = needs::meet(group.needs).and_then(|()| (group.run)(words));
+    let seconds = started.elapsed().as_secs_f32();
+    match outcome {
+        Ok(()) => {
+            println!("== {}: passed in {seconds:.1} s", group.name);
+            Ending::Passed
+        }
+        Err(problem) => {
+            println!("== {}: FAILED in {seconds:.1} s: {problem}", group.name);
+            Ending::Failed
+        }
+    }
+}
+
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 /// The counterparts on their own, so that a failure there is not taken for the program's.
