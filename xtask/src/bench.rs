@@ -6,6 +6,7 @@
 
 mod cases;
 mod page;
+mod results;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -13,13 +14,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Outcome;
 use crate::build;
 use crate::measure::Invocation;
 use crate::needs::{self, Need};
+use crate::outcome::Outcome;
 use crate::process::{command, run as run_command};
 
-use cases::{Case, Cases};
+use cases::{Case, Cases, SECRET_TOOL, STATIC_HELLO};
+use results::{Figures, Results};
 
 /// Measure every command beside a hello-world, and write docs/performance.md
 #[derive(clap::Args)]
@@ -45,8 +47,6 @@ const NEEDS: &[Need] = &[
     Need::Program("gnome-keyring-daemon", "gnome-keyring"),
     Need::Program(SECRET_TOOL, "libsecret-tools"),
 ];
-
-const SECRET_TOOL: &str = "/usr/bin/secret-tool";
 
 pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(programs) = &args.in_session {
@@ -78,27 +78,6 @@ fn build_static_hello(programs: &Path) -> Outcome {
     let mut rustc = command("rustc", flags);
     rustc.args(["-Ctarget-feature=+crt-static", "xtask/hello/src/main.rs", "-o"]);
     run_command(rustc.arg(programs.join(STATIC_HELLO)))
-}
-
-/// Beside the other programs.
-const STATIC_HELLO: &str = "hello-static";
-
-/// What was measured of one command.
-struct Figures {
-    wall: Duration,
-    instructions: Option<u64>,
-    /// In bytes.
-    memory: Option<u64>,
-}
-
-struct Results {
-    figures: BTreeMap<String, Figures>,
-    /// Instructions by the file that they come from.
-    objects: BTreeMap<&'static str, BTreeMap<String, u64>>,
-    /// Sizes of programs, in bytes.
-    sizes: Vec<(&'static str, u64)>,
-    rounds: usize,
-    slow_rounds: usize,
 }
 
 fn measure(args: &Args, programs: &Path) -> Outcome {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::process::{command, output, root, run as run_command, spawn, wait};
 use crate::system::{Source, System, sources};
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::Outcome;
 use crate::build::build;
+use crate::outcome::Outcome;
 use crate::process::{cargo, command, output, spawn, succeeded, wait};
 
 /// Show a login, and everything after it, against a sandbox on this machine

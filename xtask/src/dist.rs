@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::Outcome;
 use crate::build::{build as build_programs, target_directory};
 use crate::man;
+use crate::outcome::Outcome;
 use crate::process::{command, has_program, output, root, run as run_command};
 use crate::toolchain::Toolchain;
 

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use baseten_cli::outputs::{self, Output, Record};
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, Command};
 use fs_err as fs;
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::build::target_directory;
+use crate::describe::{argument_name, examples, paragraphs, takes_value, visible};
+use crate::outcome::Outcome;
 use crate::process::root;
 use crate::{man, picture};
 
@@ -94,25 +95,6 @@ fn reference() -> String {
     page
 }
 
-pub(crate) fn visible(command: &Command) -> impl Iterator<Item = &Command> {
-    command.get_subcommands().filter(|command| !command.is_hide_set())
-}
-
-/// A command's description, without the line that says it once more and shorter.
-pub(crate) fn paragraphs(command: &Command) -> String {
-    let text = command.get_long_about().or(command.get_about());
-    let text = text.map(ToString::to_string).unwrap_or_default();
-    let paragraphs: Vec<&str> = text.split("\n\n").collect();
-    let body = if let [_, body @ ..] = paragraphs.as_slice()
-        && !body.is_empty()
-    {
-        body
-    } else {
-        &paragraphs
-    };
-    body.iter().map(|paragraph| paragraph.replace('\n', " ") + "\n").collect::<Vec<_>>().join("\n")
-}
-
 fn section(command: &Command, words: &str) -> String {
     let mut text = format!("\n## {}\n\n", command.get_name());
     let arguments =
@@ -142,11 +124,6 @@ fn section(command: &Command, words: &str) -> String {
     text
 }
 
-pub(crate) fn argument_name(argument: &Arg) -> String {
-    let names = argument.get_value_names().unwrap_or_default();
-    names.first().map(ToString::to_string).unwrap_or_default()
-}
-
 fn row(option: &Arg) -> String {
     let name = match (option.get_short(), option.get_long()) {
         (Some(short), Some(long)) => format!("`-{short}`, `--{long}`"),
@@ -167,17 +144,6 @@ fn row(option: &Arg) -> String {
     }
     let kind = if takes_value(option) { "TEXT" } else { "BOOL" };
     format!("| {name} | {kind} | {default} | {} |\n", help.replace('|', "\\|").replace('<', "&lt;"))
-}
-
-pub(crate) fn takes_value(option: &Arg) -> bool {
-    matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
-}
-
-/// The examples of a command's help: a sentence, and a command line below it.
-pub(crate) fn examples(command: &Command) -> Vec<(String, String)> {
-    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
-    lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
 }
 
 fn output_notes(output: &Output) -> String {

@@ -7,8 +7,8 @@ use std::process::Stdio;
 
 use fs_err as fs;
 
-use crate::Outcome;
 use crate::build::build;
+use crate::outcome::Outcome;
 use crate::process::{cargo, command, root, spawn};
 
 /// How long each target runs, in seconds.

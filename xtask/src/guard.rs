@@ -9,10 +9,10 @@ use std::path::Path;
 use fs_err as fs;
 use serde_json::{Map, Value};
 
-use crate::Outcome;
 use crate::build;
 use crate::measure::Invocation;
 use crate::needs::{self, Need};
+use crate::outcome::Outcome;
 use crate::process::{cargo, output, root};
 
 /// Count instructions and crates, and compare with the committed figures

@@ -10,6 +10,7 @@ mod bench;
 mod build;
 mod clean;
 mod demo;
+mod describe;
 mod dist;
 mod docs;
 mod fuzz;
@@ -17,6 +18,7 @@ mod guard;
 mod man;
 mod measure;
 mod needs;
+mod outcome;
 mod package;
 mod picture;
 mod platforms;
@@ -28,9 +30,6 @@ mod toolchain;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-/// What a chore ends with: its own sentence where it fails.
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// The project's own chores
 #[derive(Parser)]

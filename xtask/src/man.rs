@@ -8,8 +8,8 @@ use clap::{Arg, Command};
 use fs_err as fs;
 use roff::{Inline, Roff, bold, italic, roman};
 
-use crate::Outcome;
-use crate::docs::{argument_name, examples, paragraphs, takes_value, visible};
+use crate::describe::{argument_name, examples, paragraphs, takes_value, visible};
+use crate::outcome::Outcome;
 use crate::process::{command as program, output};
 
 /// Writes all pages to a directory.

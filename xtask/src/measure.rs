@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::process::spawn;
 
 /// A command to measure, in an environment that holds nothing but what stands here.

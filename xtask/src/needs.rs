@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use fs_err as fs;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::process::{command, has_program, output, root, run};
 
 /// Something that has to be there before a group of tests can run.

@@ -6,9 +6,9 @@ use std::process::{Child, Stdio};
 
 use fs_err as fs;
 
-use crate::Outcome;
 use crate::dist;
 use crate::needs::Need;
+use crate::outcome::Outcome;
 use crate::process::{cargo, command, output, root, run, spawn};
 use crate::system::{DEBOOTSTRAP, System};
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::Outcome;
 use crate::build::build;
 use crate::demo::{Sandbox, approve};
 use crate::needs::{self, Need};
+use crate::outcome::Outcome;
 use crate::process::{cargo, command, output, root, run, spawn};
 
 const PICTURE: &str = "docs/login.svg";

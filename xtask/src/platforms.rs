@@ -5,9 +5,9 @@ use std::process::Command;
 
 use fs_err as fs;
 
-use crate::Outcome;
 use crate::build::target_directory;
 use crate::needs::Need;
+use crate::outcome::Outcome;
 use crate::process::{command, root, run};
 use crate::toolchain::Toolchain;
 

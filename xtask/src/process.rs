@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// What `cargo run` sets for this program and what cargo would take as meant for itself: build
 /// scripts that watch these would run again, and half of the workspace be compiled twice.

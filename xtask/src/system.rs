@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::Outcome;
 use crate::build::target_directory;
 use crate::needs::{Need, can_install};
+use crate::outcome::Outcome;
 use crate::process::{command, output, run};
 
 pub(crate) const DEBOOTSTRAP: Need = Need::Program("/usr/sbin/debootstrap", "debootstrap");

@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Outcome;
 use crate::clean;
 use crate::guard;
 use crate::needs::{self, Need, in_venv};
+use crate::outcome::Outcome;
 use crate::package;
 use crate::platforms;
 use crate::process::{cargo, command, run as run_command};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::Outcome;
 use crate::build::target_directory;
+use crate::outcome::Outcome;
 use crate::process::{cargo, command, output, run};
 
 /// How to build for a target.

@@ -8,11 +8,16 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{SECRET_TOOL, STATIC_HELLO};
-use crate::Outcome;
 use crate::demo::Sandbox;
 use crate::measure::Invocation;
+use crate::outcome::Outcome;
 use crate::process::has_program;
+
+/// Another program to read the keyring with.
+pub(super) const SECRET_TOOL: &str = "/usr/bin/secret-tool";
+
+/// The static hello-world, beside the other programs.
+pub(super) const STATIC_HELLO: &str = "hello-static";
 
 /// One command to measure.
 pub(super) struct Case {

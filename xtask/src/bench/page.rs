@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use fs_err as fs;
 
 use super::cases::{Case, HELLO, STATIC};
+use super::results::{Figures, Results};
 use super::targets::{mebibytes_of, targets};
-use super::{Figures, Results};
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::process::{command, output, root};
 
 /// What stands below this line in the page is kept.

@@ -4,7 +4,7 @@ use super::cases::{
     AWS_LIST, GH_STATUS, GH_TOKEN, HELLO, LIST, LIST_10_000, SECRET_TOOL_LOOKUP, STATIC, STATUS,
     STATUS_10_000, STATUS_JQ, SWITCH_10_000, TOKEN, TOKEN_KEYRING, WRITE_10_000,
 };
-use super::{Figures, Results};
+use super::results::{Figures, Results};
 
 /// A target, and how it stands.
 pub(super) struct Target {

@@ -1,0 +1,4 @@
+//! How every chore ends.
+
+/// What a chore ends with: its own sentence where it fails.
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
