@@ -205,7 +205,7 @@ impl Http {
         let tls = if url.scheme() == "https" { Some(self.tls(&url)?) } else { None };
         let attempt = Arc::new(Attempt::new(host_label(&url), proxy, request.limit));
         let dialer = Dialer { attempt: Arc::clone(&attempt), tls, good: Arc::clone(&self.good) };
-        let agent = dialer.agent(self.config(request, &attempt));
+        let agent = dialer.agent(self.config(&attempt));
         let failed = |error| attempt.failure(error);
         let answer =
             run(&agent, head, body.as_ref().map(|text| text.as_bytes())).map_err(failed)?;
@@ -221,7 +221,7 @@ impl Http {
         Ok(Response { host, status: head.status.as_u16(), retry_after, body })
     }
 
-    fn config(&self, request: &Request<'_>, attempt: &Attempt) -> Config {
+    fn config(&self, attempt: &Attempt) -> Config {
         ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -229,7 +229,7 @@ impl Http {
             .user_agent(self.user_agent.as_str())
             .accept("application/json")
             .max_idle_connections(0)
-            .timeout_global(Some(request.limit))
+            // For SOCKS proxies alone; all other limits are the attempt's.
             .timeout_connect(Some(attempt.connect_limit()))
             .proxy(attempt.proxy.clone())
             .build()

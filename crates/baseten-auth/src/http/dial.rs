@@ -170,11 +170,11 @@ impl<In: Transport> Connector<In> for Dialer {
             attempt.set_tunnelled();
             let tunnel: Box<dyn Transport> = Box::new(tunnel);
             let stream = TransportAdapter::new(tunnel, Arc::clone(&details.current_time));
-            Box::new(Bounded { stream, attempt: Arc::clone(attempt) })
+            Box::new(Bounded::new(stream, attempt))
         } else {
             let stream = self.reach(&details.addrs)?;
             stream.set_nodelay(true)?;
-            Box::new(Bounded { stream, attempt: Arc::clone(attempt) })
+            Box::new(Bounded::new(stream, attempt))
         };
         let is_tls = details.needs_tls();
         if let Some(tls) = self.tls.as_ref().filter(|_| is_tls) {
@@ -205,7 +205,13 @@ impl<T: Read + Write + Send + Sync> Stream for T {}
 struct Bounded<S> {
     stream: S,
     attempt: Arc<Attempt>,
+    late_reads: u32,
 }
+
+/// An answer that has arrived is read however late it is: this process may have been stopped, or
+/// the machine asleep. This many reads of what is there already bound that.
+const LATE_READS: u32 = 100;
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// What can be told how long a read or a write may take.
 trait Limited: Read + Write {
@@ -229,34 +235,44 @@ impl Limited for TransportAdapter {
 }
 
 impl<S: Limited> Bounded<S> {
-    fn run<T>(&mut self, mut act: impl FnMut(&mut S) -> io::Result<T>) -> io::Result<T> {
-        loop {
-            self.stream.limit(self.attempt.left()?);
-            match act(&mut self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                outcome => return outcome,
-            }
-        }
+    fn new(stream: S, attempt: &Arc<Attempt>) -> Self {
+        Self { stream, attempt: Arc::clone(attempt), late_reads: 0 }
     }
 }
 
 impl<S: Limited> Read for Bounded<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.run(|stream| stream.read(buffer))
+        loop {
+            let left = match self.attempt.left() {
+                Err(_) if self.late_reads < LATE_READS => {
+                    self.late_reads += 1;
+                    AT_ONCE
+                }
+                left => left?,
+            };
+            self.stream.limit(left);
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome.map_err(timed_out),
+            }
+        }
     }
 }
 
 impl<S: Limited> Write for Bounded<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.run(|stream| stream.write(bytes))
+        self.stream.limit(self.attempt.left()?);
+        self.stream.write(bytes).map_err(timed_out)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A socket says `WouldBlock` where its time is over.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
 /// The connection as the HTTP code sees it. Its time limits are those of the streams below.
@@ -317,5 +333,40 @@ mod tests {
         ] {
             assert_eq!(alternating(addresses(found)), addresses(expected));
         }
+    }
+
+    /// Always has another byte.
+    struct Endless;
+
+    impl Read for Endless {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(1)
+        }
+    }
+
+    impl Write for Endless {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Ok(1)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Limited for Endless {
+        fn limit(&mut self, left: Duration) {
+            assert_eq!(left, AT_ONCE);
+        }
+    }
+
+    #[test]
+    fn when_the_time_is_over_only_so_much_is_read_and_nothing_written() {
+        let attempt = Arc::new(Attempt::new(String::new(), None, Duration::ZERO));
+        let mut stream = Bounded::new(Endless, &attempt);
+        let reads = (0..10_000).take_while(|_| stream.read(&mut [0]).is_ok()).count();
+        assert_eq!(reads, LATE_READS as usize);
+        assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(stream.write(b"x").unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

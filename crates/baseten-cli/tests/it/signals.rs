@@ -1,14 +1,15 @@
 //! SIGINT and SIGTERM wherever a command may wait.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;
 use baseten_testing::home::{Home, WEB_LOGIN};
-use baseten_testing::outcome::Running;
+use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::sandbox;
-use baseten_testing::server::{ok, silence};
-use baseten_testing::stored::{LIVES, logged_in};
-use baseten_testing::wait::PATIENCE;
+use baseten_testing::server::{http, ok, refreshed, silence};
+use baseten_testing::stored::{EXPIRED, LIVES, logged_in};
+use baseten_testing::wait::{PATIENCE, came_about};
 use rustix::process::Signal;
 
 #[test]
@@ -94,4 +95,22 @@ fn a_signal_ends_a_command_whose_output_nobody_reads() {
         let outcome = running.end();
         assert_eq!((outcome.status, outcome.stderr.as_str()), (status, "Canceled.\n"));
     }
+}
+
+/// The request alone may take 25 s.
+#[test]
+fn an_answer_that_came_while_the_process_was_stopped_is_kept() {
+    let (silent, arrival) = silence();
+    let home = logged_in(EXPIRED, [silent]);
+    let running = home.start(&["auth", "token"]);
+    let mut stream = arrival.recv_timeout(PATIENCE).unwrap();
+    running.signal(Signal::STOP);
+    // It stops a moment later.
+    came_about(Duration::from_millis(500), || false);
+    stream.write_all(&http(200, "", &refreshed("access-2", Some("refresh-2")))).unwrap();
+    came_about(Duration::from_secs(27), || false);
+    running.signal(Signal::CONT);
+    let outcome = running.end();
+    assert_eq!(outcome.to_string(), Outcome::done("access-2\n").to_string());
+    assert!(home.store().contains("refresh-2"));
 }
