@@ -101,29 +101,33 @@ fn logins_switches_and_logouts_at_once_undo_nothing_of_each_other() {
     assert!(expected.contains(current(&home).as_str().unwrap()));
 }
 
-#[test]
-fn a_store_that_stays_locked_is_waited_for_ten_seconds() {
-    let sandbox = sandbox();
-    let home = Home::at(&sandbox);
-    let before = store([("held", with_key(&sandbox.remote_url(), "k"))]);
-    home.write_store(&before);
-    let lock = File::create(home.auth_json().with_file_name("auth.json.lock")).unwrap();
-    lock.lock().unwrap();
-    let start = Instant::now();
-    let running = [
-        home.start(&["auth", "switch", "--profile", "held"]),
-        home.start(&["auth", "logout", "--profile", "held"]),
-        start_login(&home, &sandbox, "other"),
-    ];
-    for running in running {
-        let outcome = running.end();
-        assert_eq!(outcome.status, 1);
-        baseten_testing::assert_outcome!(home, outcome);
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_stays_locked_is_waited_for_ten_seconds() {
+        let sandbox = sandbox();
+        let home = Home::at(&sandbox);
+        let before = store([("held", with_key(&sandbox.remote_url(), "k"))]);
+        home.write_store(&before);
+        let lock = File::create(home.auth_json().with_file_name("auth.json.lock")).unwrap();
+        lock.lock().unwrap();
+        let start = Instant::now();
+        let running = [
+            home.start(&["auth", "switch", "--profile", "held"]),
+            home.start(&["auth", "logout", "--profile", "held"]),
+            start_login(&home, &sandbox, "other"),
+        ];
+        for running in running {
+            let outcome = running.end();
+            assert_eq!(outcome.status, 1);
+            baseten_testing::assert_outcome!(home, outcome);
+        }
+        let waited = start.elapsed().as_secs();
+        assert!((9..20).contains(&waited), "{waited} s");
+        assert_eq!(home.store(), before);
+        assert_eq!(sandbox.requests().len(), 0);
+        // Reading needs no lock.
+        assert_eq!(home.run(&["auth", "list"]).status, 0);
     }
-    let waited = start.elapsed().as_secs();
-    assert!((9..20).contains(&waited), "{waited} s");
-    assert_eq!(home.store(), before);
-    assert_eq!(sandbox.requests().len(), 0);
-    // Reading needs no lock.
-    assert_eq!(home.run(&["auth", "list"]).status, 0);
 }

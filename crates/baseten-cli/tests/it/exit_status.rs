@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::{deny, sandbox, sandbox_with};
-use baseten_testing::server::{Act, Server, answer, ok};
+use baseten_testing::server::{Act, Server, answer, http, ok};
 use baseten_testing::stored::{EXPIRED, LIVES, REMOTE, elsewhere, logged_in, store};
 
 /// A home whose only credential is an API key of the environment, and whose requests go to a
@@ -101,26 +102,12 @@ fn no_connection_is_6() {
 
 #[test]
 fn a_tls_failure_is_6() {
-    let server = Server::start([answer(400, "", "no TLS here")]);
+    let speaks_no_tls = Act::Custom(Box::new(|mut stream| {
+        let _ = stream.write_all(&http(400, "", "no TLS here"));
+    }));
+    let server = Server::start([speaks_no_tls]);
     let home = Home::with_api(server.remote("https")).with("BASETEN_API_KEY", "key");
     ends_with(6, &home.run(&["whoami"]));
-}
-
-/// A listener whose queue is full drops whoever else wants to connect.
-#[test]
-#[cfg(target_os = "linux")]
-fn a_time_out_is_6() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    rustix::net::listen(&listener, 0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let wait = Duration::from_millis(100);
-    let connect = |_| std::net::TcpStream::connect_timeout(&address, wait).ok();
-    let queue: Vec<_> = (0..8).map_while(connect).collect();
-    assert!(queue.len() < 8, "the queue does not fill");
-    let home = Home::with_api(format!("http://{address}")).with("BASETEN_API_KEY", "key");
-    let outcome = home.run(&["whoami"]);
-    ends_with(6, &outcome);
-    assert!(outcome.stderr.contains("did not answer within 10 s"), "{outcome}");
 }
 
 /// The codes of the OAuth endpoints, with the status that the standard gives them and with 200.
@@ -468,4 +455,25 @@ fn done_is_0() {
     }
     let closed = home.command(&["auth", "status"]).stdout(Stdio::null()).status();
     assert!(closed.unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+mod slow_tests {
+    use super::*;
+
+    /// A listener whose queue is full drops whoever else wants to connect.
+    #[test]
+    fn a_time_out_is_6() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let wait = Duration::from_millis(100);
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, wait).ok();
+        let queue: Vec<_> = (0..8).map_while(connect).collect();
+        assert!(queue.len() < 8, "the queue does not fill");
+        let home = Home::with_api(format!("http://{address}")).with("BASETEN_API_KEY", "key");
+        let outcome = home.run(&["whoami"]);
+        ends_with(6, &outcome);
+        assert!(outcome.stderr.contains("did not answer within 10 s"), "{outcome}");
+    }
 }

@@ -108,23 +108,6 @@ mod runaways {
     /// A panic inside jaq.
     const BUGS: &[&str] = &[r#""ab" | [match("(?:(b)|(a))*")]"#];
 
-    #[test]
-    fn every_filter_ends_within_ten_seconds_and_512_mib() {
-        let filters = [FOR_EVER, TOO_LARGE, TOO_DEEP, BUGS].concat();
-        let filters = Mutex::new(filters.into_iter());
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    loop {
-                        let filter = filters.lock().unwrap().next();
-                        let Some(filter) = filter else { break };
-                        check(filter);
-                    }
-                });
-            }
-        });
-    }
-
     fn check(filter: &str) {
         let (home, start) = (Home::with_store(STORE), Instant::now());
         let mut running = home.start(&["version", "--jq", filter]);
@@ -245,5 +228,26 @@ mod runaways {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
         let state = status.lines().find_map(|line| line.strip_prefix("State:"));
         state.and_then(|state| state.trim().chars().next()).unwrap_or('Z')
+    }
+
+    mod slow_tests {
+        use super::*;
+
+        #[test]
+        fn every_filter_ends_within_ten_seconds_and_512_mib() {
+            let filters = [FOR_EVER, TOO_LARGE, TOO_DEEP, BUGS].concat();
+            let filters = Mutex::new(filters.into_iter());
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        loop {
+                            let filter = filters.lock().unwrap().next();
+                            let Some(filter) = filter else { break };
+                            check(filter);
+                        }
+                    });
+                }
+            });
+        }
     }
 }

@@ -238,36 +238,6 @@ fn a_login_with_a_locked_keyring_goes_to_the_file_unless_that_is_forbidden() {
     assert!(home.store().contains(&key));
 }
 
-#[test]
-fn a_frozen_keyring_holds_nobody_up_for_longer_than_it_may() {
-    let (sandbox, session) = (sandbox(), KeyringSession::start());
-    let home = Home::at(&sandbox).with_keyring(&session);
-    let key = sandbox.api_key("ada").unwrap();
-    assert_eq!(home.log_in(&key, NAME, &[]).status, 0);
-    let before = home.store();
-    session.freeze();
-
-    // These never ask it.
-    for arguments in [
-        &["auth", "status"][..],
-        &["auth", "status", "-o", "json"],
-        &["auth", "list"],
-        &["auth", "switch", "--profile", NAME],
-        &["auth", "status", "--profile", "nobody"],
-    ] {
-        let (outcome, elapsed) = timed(&home, arguments);
-        assert!([0, 4].contains(&outcome.status), "{outcome}");
-        assert!(elapsed < Duration::from_secs(2), "{arguments:?}: {elapsed:?}");
-    }
-
-    // These do, and give up in time.
-    gives_up_in(&home, DEFAULT_TIMEOUT, &before);
-    let home = home.with("BASETEN_KEYRING_TIMEOUT", "0.5");
-    gives_up_in(&home, Duration::from_millis(500), &before);
-    session.thaw();
-    assert_eq!(session.lookup(NAME).as_deref(), Some(&*key));
-}
-
 fn gives_up_in(home: &Home, expected: Duration, before: &str) {
     for arguments in [&["auth", "token"][..], &["whoami"], &["auth", "logout"]] {
         let (outcome, elapsed) = timed(home, arguments);
@@ -474,42 +444,6 @@ fn keepassxc_keeps_secrets_too() {
 }
 
 #[test]
-fn a_locked_keepassxc_is_locked_at_once_and_opens_no_window() {
-    let (sandbox, terminal) = (sandbox(), Terminal::new());
-    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
-    let session = Session::keepassxc("--locked");
-    // It would open its window for a mere search, and answer once that is closed.
-    let outcome = session.run(&home, "baseten auth token; baseten auth logout");
-    assert_eq!(outcome.stderr.matches("the system keyring is locked").count(), 2, "{outcome}");
-    for elapsed in elapsed(&home) {
-        assert!(elapsed < DEFAULT_TIMEOUT + SLACK, "{elapsed:?}");
-    }
-    // At a terminal, somebody may see it.
-    let home = home.with("BASETEN_KEYRING_TIMEOUT", "2");
-    let ended = session.start(&terminal, &home, "baseten auth token").end();
-    assert_eq!(ended.status, 1, "{ended}");
-    assert!(ended.screen.contains(UNLOCKING), "{ended}");
-    assert!(ended.screen.contains("did not answer within 2 s"), "{ended}");
-}
-
-#[test]
-fn a_service_that_is_slow_is_waited_for_within_limits() {
-    let sandbox = sandbox();
-    let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
-    let outcome = Session::mock("slow:0.3").run(&home, "baseten auth token");
-    assert_eq!((outcome.status, &*outcome.stdout), (0, "s3cret\n"), "{outcome}");
-    let script = "BASETEN_KEYRING_TIMEOUT=1 baseten auth token";
-    for options in ["slow:0.6", "slow:5 --at GetSecret", "hang", "hang --at OpenSession"] {
-        let outcome = Session::mock(options).run(&home, script);
-        assert_eq!(outcome.status, 1, "{options} {outcome}");
-        assert!(outcome.stderr.contains("did not answer within 1 s"), "{options} {outcome}");
-    }
-    for elapsed in elapsed(&home).iter().skip(1) {
-        assert!(*elapsed < Duration::from_secs(1) + SLACK, "{elapsed:?}");
-    }
-}
-
-#[test]
 fn a_service_that_denies_is_not_an_empty_one() {
     let sandbox = sandbox();
     let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
@@ -524,4 +458,74 @@ fn a_service_that_denies_is_not_an_empty_one() {
     let outcome = Session::mock("deny --at SetSecret").run(&home, script);
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(outcome.stderr.contains("so the credential is stored in plain text"), "{outcome}");
+}
+
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn a_frozen_keyring_holds_nobody_up_for_longer_than_it_may() {
+        let (sandbox, session) = (sandbox(), KeyringSession::start());
+        let home = Home::at(&sandbox).with_keyring(&session);
+        let key = sandbox.api_key("ada").unwrap();
+        assert_eq!(home.log_in(&key, NAME, &[]).status, 0);
+        let before = home.store();
+        session.freeze();
+
+        // These never ask it.
+        for arguments in [
+            &["auth", "status"][..],
+            &["auth", "status", "-o", "json"],
+            &["auth", "list"],
+            &["auth", "switch", "--profile", NAME],
+            &["auth", "status", "--profile", "nobody"],
+        ] {
+            let (outcome, elapsed) = timed(&home, arguments);
+            assert!([0, 4].contains(&outcome.status), "{outcome}");
+            assert!(elapsed < Duration::from_secs(2), "{arguments:?}: {elapsed:?}");
+        }
+
+        // These do, and give up in time.
+        gives_up_in(&home, DEFAULT_TIMEOUT, &before);
+        let home = home.with("BASETEN_KEYRING_TIMEOUT", "0.5");
+        gives_up_in(&home, Duration::from_millis(500), &before);
+        session.thaw();
+        assert_eq!(session.lookup(NAME).as_deref(), Some(&*key));
+    }
+
+    #[test]
+    fn a_locked_keepassxc_is_locked_at_once_and_opens_no_window() {
+        let (sandbox, terminal) = (sandbox(), Terminal::new());
+        let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+        let session = Session::keepassxc("--locked");
+        // It would open its window for a mere search, and answer once that is closed.
+        let outcome = session.run(&home, "baseten auth token; baseten auth logout");
+        assert_eq!(outcome.stderr.matches("the system keyring is locked").count(), 2, "{outcome}");
+        for elapsed in elapsed(&home) {
+            assert!(elapsed < DEFAULT_TIMEOUT + SLACK, "{elapsed:?}");
+        }
+        // At a terminal, somebody may see it.
+        let home = home.with("BASETEN_KEYRING_TIMEOUT", "2");
+        let ended = session.start(&terminal, &home, "baseten auth token").end();
+        assert_eq!(ended.status, 1, "{ended}");
+        assert!(ended.screen.contains(UNLOCKING), "{ended}");
+        assert!(ended.screen.contains("did not answer within 2 s"), "{ended}");
+    }
+
+    #[test]
+    fn a_service_that_is_slow_is_waited_for_within_limits() {
+        let sandbox = sandbox();
+        let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
+        let outcome = Session::mock("slow:0.3").run(&home, "baseten auth token");
+        assert_eq!((outcome.status, &*outcome.stdout), (0, "s3cret\n"), "{outcome}");
+        let script = "BASETEN_KEYRING_TIMEOUT=1 baseten auth token";
+        for options in ["slow:0.6", "slow:5 --at GetSecret", "hang", "hang --at OpenSession"] {
+            let outcome = Session::mock(options).run(&home, script);
+            assert_eq!(outcome.status, 1, "{options} {outcome}");
+            assert!(outcome.stderr.contains("did not answer within 1 s"), "{options} {outcome}");
+        }
+        for elapsed in elapsed(&home).iter().skip(1) {
+            assert!(*elapsed < Duration::from_secs(1) + SLACK, "{elapsed:?}");
+        }
+    }
 }

@@ -308,8 +308,9 @@ fn remotes_with_more_than_scheme_host_and_port_are_refused() {
         assert_eq!(outcome.status, 2, "{url}: {outcome}");
         assert!(outcome.stderr.starts_with("error: --remote-url "), "{outcome}");
         assert!(!outcome.to_string().contains("canary"), "{outcome}");
-        let outcome = Home::new().with("BASETEN_REMOTE_URL", url).run(&["auth", "login", "--web"]);
+        // An empty variable counts as unset.
         if !url.is_empty() {
+            let outcome = Home::at_remote(url).run(&["auth", "login", "--web"]);
             assert_eq!(outcome.status, 2, "{url}: {outcome}");
             assert!(outcome.stderr.starts_with("error: BASETEN_REMOTE_URL "), "{outcome}");
         }

@@ -181,25 +181,6 @@ fn answers_that_are_none_are_told_apart() {
 }
 
 #[test]
-fn a_server_that_dribbles_or_hangs_is_left_in_time() {
-    let body = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n".to_vec();
-    // For longer than anybody waits: a byte every 50 ms.
-    let acts = [Act::Dribble(body, vec![b' '; 2000]), Act::Hang];
-    std::thread::scope(|scope| {
-        for act in acts {
-            scope.spawn(|| {
-                let server = Server::start([act]);
-                let start = Instant::now();
-                let outcome = with_key(server.remote("http")).run(&["whoami"]);
-                assert_eq!(outcome.status, 6, "{outcome}");
-                assert!(outcome.stderr.contains("did not answer within 30 s"), "{outcome}");
-                assert!(start.elapsed() < Duration::from_secs(40));
-            });
-        }
-    });
-}
-
-#[test]
 fn a_logout_does_not_wait_for_a_server_that_hangs() {
     let server = Server::start([Act::Hang]);
     let home = with_session(&server);
@@ -254,37 +235,6 @@ fn assert_pauses(server: &Server, expected: &[f32]) {
 }
 
 #[test]
-fn polling_keeps_to_what_the_server_asks_for() {
-    let pending = r#"{"error": "authorization_pending"}"#;
-    let server = Server::start([
-        ok(STARTED),
-        answer(429, "Retry-After: 3\r\n", ""),
-        answer(400, "", r#"{"error": "slow_down"}"#),
-        answer(400, "", pending),
-        ok(TOKENS),
-        ok(ADA),
-    ]);
-    let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
-    assert_eq!(outcome.status, 0, "{outcome}");
-    assert_pauses(&server, &[1.0, 3.0, 6.0, 6.0, 0.0]);
-}
-
-#[test]
-fn polling_survives_trouble_at_the_server() {
-    let server = Server::start([
-        ok(STARTED),
-        answer(503, "", "<html>"),
-        Act::Close,
-        answer(400, "", r#"{"error": "authorization_pending"}"#),
-        ok(TOKENS),
-        ok(ADA),
-    ]);
-    let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
-    assert_eq!(outcome.status, 0, "{outcome}");
-    assert_pauses(&server, &[1.0, 2.0, 4.0, 1.0, 0.0]);
-}
-
-#[test]
 fn a_failure_is_told_once_and_then_counted() {
     let server = Server::start([(); 4].map(|()| answer(503, "", "")));
     let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
@@ -295,40 +245,6 @@ fn a_failure_is_told_once_and_then_counted() {
                 error: SERVER answered HTTP 503\n";
     let name = format!("api.localhost:{}", server.address.port());
     assert!(outcome.stderr.starts_with(&told.replace("SERVER", &name)), "{outcome}");
-}
-
-#[test]
-fn the_first_request_is_tried_three_times_more() {
-    let server = Server::start([
-        answer(503, "", ""),
-        answer(429, "Retry-After: 3\r\n", ""),
-        answer(500, "", ""),
-        answer(502, "", "<html>"),
-        ok(STARTED),
-    ]);
-    let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
-    assert_eq!(outcome.status, 6, "{outcome}");
-    // Nobody is left to wonder what it waits for.
-    let told = "SERVER answered HTTP 503; trying again in 1 s\n\
-                SERVER answered HTTP 429; trying again in 3 s\n\
-                SERVER answered HTTP 500; trying again in 4 s\n\
-                error: SERVER answered HTTP 502\n";
-    let name = format!("api.localhost:{}", server.address.port());
-    assert!(outcome.stderr.starts_with(&told.replace("SERVER", &name)), "{outcome}");
-    assert_pauses(&server, &[1.0, 3.0, 4.0]);
-
-    // What will not get better is not tried again.
-    for (act, status) in [
-        (answer(404, "", ""), 4),
-        (answer(400, "", r#"{"error": "invalid_client"}"#), 3),
-        (answer(400, "", r#"{"error": "invalid_request"}"#), 5),
-        (ok("<html>"), 6),
-        (ok(&STARTED.replace("https:", "http:")), 6),
-    ] {
-        let server = Server::start([act, ok(STARTED)]);
-        let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
-        assert_eq!((outcome.status, server.requests().len()), (status, 1), "{outcome}");
-    }
 }
 
 /// Makes a network of its own for the process that it becomes: `dead.example.com` has an IPv6 address
@@ -422,5 +338,93 @@ fn in_a_network_with_a_dead_address() {
         let outcome = home.run(&["whoami"]);
         assert!(outcome.stderr.contains("the proxy dead.example.com"), "{outcome}");
         assert!(start.elapsed() < Duration::from_secs(2), "{scheme}: {:?}", start.elapsed());
+    }
+}
+
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_dribbles_or_hangs_is_left_in_time() {
+        let body = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n".to_vec();
+        // For longer than anybody waits: a byte every 50 ms.
+        let acts = [Act::Dribble(body, vec![b' '; 2000]), Act::Hang];
+        std::thread::scope(|scope| {
+            for act in acts {
+                scope.spawn(|| {
+                    let server = Server::start([act]);
+                    let start = Instant::now();
+                    let outcome = with_key(server.remote("http")).run(&["whoami"]);
+                    assert_eq!(outcome.status, 6, "{outcome}");
+                    assert!(outcome.stderr.contains("did not answer within 30 s"), "{outcome}");
+                    assert!(start.elapsed() < Duration::from_secs(40));
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn polling_keeps_to_what_the_server_asks_for() {
+        let pending = r#"{"error": "authorization_pending"}"#;
+        let server = Server::start([
+            ok(STARTED),
+            answer(429, "Retry-After: 3\r\n", ""),
+            answer(400, "", r#"{"error": "slow_down"}"#),
+            answer(400, "", pending),
+            ok(TOKENS),
+            ok(ADA),
+        ]);
+        let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert_pauses(&server, &[1.0, 3.0, 6.0, 6.0, 0.0]);
+    }
+
+    #[test]
+    fn polling_survives_trouble_at_the_server() {
+        let server = Server::start([
+            ok(STARTED),
+            answer(503, "", "<html>"),
+            Act::Close,
+            answer(400, "", r#"{"error": "authorization_pending"}"#),
+            ok(TOKENS),
+            ok(ADA),
+        ]);
+        let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert_pauses(&server, &[1.0, 2.0, 4.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_first_request_is_tried_three_times_more() {
+        let server = Server::start([
+            answer(503, "", ""),
+            answer(429, "Retry-After: 3\r\n", ""),
+            answer(500, "", ""),
+            answer(502, "", "<html>"),
+            ok(STARTED),
+        ]);
+        let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
+        assert_eq!(outcome.status, 6, "{outcome}");
+        // Nobody is left to wonder what it waits for.
+        let told = "SERVER answered HTTP 503; trying again in 1 s\n\
+                SERVER answered HTTP 429; trying again in 3 s\n\
+                SERVER answered HTTP 500; trying again in 4 s\n\
+                error: SERVER answered HTTP 502\n";
+        let name = format!("api.localhost:{}", server.address.port());
+        assert!(outcome.stderr.starts_with(&told.replace("SERVER", &name)), "{outcome}");
+        assert_pauses(&server, &[1.0, 3.0, 4.0]);
+
+        // What will not get better is not tried again.
+        for (act, status) in [
+            (answer(404, "", ""), 4),
+            (answer(400, "", r#"{"error": "invalid_client"}"#), 3),
+            (answer(400, "", r#"{"error": "invalid_request"}"#), 5),
+            (ok("<html>"), 6),
+            (ok(&STARTED.replace("https:", "http:")), 6),
+        ] {
+            let server = Server::start([act, ok(STARTED)]);
+            let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
+            assert_eq!((outcome.status, server.requests().len()), (status, 1), "{outcome}");
+        }
     }
 }

@@ -409,23 +409,28 @@ fn the_next_process_goes_on_at_once_when_the_refreshing_one_is_killed() {
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
 }
 
-#[test]
-fn a_process_that_never_lets_go_is_waited_for_half_a_minute() {
-    let (silent, arrived) = silence();
-    let server = Server::start([silent]);
-    let home = Home::served_by(&server);
-    let text = store([("stopped", in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))))]);
-    // A name of its own for the lock, and one that is always the same for the snapshot.
-    let name = name("stopped");
-    home.write_store(&text.replace("stopped", &name));
-    let holder = home.start(&["auth", "token"]);
-    let _open = arrived.recv_timeout(PATIENCE).unwrap();
-    holder.signal(Signal::STOP);
-    let start = Instant::now();
-    let mut outcome = home.run(&["auth", "token"]);
-    let waited = start.elapsed().as_secs();
-    assert!((29..40).contains(&waited), "{waited} s");
-    outcome.stderr = outcome.stderr.replace(&name, "stopped");
-    baseten_testing::assert_outcome!(home, outcome);
-    assert_eq!(outcome.status, 1);
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_never_lets_go_is_waited_for_half_a_minute() {
+        let (silent, arrived) = silence();
+        let server = Server::start([silent]);
+        let home = Home::served_by(&server);
+        let text =
+            store([("stopped", in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))))]);
+        // A name of its own for the lock, and one that is always the same for the snapshot.
+        let name = name("stopped");
+        home.write_store(&text.replace("stopped", &name));
+        let holder = home.start(&["auth", "token"]);
+        let _open = arrived.recv_timeout(PATIENCE).unwrap();
+        holder.signal(Signal::STOP);
+        let start = Instant::now();
+        let mut outcome = home.run(&["auth", "token"]);
+        let waited = start.elapsed().as_secs();
+        assert!((29..40).contains(&waited), "{waited} s");
+        outcome.stderr = outcome.stderr.replace(&name, "stopped");
+        baseten_testing::assert_outcome!(home, outcome);
+        assert_eq!(outcome.status, 1);
+    }
 }
