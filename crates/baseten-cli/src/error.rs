@@ -35,7 +35,7 @@ pub(crate) enum CliError {
     /// There are no profiles to choose from.
     NothingToChoose,
     /// A prompt failed, other than by being canceled.
-    Prompt(inquire::InquireError),
+    Prompt(io::Error),
     /// stdout can't be written.
     Output(io::Error),
     /// Ctrl-C, Escape at a prompt, or SIGTERM.

@@ -29,6 +29,8 @@ pub const DOWN: &str = "\x1b[B";
 pub const CONTROL_C: &str = "\x03";
 /// Ctrl-D.
 pub const CONTROL_D: &str = "\x04";
+/// Suspends.
+pub const CONTROL_Z: &str = "\x1a";
 
 /// A terminal's window. It keeps its modes when a program in it ends, so that they can be compared.
 pub struct Terminal {

@@ -1,11 +1,8 @@
-//! Questions to the person at the terminal. Ctrl-C and Escape cancel the command.
+//! Questions to the person at the terminal.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
-
-use inquire::validator::Validation;
-use inquire::{InquireError, Password, PasswordDisplayMode, Select, Text};
 
 use baseten_auth::Secret;
 use baseten_auth::internal::{ProfileName, Remote, parse_api_key, plain_text};
@@ -13,6 +10,7 @@ use baseten_auth::internal::{ProfileName, Remote, parse_api_key, plain_text};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::render::talk;
+use crate::terminal::editor::{Line, choose as choose_one};
 use crate::terminal::{interrupt, window};
 
 /// How to log in.
@@ -45,35 +43,32 @@ pub(crate) fn check(instead: &str) -> Result<(), CliError> {
 
 /// Asks how to log in.
 pub(crate) fn method() -> Result<Method, CliError> {
-    let choices = vec![Method::Browser, Method::ApiKey];
-    let prompt = Select::new("How do you want to log in?", choices);
-    ask(|| prompt.with_help_message("↑↓ to move, enter to select").prompt())
+    let methods = [Method::Browser, Method::ApiKey];
+    let choices = methods.map(|method| method.to_string());
+    let help = "↑↓ to move, enter to select";
+    let chosen = ask(|| choose_one("How do you want to log in?", &choices, 0, help))?;
+    methods.get(chosen).copied().ok_or(CliError::Canceled(Exit::Interrupted))
 }
 
 /// Says where API keys are made, and asks for one without showing it.
 pub(crate) fn api_key(remote: &Remote) -> Result<Secret, CliError> {
     talk(&format!("Create an API key at {remote}/settings/api_keys"));
-    let prompt = Password::new("API key:")
-        .with_display_mode(PasswordDisplayMode::Masked)
-        .without_confirmation();
-    let typed = ask(|| prompt.prompt())?;
+    let line = Line { question: "API key:", default: None, hidden: true, problem: |_| None };
     // The typed text is wiped with the secret that it becomes.
-    let typed = Secret::from(typed);
+    let typed = Secret::from(ask(|| line.ask())?);
     parse_api_key(typed.expose().as_bytes()).map_err(CliError::ApiKey)
 }
 
 /// Asks for the name of a profile.
 pub(crate) fn profile_name(suggestion: Option<&ProfileName>) -> Result<ProfileName, CliError> {
     let suggestion = suggestion.map(|name| plain_text(name.as_str()));
-    let mut prompt = Text::new("Name of the profile:");
-    prompt.default = suggestion.as_deref();
-    let prompt = prompt.with_validator(|text: &str| {
-        Ok(match ProfileName::new(text.trim()) {
-            Ok(_) => Validation::Valid,
-            Err(error) => Validation::Invalid(error.into()),
-        })
-    });
-    let typed = ask(|| prompt.prompt())?;
+    let line = Line {
+        question: "Name of the profile:",
+        default: suggestion.as_deref(),
+        hidden: false,
+        problem: |text| ProfileName::new(text.trim()).err().map(|error| error.to_string()),
+    };
+    let typed = ask(|| line.ask())?;
     ProfileName::new(typed.trim())
         .map_err(|error| CliError::usage(error.to_string(), "name it with --profile <profile>"))
 }
@@ -83,13 +78,11 @@ pub(crate) fn choose(
     names: Vec<ProfileName>,
     current: Option<&ProfileName>,
 ) -> Result<ProfileName, CliError> {
-    let cursor = names.iter().position(|name| Some(name) == current).unwrap_or(0);
-    let shown = names.iter().map(|name| plain_text(name.as_str())).collect();
-    let prompt = Select::new("Switch to which profile?", shown)
-        .with_starting_cursor(cursor)
-        .with_help_message("↑↓ to move, type to filter, enter");
-    let chosen = ask(|| prompt.raw_prompt())?;
-    names.into_iter().nth(chosen.index).ok_or(CliError::Canceled(Exit::Interrupted))
+    let start = names.iter().position(|name| Some(name) == current).unwrap_or(0);
+    let shown: Vec<_> = names.iter().map(|name| plain_text(name.as_str())).collect();
+    let help = "↑↓ to move, type to filter, enter";
+    let chosen = ask(|| choose_one("Switch to which profile?", &shown, start, help))?;
+    names.into_iter().nth(chosen).ok_or(CliError::Canceled(Exit::Interrupted))
 }
 
 /// How often a prompt looks whether its terminal is still there.
@@ -97,27 +90,18 @@ const GLANCE: Duration = Duration::from_millis(500);
 
 /// Shows a prompt for as long as there is a terminal: when one goes away and the process is not
 /// told, because hang-ups are ignored, reading from it would be tried for ever.
-fn ask<T>(prompt: impl FnOnce() -> Result<T, InquireError>) -> Result<T, CliError> {
+fn ask<T>(prompt: impl FnOnce() -> io::Result<Option<T>>) -> Result<T, CliError> {
     let (answered, pending) = mpsc::channel::<()>();
     let watch = move || {
         while pending.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
-            if !std::io::stdin().is_terminal() {
+            if !io::stdin().is_terminal() {
                 interrupt::end(Exit::Interrupted, false, None);
             }
         }
     };
     // Without it, the prompt is there all the same.
     let _ = std::thread::Builder::new().spawn(watch);
-    let answer = prompt().map_err(failed);
+    let answer = prompt().map_err(CliError::Prompt);
     drop(answered);
-    answer
-}
-
-fn failed(error: InquireError) -> CliError {
-    match error {
-        InquireError::OperationCanceled | InquireError::OperationInterrupted => {
-            CliError::Canceled(Exit::Interrupted)
-        }
-        error => CliError::Prompt(error),
-    }
+    answer?.ok_or(CliError::Canceled(Exit::Interrupted))
 }

@@ -26,13 +26,13 @@ impl Window {
 
     /// Not by `crossterm`, which runs `tput` where it fails, with our environment.
     #[cfg(unix)]
-    fn of(stream: &impl std::os::fd::AsFd) -> Option<Self> {
+    pub(super) fn of(stream: &impl std::os::fd::AsFd) -> Option<Self> {
         let size = rustix::termios::tcgetwinsize(stream).ok()?;
         Self::new(size.ws_col, size.ws_row)
     }
 
     #[cfg(windows)]
-    fn of(stream: &impl IsTerminal) -> Option<Self> {
+    pub(super) fn of(stream: &impl IsTerminal) -> Option<Self> {
         let (columns, rows) = stream.is_terminal().then(crossterm::terminal::size)?.ok()?;
         Self::new(columns, rows)
     }

@@ -2,14 +2,14 @@
 //!
 //! Every [`OnTerminal::end`] also checks that the terminal is as it was before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
 use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::sandbox::{approve, deny, sandbox, sandbox_with};
 use baseten_testing::stored::current;
 use baseten_testing::terminal::{
-    CONTROL_C, CONTROL_D, DOWN, ENTER, ESCAPE, Ended, OnTerminal, Terminal,
+    CONTROL_C, CONTROL_D, CONTROL_Z, DOWN, ENTER, ESCAPE, Ended, OnTerminal, Terminal,
 };
 use baseten_testing::wait;
 use rustix::process::Signal;
@@ -66,6 +66,75 @@ fn a_key_from_the_clipboard_may_end_in_a_new_line() {
     assert_key_unseen(&terminal, &key);
     assert_eq!(ended.status, 0, "{ended}");
     assert!(home.store().contains(&format!("\"{key}\"")), "{}", home.store());
+}
+
+/// Control and Alt with letters, as a terminal sends them; none of these cancels or suspends.
+const CHORDS: &str = "\x16\x01\x0b\x05\x02\x06\x0e\x10\x12\x14\x17\x18\x19\x1bb\x1bf\x1bx";
+
+#[test]
+fn a_control_chord_types_nothing() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
+    let mut login = terminal.start(&home, KEY_LOGIN);
+    login.answer(KEY, &format!("{CHORDS}{key}{CHORDS}{ENTER}"));
+    login.answer(NAME, &format!("{CHORDS}bo{CHORDS}t{ENTER}"));
+    let ended = login.end();
+    assert!(ended.screen.ends_with("as profile bot\n"), "{ended}");
+    let mut switch = terminal.start(&home, &["auth", "switch"]);
+    switch.answer(SWITCH, &format!("{CHORDS}b{CHORDS}{ENTER}"));
+    let ended = switch.end();
+    assert!(ended.screen.ends_with("Switched to bot\n"), "{ended}");
+}
+
+#[test]
+fn what_was_mistyped_can_be_erased() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
+    let mut login = terminal.start(&home, KEY_LOGIN);
+    login.answer(KEY, &format!("wrong\x15{key}xé\x7f\x08{ENTER}"));
+    login.answer(NAME, &format!("wrong\x15bot{ENTER}"));
+    let ended = login.end();
+    assert!(ended.screen.ends_with("as profile bot\n"), "{ended}");
+}
+
+#[test]
+fn a_long_paste_arrives_in_a_moment() {
+    let sandbox = sandbox();
+    let home = on_terminal(&sandbox);
+    let key = "k".repeat(4_000);
+    for keys in [key.clone(), format!("\x1b[200~{key}\x1b[201~")] {
+        let terminal = Terminal::new();
+        let mut login = terminal.start(&home, &[KEY_LOGIN, &["--profile", "bot"]].concat());
+        login.asks(KEY);
+        let start = Instant::now();
+        terminal.press(&keys);
+        terminal.press(ENTER);
+        let ended = login.end();
+        assert_eq!(ended.status, 3, "{ended}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(!terminal.bytes().contains("kkkk"), "{ended}");
+    }
+}
+
+#[test]
+fn control_z_suspends_a_prompt() {
+    let (sandbox, terminal) = (sandbox(), Terminal::new());
+    let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
+    let script = "set -m; \"$0\" auth login --insecure-storage --with-api-key --profile bot; \
+                  echo suspended; read line; echo \"got $line\"; fg";
+    let mut login = terminal.start_script(&home, script);
+    login.asks(KEY);
+    terminal.press(&key[..10]);
+    terminal.press(CONTROL_Z);
+    login.shows("suspended");
+    login.until("the terminal echoes again", Terminal::echoes);
+    terminal.press("a line\r");
+    login.shows("got a line");
+    login.until("the prompt is back", |terminal| !terminal.echoes());
+    terminal.press(&format!("{}{ENTER}", &key[10..]));
+    let ended = login.end();
+    assert!(ended.screen.ends_with("as profile bot\n"), "{ended}");
+    assert_key_unseen(&terminal, &key);
 }
 
 #[test]
@@ -475,7 +544,7 @@ fn a_narrow_window_shows_everything() {
     let home = home_with_three(&sandbox);
     let key = sandbox.api_key("ada").unwrap();
     let mut login = terminal.start(&home, &[LOGIN, &["--profile", "four"]].concat());
-    login.asks("How do you want to");
+    login.asks("How do you want");
     login.shows("> Browser");
     terminal.press(&format!("{DOWN}{ENTER}"));
     login.answer(KEY, &format!("{key}{ENTER}"));
