@@ -110,6 +110,8 @@ const COUNTERPARTS: &[Need] = &[
     // Certificates, proxies, faults.
     Need::Program("openssl", "openssl"),
     Need::Program("tinyproxy", "tinyproxy-bin"),
+    Need::Program("ip", "iproute2"),
+    Need::Program("unshare", "util-linux"),
     Need::Program("strace", "strace"),
     Need::Program("ps", "procps"),
 ];

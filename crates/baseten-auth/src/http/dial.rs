@@ -79,7 +79,8 @@ impl Dialer {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         loop {
             let left = self.attempt.left()?;
-            let patience = if let Some(address) = waiting.next() {
+            let mut wait = left;
+            if let Some(address) = waiting.next() {
                 running += 1;
                 let connect = move || (address, TcpStream::connect_timeout(&address, left));
                 let theirs = sender.clone();
@@ -88,13 +89,13 @@ impl Dialer {
                 if thread::Builder::new().spawn(thread).is_err() {
                     let _ = sender.send(connect());
                 }
-                if waiting.len() == 0 { left } else { HEAD_START.min(left) }
+                if waiting.len() > 0 {
+                    wait = HEAD_START.min(left);
+                }
             } else if running == 0 {
                 return Err(failure);
-            } else {
-                left
-            };
-            match outcomes.recv_timeout(patience) {
+            }
+            match outcomes.recv_timeout(wait) {
                 Ok((address, Ok(stream))) => {
                     let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
                     good.retain(|known| *known != address);
@@ -177,7 +178,8 @@ impl<In: Transport> Connector<In> for Dialer {
             Box::new(Bounded::new(stream, attempt))
         };
         let is_tls = details.needs_tls();
-        if let Some(tls) = self.tls.as_ref().filter(|_| is_tls) {
+        if is_tls {
+            let tls = self.tls.as_ref().ok_or(ureq::Error::TlsRequired)?;
             stream = tls::secure(tls, bare_host(details.uri), stream)?;
         }
         // On the way to a proxy, ureq calls this for the proxy alone.

@@ -252,7 +252,6 @@ fn a_failure_is_told_once_and_then_counted() {
 #[cfg(target_os = "linux")]
 const NETWORK: &str = r#"
 set -e
-PATH=$PATH:/usr/sbin:/sbin
 ip link set lo up
 ip link add dead type veth peer name nowhere
 ip link set nowhere up
@@ -276,6 +275,7 @@ fn a_dead_address_of_a_name_costs_one_head_start_a_run() {
     if is_set(INSIDE) {
         return in_a_network_with_a_dead_address();
     }
+    find("ip", "iproute2");
     let directory = tempfile::tempdir().unwrap();
     let unshare = || {
         let mut command = Command::new(find("unshare", "util-linux"));
@@ -288,11 +288,11 @@ fn a_dead_address_of_a_name_costs_one_head_start_a_run() {
         eprintln!("NOT TESTED, since no network namespace can be made here: {reason}");
         return;
     }
-    let name = std::thread::current().name().unwrap().to_owned();
+    let name = "networks::a_dead_address_of_a_name_costs_one_head_start_a_run";
     let output = unshare()
         .args(["sh", "-c", NETWORK, "sh"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &name, "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .unwrap();
