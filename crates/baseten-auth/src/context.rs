@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::env::Env;
-use crate::error::{Error, Failure};
+use crate::error::Error;
 use crate::event::{Event, Observer};
 use crate::http::{Http, user_agent};
 use crate::profile::ProfileName;
@@ -14,7 +14,6 @@ use crate::store::error::StoreError;
 use crate::store::file::Store;
 use crate::store::helper::Helper;
 use crate::store::keyring::Keyring;
-use crate::store::lock::lock_directory;
 use crate::store::place::Place;
 use crate::wait::Wait;
 
@@ -105,14 +104,13 @@ impl Context {
     }
 
     /// Whether a login's secret can go where this policy wants it, as far as that is known without
-    /// asking anybody: the settings make sense, the helper is installed, there is a session bus, and
-    /// there is a directory for locks. An error names the profile, if it has a name yet.
+    /// asking anybody: the settings make sense, the helper is installed, and there is a session bus.
+    /// An error names the profile, if it has a name yet.
     pub fn check_storage(
         &self,
         policy: &StoragePolicy,
         profile: Option<&ProfileName>,
     ) -> Result<(), Error> {
-        lock_directory().map_err(Failure::LockDirectory)?;
         let operation = self.operation()?;
         let place = match policy {
             StoragePolicy::Auto | StoragePolicy::File => return Ok(()),

@@ -228,9 +228,6 @@ pub enum Failure {
         /// How it failed.
         source: PlaceError,
     },
-    /// There is no directory that locks could be made in.
-    #[error("no lock directory can be used")]
-    LockDirectory(#[source] std::io::Error),
     /// Another process is at work on the profile, or its lock cannot be taken.
     #[error("cannot lock profile '{profile}'")]
     ProfileLock {
@@ -268,7 +265,6 @@ impl Failure {
             Self::Store(_)
             | Self::StoredRemote { .. }
             | Self::Place { .. }
-            | Self::LockDirectory(_)
             | Self::ProfileLock { .. } => ErrorKind::Local,
             Self::StoragePolicy(_)
             | Self::KeyringTimeout(_)

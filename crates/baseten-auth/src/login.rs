@@ -42,7 +42,7 @@ pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Erro
     let store = context.store()?;
     loop {
         let name = choose_name(&store, login)?;
-        let _lock = lock_profile(context, &name)?;
+        let _lock = lock_profile(context, &store, &name)?;
         // While we waited, another login may have taken the name.
         if choose_name(&store, login)? == name {
             commit(&context.operation()?, &store, login, &name)?;

@@ -28,7 +28,7 @@ pub fn logout(
 ) -> Result<(), Error> {
     let store = context.store()?;
     let operation = context.operation()?;
-    let _lock = lock_profile(context, name)?;
+    let _lock = lock_profile(context, &store, name)?;
     // Nothing is undone at the server that could then not be removed here.
     store.rehearse()?;
     let profile = context.read(&store, |profiles| {

@@ -107,6 +107,9 @@ pub struct OAuthCredential {
     pub refresh_token: Option<Secret>,
     /// When the access token ends; `None` when nobody said.
     pub expiry: Option<Timestamp>,
+    /// When the access token was issued, by this machine's clock; `None` where another program has
+    /// stored it.
+    pub issued_at: Option<Timestamp>,
 }
 
 /// The secret of a profile.

@@ -25,6 +25,7 @@ fn tokens() -> OAuthCredential {
         access_token: secret.clone(),
         refresh_token: Some(secret),
         expiry: Some("2100-01-01T00:00:00Z".parse().unwrap()),
+        issued_at: None,
     }
 }
 

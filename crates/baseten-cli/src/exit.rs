@@ -22,8 +22,12 @@ pub enum Exit {
     Refused = 5,
     /// The server or the network failed.
     Server = 6,
+    /// The terminal went away (128 + SIGHUP).
+    HungUp = 129,
     /// Interrupted by Ctrl-C (128 + SIGINT).
     Interrupted = 130,
+    /// Ended by Ctrl-\ (128 + SIGQUIT).
+    Quit = 131,
     /// Asked to end (128 + SIGTERM).
     Terminated = 143,
 }
@@ -38,12 +42,19 @@ impl Exit {
         (Exit::NotFound, "no such profile, or not found at the server (404)"),
         (Exit::Refused, "the server refused the request (another 4xx)"),
         (Exit::Server, "the server or the network failed"),
+        (Exit::HungUp, "the terminal went away (SIGHUP)"),
         (Exit::Interrupted, "interrupted (Ctrl-C)"),
+        (Exit::Quit, "ended from the keyboard (SIGQUIT)"),
         (Exit::Terminated, "terminated (SIGTERM)"),
     ];
 }
 
 impl Exit {
+    /// Whether it was ended from outside.
+    pub(crate) fn is_a_signal(self) -> bool {
+        self as u8 > 128
+    }
+
     /// How a run ends that failed like this.
     pub(crate) fn of(kind: ErrorKind) -> Self {
         match kind {

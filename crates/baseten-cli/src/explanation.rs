@@ -211,7 +211,6 @@ fn library(error: &Error) -> Words {
             mended(profile, error),
         ),
         Failure::Place { profile, storage: _, source } => place(profile.as_ref(), source),
-        Failure::LockDirectory(_) => words(sentence, "check the owner and mode of that directory"),
         Failure::ProfileLock { profile, source } => lock(profile, source),
         Failure::Api { profile: Some(profile), source } => {
             api(source, &Whose::Profile(profile, error))

@@ -100,7 +100,7 @@ const BOLD: Style = Style::new().bold();
 /// Prints an error, and gives its exit status.
 pub(crate) fn failure(error: &CliError) -> Exit {
     let told = error.explain();
-    if matches!(told.exit, Exit::Interrupted | Exit::Terminated) {
+    if told.exit.is_a_signal() {
         talk(&told.message);
         return told.exit;
     }

@@ -59,7 +59,7 @@ pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Ou
     let trace = home.path().join("trace");
     let mut command = home.command_of(find("strace", "strace"), &[]);
     command
-        .args(["-f", "-qq", "-s", "8", "-o", trace.to_str().unwrap()])
+        .args(["-f", "-y", "-qq", "-s", "8", "-o", trace.to_str().unwrap()])
         .args((!inject.is_empty()).then(|| format!("--inject={inject}")))
         .arg(baseten())
         .args(arguments);

@@ -41,6 +41,7 @@ impl Tokens {
             access_token: self.access_token,
             refresh_token: self.refresh_token.or(old_refresh_token),
             expiry,
+            issued_at: Some(requested_at),
         }
     }
 }

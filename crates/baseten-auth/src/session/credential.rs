@@ -1,6 +1,6 @@
 //! Which copy of a secret counts when the file and another place both hold one.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
@@ -22,9 +22,14 @@ pub(crate) struct Found {
     pub(crate) stray_copy: bool,
 }
 
-/// Whether a token can be used as it is: it has more than 60 s left, or nobody knows its end.
+/// Whether a token can be used as it is: it has more than 60 s left, or nobody knows its end. Where
+/// the clock was set back to before the token was issued, its end is as good as now.
 pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
-    tokens.expiry.is_none_or(|expiry| expiry.duration_since(context.wait().now()) > MARGIN)
+    let now = context.wait().now();
+    let is_from_the_future = |issued_at: Timestamp| issued_at.duration_since(now) > MARGIN;
+    tokens.expiry.is_none_or(|expiry| {
+        expiry.duration_since(now) > MARGIN && !tokens.issued_at.is_some_and(is_from_the_future)
+    })
 }
 
 /// Whether a token has not ended.

@@ -11,19 +11,19 @@ use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::secret::Secret;
 use crate::store::file::Store;
-use crate::store::lock::{Lock, LockError, profile_lock};
-
-/// How long a process waits for another one that is at work on the same profile.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
+use crate::store::profile_lock::ProfileLock;
 
 /// The most that a refresh takes at the server: less than what others wait for it.
 const REFRESH: Duration = Duration::from_secs(25);
 
 /// Takes the lock of a profile, under which its secret changes. Waits at most 30 s.
-pub(crate) fn lock_profile(context: &Context, name: &ProfileName) -> Result<Lock, Error> {
+pub(crate) fn lock_profile(
+    context: &Context,
+    store: &Store,
+    name: &ProfileName,
+) -> Result<ProfileLock, Error> {
     let failed = |source| Failure::ProfileLock { profile: name.clone(), source };
-    let path = profile_lock(name.as_str()).map_err(LockError::Io).map_err(failed)?;
-    Ok(Lock::acquire(&path, LOCK_WAIT, context.wait()).map_err(failed)?)
+    Ok(ProfileLock::acquire(store, name, context.wait()).map_err(failed)?)
 }
 
 /// Tokens that can be used now.
@@ -43,7 +43,7 @@ pub(crate) fn refresh(
     refused: &[Secret],
 ) -> Result<Usable, Error> {
     let context = operation.context;
-    let _lock = lock_profile(context, name)?;
+    let _lock = lock_profile(context, store, name)?;
     let current = Current::read(operation, store, name, refused)?;
     if credential::is_usable(context, &current.tokens, refused) {
         return Ok(Usable { tokens: current.tokens, just_refreshed: false });
@@ -51,12 +51,16 @@ pub(crate) fn refresh(
     let ended = || Error::from(Failure::SessionEnded { profile: name.clone() });
     let refresh_token = current.tokens.refresh_token.clone().ok_or_else(ended)?;
     let management = management_url(context, &current.profile)?;
+    if current.profile.in_file.is_some() {
+        // Without a place for the answer, a refresh would end the session.
+        store.rehearse()?;
+    }
+    // From here on, the old tokens may be used up, and the new ones in this process alone.
+    let _held = context.wait().cancel().hold();
     let sent = context.wait().now();
     let deadline = context.wait().deadline(REFRESH);
     match refresh_request(context.http(), context.wait(), &management, &refresh_token, deadline) {
         Ok(answer) => {
-            // The old tokens are used up, and the new ones are in this process alone.
-            let _held = context.wait().cancel().hold();
             let tokens = answer.into_credential(sent, Some(refresh_token));
             keep(operation, store, &current, &tokens)?;
             Ok(Usable { tokens, just_refreshed: true })
@@ -120,7 +124,7 @@ fn keep(
         None => keep_in_place(operation, store, old, tokens),
     };
     let Err(error) = stored else { return Ok(()) };
-    if matches!(error.failure(), Failure::LoggedOutMeanwhile { .. } | Failure::Canceled) {
+    if matches!(error.failure(), Failure::LoggedOutMeanwhile { .. }) {
         return Err(error);
     }
     operation.context.observer().notify(&Event::TokenNotStored {

@@ -122,6 +122,11 @@ impl Store {
         }
     }
 
+    /// Beside the file that is replaced, for whoever shares its directory: the locks of profiles.
+    pub(super) fn locks_directory(&self) -> PathBuf {
+        self.target().unwrap_or_else(|_| self.path.clone()).with_file_name("locks")
+    }
+
     /// Where a login that is half done waits for its second step.
     pub(crate) fn pending_path(&self) -> PathBuf {
         self.path.with_file_name("pending-login.json")

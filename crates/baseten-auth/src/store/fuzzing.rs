@@ -62,7 +62,12 @@ fn name() -> ProfileName {
 }
 
 fn tokens() -> OAuthCredential {
-    OAuthCredential { access_token: "a".into(), refresh_token: Some("r".into()), expiry: None }
+    OAuthCredential {
+        access_token: "a".into(),
+        refresh_token: Some("r".into()),
+        expiry: None,
+        issued_at: None,
+    }
 }
 
 fn profile(auth_type: AuthType) -> Profile {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::wait::{Stopped, Wait};
@@ -80,71 +80,6 @@ fn is_still_at(_file: &File, _path: &Path) -> bool {
     true
 }
 
-/// The lock file of a profile: one for each user of the operating system and name, whatever the
-/// configuration directory, since two of them may share a keyring entry.
-///
-/// Fails where no directory for locks can be used, and names it.
-///
-/// Names share a file when their hashes are equal, which costs them some waiting and nothing else.
-pub(crate) fn profile_lock(name: &str) -> io::Result<PathBuf> {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    Ok(lock_directory()?.join(format!("{hash:016x}.lock")))
-}
-
-/// Where a directory for locks is made: the first place that lets us. No variable of the environment
-/// may move it, or two processes of one user could miss each other.
-#[cfg(unix)]
-const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-
-/// `/tmp/baseten-auth-<uid>`; elsewhere where `/tmp` is read-only, or that name is somebody else's.
-#[cfg(unix)]
-pub(crate) fn lock_directory() -> io::Result<PathBuf> {
-    let uid = rustix::process::geteuid().as_raw();
-    let mut refused = None;
-    for place in PLACES {
-        let directory = Path::new(place).join(format!("baseten-auth-{uid}"));
-        match own_directory(&directory, uid) {
-            Ok(()) => return Ok(directory),
-            Err(error) => {
-                let text = format!("cannot use {}: {error}", directory.display());
-                refused.get_or_insert(io::Error::new(error.kind(), text));
-            }
-        }
-    }
-    Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
-}
-
-/// Makes a directory that is ours alone, or makes sure that it is.
-#[cfg(unix)]
-fn own_directory(directory: &Path, uid: u32) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let metadata = std::fs::symlink_metadata(directory)?;
-    if !metadata.is_dir() || metadata.uid() != uid {
-        let kind = io::ErrorKind::PermissionDenied;
-        return Err(io::Error::new(kind, "it belongs to another user"));
-    }
-    if metadata.mode() & 0o077 != 0 {
-        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
-    }
-    // That it is there does not say that a file can be made in it.
-    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)?;
-    Ok(())
-}
-
-/// The system gives every user a temporary directory of their own.
-#[cfg(not(unix))]
-pub(crate) fn lock_directory() -> io::Result<PathBuf> {
-    let directory = std::env::temp_dir().join("baseten-auth-locks");
-    std::fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,29 +110,5 @@ mod tests {
         let wait = Wait::default().with_cancel(cancel);
         let refused = Lock::acquire(&path, Duration::from_mins(1), &wait);
         assert!(matches!(refused, Err(LockError::Canceled)));
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn a_directory_for_locks_is_ours_or_none() {
-        use std::os::unix::fs::PermissionsExt;
-        let parent = tempfile::tempdir().unwrap();
-        let directory = parent.path().join("locks");
-        let uid = rustix::process::geteuid().as_raw();
-        own_directory(&directory, uid).unwrap();
-        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
-        own_directory(&directory, uid).unwrap();
-        assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        let error = own_directory(&directory, uid + 1).unwrap_err();
-        assert_eq!(error.to_string(), "it belongs to another user");
-        let link = parent.path().join("link");
-        std::os::unix::fs::symlink(&directory, &link).unwrap();
-        assert!(own_directory(&link, uid).is_err());
-    }
-
-    #[test]
-    fn names_have_locks_of_their_own() {
-        assert_ne!(profile_lock("a").unwrap(), profile_lock("b").unwrap());
-        assert_eq!(profile_lock("a").unwrap(), profile_lock("a").unwrap());
     }
 }

@@ -12,4 +12,5 @@ mod json;
 pub(crate) mod keyring;
 pub(crate) mod lock;
 pub(crate) mod place;
+pub(crate) mod profile_lock;
 pub(crate) mod secret_text;

@@ -10,7 +10,7 @@ use crate::profile::{Credential, OAuthCredential};
 use crate::secret::Secret;
 
 /// The order in which other programs write the members.
-const ORDER: &[&str] = &["access_token", "refresh_token", "expiry"];
+const ORDER: &[&str] = &["access_token", "refresh_token", "expiry", "issued_at"];
 
 /// Reads tokens; `None` where there is no access token, or one that no header can carry. The error
 /// is what cannot be read.
@@ -25,7 +25,11 @@ pub(super) fn read_tokens(text: &str) -> Result<Option<OAuthCredential>, &'stati
         Some(text) => parse_expiry(&text).map_err(|_| "expiry")?,
         None => None,
     };
-    Ok(Some(OAuthCredential { access_token, refresh_token: secret("refresh_token")?, expiry }))
+    // Ours, and only for a check: of another form, it is unknown.
+    let issued_at = tokens.value::<String>("issued_at").ok().flatten();
+    let issued_at = issued_at.and_then(|text| parse_expiry(&text).ok().flatten());
+    let refresh_token = secret("refresh_token")?;
+    Ok(Some(OAuthCredential { access_token, refresh_token, expiry, issued_at }))
 }
 
 /// Writes tokens, with the members of an older text that we do not know.
@@ -39,6 +43,10 @@ pub(super) fn write_tokens(
     let refresh_token = tokens.refresh_token.as_ref().map_or("", Secret::expose);
     object.set_text("refresh_token", refresh_token);
     object.set_text("expiry", &format_expiry(tokens.expiry));
+    match tokens.issued_at {
+        Some(issued_at) => object.set_text("issued_at", &issued_at.to_string()),
+        None => object.remove("issued_at"),
+    }
     object.render(ORDER, layout)
 }
 
@@ -104,6 +112,7 @@ mod tests {
             access_token: "a".into(),
             refresh_token: Some("r".into()),
             expiry: None,
+            issued_at: None,
         };
         let secret = encode_secret(&Credential::OAuth(tokens.clone()), None);
         assert_eq!(
@@ -141,6 +150,7 @@ mod tests {
                 access_token: access_token.into(),
                 refresh_token: refresh_token.map(Secret::from),
                 expiry: Some(jiff::Timestamp::UNIX_EPOCH),
+                issued_at: Some(jiff::Timestamp::UNIX_EPOCH),
             });
             prop_assert_eq!(decode_secret(&encode_secret(&tokens, None)), Some(tokens));
         }

@@ -369,6 +369,7 @@ fn a_logout_is_an_empty_post() {
         access_token: Secret::from("canary"),
         refresh_token: None,
         expiry: None,
+        issued_at: None,
     });
     let limit = Duration::from_millis(500);
     let server = Server::start([answer(204, "", ""), answer(401, "", ""), Act::Hang]);

@@ -1,7 +1,8 @@
-//! Ctrl-C and SIGTERM: end at once, unless something is being stored.
+//! Signals that end a program: at once, unless something is being stored or can't be had again.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use baseten_auth::internal::Cancel;
 
@@ -21,8 +22,13 @@ pub(crate) struct Interrupt {
 struct State {
     phase: Phase,
     signal: Option<Exit>,
+    /// When the first signal came that has to wait for what can't be had again.
+    waiting_since: Option<Instant>,
     leftover: Option<Leftover>,
 }
+
+/// A person who presses Ctrl-C again after this long means it.
+const INSISTENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -89,8 +95,15 @@ impl Interrupt {
         match state.phase {
             Phase::Open => {
                 let (redraws, leftover) = (self.redraws, state.leftover);
+                let insists = state.waiting_since.is_some_and(|at| at.elapsed() >= INSISTENCE);
+                // A terminal that goes away is nobody who insists.
+                if insists && exit != Exit::HungUp {
+                    end(exit, redraws, leftover);
+                }
                 // What the library holds back can't be had again: it waits until that is kept.
-                self.cancel.when_released(move || end(exit, redraws, leftover));
+                if self.cancel.when_released(move || end(exit, redraws, leftover)) {
+                    state.waiting_since.get_or_insert_with(Instant::now);
+                }
             }
             Phase::Storing => {
                 state.signal = Some(exit);
@@ -103,15 +116,25 @@ impl Interrupt {
     /// Starts to listen for signals, which takes a thread and a pair of sockets.
     #[cfg(unix)]
     pub(crate) fn listen(&self) {
-        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
         use signal_hook::iterator::Signals;
+        // A file that would become too large is an error of the write, and not the end.
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+        let ignored = ignored_signals();
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        // What `nohup` and the like ignore for us stays ignored.
+        let wanted = wanted.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
         // Without a handler, a signal ends the process in the system's way.
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+        let Ok(mut signals) = Signals::new(wanted) else { return };
         let interrupt = self.clone();
         let listen = move || {
             for signal in signals.forever() {
-                let exit = if signal == SIGTERM { Exit::Terminated } else { Exit::Interrupted };
-                interrupt.on_signal(exit);
+                interrupt.on_signal(match signal {
+                    SIGTERM => Exit::Terminated,
+                    SIGHUP => Exit::HungUp,
+                    SIGQUIT => Exit::Quit,
+                    _ => Exit::Interrupted,
+                });
             }
         };
         // Nor without a thread: what listened is dropped with it.
@@ -125,6 +148,15 @@ impl Interrupt {
         // Without a handler, Ctrl-C ends the process in the system's way.
         let _ = ctrlc::set_handler(move || interrupt.on_signal(Exit::Interrupted));
     }
+}
+
+/// The signals that this process was started to ignore, as far as the system says so: bit 0 is
+/// signal 1.
+#[cfg(unix)]
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Leaves the terminal as it was found, says so, and ends the process.

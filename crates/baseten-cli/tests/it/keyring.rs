@@ -73,7 +73,7 @@ fn tokens_are_stored_as_compact_json_and_updated_in_place() {
         let json: Value = serde_json::from_str(&secret).unwrap();
         assert_eq!(json.to_string(), secret, "not compact");
         let members: Vec<_> = json.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["access_token", "refresh_token", "expiry"]);
+        assert_eq!(members, ["access_token", "refresh_token", "expiry", "issued_at"]);
         let token = json["access_token"].as_str().unwrap().to_owned();
         assert_eq!(home.run(&["auth", "token"]).stdout, format!("{token}\n"));
         assert!(!home.store().contains(&token), "{}", home.store());

@@ -25,6 +25,8 @@ mod hostile_text;
 mod independent_server;
 mod jq;
 #[cfg(target_os = "linux")]
+mod kept;
+#[cfg(target_os = "linux")]
 mod keyring;
 mod login;
 mod login_trouble;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;
-use baseten_testing::faults::{Mount, is_root};
+use baseten_testing::faults::{Mount, is_root, says_io_error, straced};
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::outcome::{Outcome, Running};
@@ -305,33 +305,44 @@ fn a_token_refused_after_its_refresh_is_not_refreshed_again() {
 }
 
 #[test]
-fn a_token_that_cannot_be_stored_is_printed_and_the_failure_told() {
-    if !is_root("a refresh on a read-only and on a full disk") {
+fn a_refresh_is_not_sent_to_a_full_disk() {
+    if !is_root("a refresh on a full disk") {
         return;
     }
     let sandbox = sandbox();
-    for full in [false, true] {
-        let home = Home::at(&sandbox);
-        let directory = home.auth_json().parent().unwrap().to_owned();
-        let _tiny = full.then(|| Mount::tiny(&directory));
-        let old = session(&sandbox, "ada", -1);
-        let before = store([("stuck", in_file(&sandbox.remote_url(), &old))]);
-        home.write_store(&before);
-        fs::write(directory.join("auth.json.lock"), "").unwrap();
-        let _read_only = (!full).then(|| Mount::read_only(&directory));
-        if full {
-            // As much as there is room for.
-            let _ = fs::write(directory.join("filler"), vec![0; 64 * 1024]);
-        }
-        let outcome = home.run(&["auth", "token"]);
-        assert_eq!(outcome.status, 0, "{outcome}");
-        assert!(sandbox.is_live(outcome.stdout.trim()), "{outcome}");
-        let reason = if full { "No space left on device" } else { "Read-only file system" };
-        assert!(outcome.stderr.starts_with("warning: "), "{outcome}");
-        assert!(outcome.stderr.contains(reason), "{outcome}");
-        assert!(outcome.stderr.contains("baseten auth login"), "{outcome}");
-        assert_eq!(home.store(), before);
-    }
+    let home = Home::at(&sandbox);
+    let directory = home.auth_json().parent().unwrap().to_owned();
+    let _tiny = Mount::tiny(&directory);
+    let old = session(&sandbox, "ada", -1);
+    let before = store([("stuck", in_file(&sandbox.remote_url(), &old))]);
+    home.write_store(&before);
+    fs::write(directory.join("auth.json.lock"), "").unwrap();
+    // As much as there is room for.
+    let _ = fs::write(directory.join("filler"), vec![0; 64 * 1024]);
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+    assert!(outcome.stderr.contains("No space left on device"), "{outcome}");
+    assert_eq!((home.store(), sandbox.refresh_count()), (before, 0));
+    fs::remove_file(directory.join("filler")).unwrap();
+    let outcome = home.run(&["auth", "token"]);
+    assert!(sandbox.is_live(outcome.stdout.trim()), "{outcome}");
+}
+
+#[test]
+fn a_token_that_cannot_be_stored_after_all_is_printed_and_the_failure_told() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let old = session(&sandbox, "ada", -1);
+    let before = store([("stuck", in_file(&sandbox.remote_url(), &old))]);
+    home.write_store(&before);
+    // The first one is the rehearsal's.
+    let outcome = straced(&home, "renameat:error=EIO:when=2", &["auth", "token"], "");
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert!(sandbox.is_live(outcome.stdout.trim()), "{outcome}");
+    assert!(outcome.stderr.starts_with("warning: "), "{outcome}");
+    assert!(says_io_error(&outcome.stderr), "{outcome}");
+    assert!(outcome.stderr.contains("baseten auth login"), "{outcome}");
+    assert_eq!(home.store(), before);
 }
 
 #[test]

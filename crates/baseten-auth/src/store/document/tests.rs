@@ -86,6 +86,7 @@ fn new_tokens_keep_every_unknown_key() {
         access_token: "a2".into(),
         refresh_token: Some("r2".into()),
         expiry: None,
+        issued_at: None,
     };
     assert!(profiles.set_tokens(&name("alice@example.com"), &tokens));
     let expected = STORE
