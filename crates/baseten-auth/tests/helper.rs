@@ -2,8 +2,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,11 @@ use baseten_auth::internal::{
     Budget, Cancel, Env, Helper, HelperName, Place, PlaceError, ProfileName, Wait,
 };
 use baseten_auth::{Observer, Secret};
+use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
-use baseten_testing::program::find;
+use baseten_testing::pass::Pass;
+use baseten_testing::program::{find, write_script};
+use baseten_testing::wait;
 
 const REMOTE: &str = "https://app.baseten.co";
 const NAME: &str = "alice@example.com";
@@ -227,27 +230,15 @@ fn a_large_secret_comes_back() {
 
 #[test]
 fn the_helper_for_pass_keeps_a_credential() {
-    let session = KeyringSession::without_keyring();
-    let gnupg = session.command("mkdir", "coreutils").args(["-m", "700", ".gnupg"]).status();
-    assert!(gnupg.unwrap().success());
-    let key = session
-        .command("gpg", "gnupg")
-        .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
-        .args(["--quick-generate-key", "test@example.com", "default", "default", "never"])
-        .status();
-    assert!(key.unwrap().success());
-    let init = session.command("pass", "pass").args(["init", "test@example.com"]).output();
-    assert!(init.unwrap().status.success());
-    let script = Script::real("docker-credential-pass", &session);
+    let pass = Pass::start(Home::new());
+    let script = Script::real("docker-credential-pass", pass.environment());
     round_trip(&script.place_with(budget(20.0, &Cancel::default())));
-    let agent = session.command("gpgconf", "gnupg").args(["--kill", "gpg-agent"]).status();
-    assert!(agent.unwrap().success());
 }
 
 #[test]
 fn the_helper_for_the_secret_service_keeps_a_credential() {
     let session = KeyringSession::start();
-    let script = Script::real("docker-credential-secretservice", &session);
+    let script = Script::real("docker-credential-secretservice", session.environment());
     round_trip(&script.place_with(budget(20.0, &Cancel::default())));
 }
 
@@ -275,32 +266,20 @@ impl Script {
     fn new(body: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("docker-credential-test");
-        let text = format!(
-            "#!/bin/sh\nPATH=/usr/bin:/bin\ncd '{}' || exit\n{body}\n",
-            directory.path().display()
-        );
-        // Written under another name first: a process that another test starts meanwhile would
-        // inherit the open file, and a file that is open for writing can't be executed.
-        let draft = directory.path().join("draft");
-        fs::write(&draft, text).unwrap();
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(
-            std::process::Command::new("/bin/cp")
-                .args([&draft, &program])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let start = format!("PATH=/usr/bin:/bin\ncd '{}' || exit", directory.path().display());
+        write_script(&program, &format!("{start}\n{body}"));
         Self { directory }
     }
 
-    /// A real helper, in the environment of the session.
-    fn real(program: &str, session: &KeyringSession) -> Self {
+    /// A real helper, with these variables and no others.
+    fn real<V: AsRef<OsStr>>(
+        program: &str,
+        variables: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> Self {
         let program = find(program, "golang-docker-credential-helpers");
-        let variables: Vec<String> = session
-            .environment()
-            .iter()
-            .map(|(name, value)| format!("{name}='{}'", value.to_str().unwrap()))
+        let variables: Vec<String> = variables
+            .into_iter()
+            .map(|(name, value)| format!("{name}='{}'", value.as_ref().to_str().unwrap()))
             .collect();
         Self::new(&format!("exec env -i {} {} \"$@\"", variables.join(" "), program.display()))
     }
@@ -323,26 +302,18 @@ impl Script {
 
     /// Waits until the script has written this file.
     fn wait_for(&self, file: &str) {
-        let path = self.directory.path().join(file);
-        let started = Instant::now();
-        while fs::read_to_string(&path).unwrap_or_default().is_empty() {
-            assert!(started.elapsed() < Duration::from_secs(5), "no {file}");
-            Wait::default().sleep(Duration::from_millis(5)).unwrap();
-        }
+        wait::until(&format!("{file} is written"), || {
+            fs::read_to_string(self.directory.path().join(file)).is_ok_and(|text| !text.is_empty())
+        });
     }
 
     /// Whether no process is left of the script that wrote its process group down.
     fn group_is_gone(&self) -> bool {
         let group: i32 = self.read("id").trim().parse().unwrap();
         let group = rustix::process::Pid::from_raw(group).unwrap();
-        let started = Instant::now();
-        while rustix::process::test_kill_process_group(group).is_ok() {
-            if started.elapsed() > Duration::from_secs(2) {
-                return false;
-            }
-            Wait::default().sleep(Duration::from_millis(5)).unwrap();
-        }
-        true
+        wait::came_about(Duration::from_secs(2), || {
+            rustix::process::test_kill_process_group(group).is_err()
+        })
     }
 }
 

@@ -9,6 +9,8 @@ use baseten_sandbox::Sandbox;
 use crate::keyring::KeyringSession;
 use crate::outcome::{Outcome, Running};
 use crate::program::baseten;
+#[cfg(unix)]
+use crate::program::write_script;
 use crate::sandbox::approve;
 use crate::server::{Act, Server};
 
@@ -150,12 +152,10 @@ impl Home {
     /// Makes a shell script a program of this name, which is found in `PATH`, and gives its path.
     #[cfg(unix)]
     pub fn install(&self, name: &str, script: &str) -> String {
-        use std::os::unix::fs::PermissionsExt as _;
         let directory = self.path().join("bin");
         std::fs::create_dir_all(&directory).unwrap();
         let program = directory.join(name);
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&program, script);
         program.into_os_string().into_string().unwrap()
     }
 

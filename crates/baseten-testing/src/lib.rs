@@ -22,6 +22,8 @@ pub mod home;
 #[cfg(target_os = "linux")]
 pub mod keyring;
 pub mod outcome;
+#[cfg(target_os = "linux")]
+pub mod pass;
 pub mod program;
 pub mod sandbox;
 pub mod server;

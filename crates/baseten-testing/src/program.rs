@@ -1,5 +1,7 @@
 //! The program under test, and those of other people.
 
+#[cfg(unix)]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -23,4 +25,18 @@ pub fn find(program: &str, package: &str) -> PathBuf {
         .unwrap_or_else(|| {
             panic!("{program} is missing: this test needs `apt-get install {package}`")
         })
+}
+
+/// Makes a shell script a program at this path.
+#[cfg(unix)]
+pub fn write_script(path: &Path, script: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    // Written under another name first: a process that another test starts meanwhile would inherit
+    // the open file, and a file that is open for writing cannot be executed.
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copied = std::process::Command::new("/bin/cp").args([&draft, path]).status();
+    assert!(copied.unwrap().success());
+    std::fs::remove_file(&draft).unwrap();
 }

@@ -1,14 +1,13 @@
 //! Where a login puts its secret, and what happens when that place fails.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
 use baseten_testing::faults::{says_io_error, straced};
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
+use baseten_testing::pass::Pass;
 use baseten_testing::program::find;
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::stored::{elsewhere, name, profile, read, session, store};
@@ -275,43 +274,10 @@ fn a_logout_with_an_unreachable_keyring_does_not_claim_to_be_one() {
     assert_eq!((keyring.lookup(&bot), sandbox.session_count("ada")), (None, 0));
 }
 
-/// A home with a key for `gpg` and a `pass` store. Its agent ends when this is dropped.
-struct Pass {
-    home: Home,
-}
-
-impl Pass {
-    fn start(sandbox: &Sandbox) -> Self {
-        find("docker-credential-pass", "golang-docker-credential-helpers");
-        let home = Home::at(sandbox)
-            .with("BASETEN_CREDENTIAL_STORE", "helper:pass")
-            .with("BASETEN_KEYRING_TIMEOUT", "30");
-        let pass = Self { home };
-        fs::create_dir(pass.home.path().join(".gnupg")).unwrap();
-        let mode = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(pass.home.path().join(".gnupg"), mode).unwrap();
-        let key = ["--batch", "--passphrase", "", "--quick-gen-key", "test", "future-default"];
-        pass.run("gpg", "gnupg", &[&key[..], &["default", "never"]].concat());
-        pass.run("pass", "pass", &["init", "test"]);
-        pass
-    }
-
-    fn run(&self, program: &str, package: &str, arguments: &[&str]) {
-        let output = self.command(program, package).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    fn command(&self, program: &str, package: &str) -> Command {
-        let mut command = Command::new(find(program, package));
-        command.env_clear().env("HOME", self.home.path()).env("PATH", "/usr/bin:/bin");
-        command
-    }
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        let _ = self.command("gpgconf", "gpgconf").args(["--kill", "gpg-agent"]).status();
-    }
+fn start_pass(sandbox: &Sandbox) -> Pass {
+    find("docker-credential-pass", "golang-docker-credential-helpers");
+    let home = Home::at(sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:pass");
+    Pass::start(home.with("BASETEN_KEYRING_TIMEOUT", "30"))
 }
 
 #[test]
@@ -321,7 +287,7 @@ fn a_session_in_pass_is_refreshed_there_again_and_again() {
         // So short that every use refreshes.
         config.access_token_lifetime = Duration::from_secs(30);
     });
-    let pass = Pass::start(&sandbox);
+    let pass = start_pass(&sandbox);
     let home = &pass.home;
     let name = name("refreshed in pass");
     let outcome = home.run(&["auth", "login", "--web", "--no-browser", "--profile", &name]);
@@ -344,7 +310,7 @@ fn a_session_in_pass_is_refreshed_there_again_and_again() {
 #[test]
 fn profiles_of_any_name_in_pass_give_their_own_secret_or_a_clear_error() {
     let sandbox = sandbox();
-    let pass = Pass::start(&sandbox);
+    let pass = start_pass(&sandbox);
     let home = &pass.home;
     // The helper makes a file name of the user's name, and takes the first that it finds.
     let names = ["bot", "a b", "ünïcode-é", "a@b.c:host", "a/b", "a", "a/b/c", "..", "../x", "%2e"];

@@ -1,0 +1,48 @@
+//! The password store `pass`, with a key for `gpg` of its own.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::home::Home;
+use crate::program::find;
+
+/// A home with a store of `pass`. The agent of `gpg` ends when this is dropped.
+pub struct Pass {
+    /// The home.
+    pub home: Home,
+}
+
+impl Pass {
+    /// Makes a key and a store in this home.
+    pub fn start(home: Home) -> Self {
+        let pass = Self { home };
+        pass.run("mkdir", "coreutils", &["-m", "700", ".gnupg"]);
+        let key = ["--batch", "--passphrase", "", "--quick-gen-key", "test", "future-default"];
+        pass.run("gpg", "gnupg", &[&key[..], &["default", "never"]].concat());
+        pass.run("pass", "pass", &["init", "test"]);
+        pass
+    }
+
+    /// Runs a program that has to succeed.
+    pub fn run(&self, program: &str, package: &str, arguments: &[&str]) {
+        let output = self.command(program, package).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The variables of a program that uses the store.
+    pub fn environment(&self) -> [(&'static str, &Path); 2] {
+        [("HOME", self.home.path()), ("PATH", Path::new("/usr/bin:/bin"))]
+    }
+
+    fn command(&self, program: &str, package: &str) -> Command {
+        let mut command = Command::new(find(program, package));
+        command.env_clear().envs(self.environment()).current_dir(self.home.path());
+        command
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let _ = self.command("gpgconf", "gnupg").args(["--kill", "gpg-agent"]).status();
+    }
+}
