@@ -7,15 +7,27 @@ use fs_err as fs;
 
 use crate::build::{build as build_programs, target_directory};
 use crate::man;
+use crate::needs::{self, Need};
 use crate::outcome::Outcome;
-use crate::process::{command, has_program, output, root, run as run_command};
+use crate::process::{command, output, root, run as run_command};
 use crate::toolchain::Toolchain;
 
 /// Build the static program, its archive and its Debian package
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
+/// What a static program is built with.
+const PROGRAM_NEEDS: &[Need] = &[Need::Program("musl-gcc", "musl-tools")];
+
+const PACKAGE_NEEDS: &[Need] = &[
+    Need::Program("dpkg-deb", "dpkg"),
+    Need::Program("gzip", "gzip"),
+    Need::Program("tar", "tar"),
+    Need::Program("git", "git"),
+];
+
 pub(crate) fn run(_: &Args) -> Outcome {
+    needs::meet(&[PROGRAM_NEEDS, PACKAGE_NEEDS].concat())?;
     let program = build()?;
     let directory = root().join("dist");
     match fs::remove_dir_all(&directory) {
@@ -42,20 +54,19 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The static program.
 pub(crate) fn build() -> Outcome<PathBuf> {
-    if !has_program("musl-gcc") {
-        return Err("musl-gcc is missing (Debian package musl-tools)".into());
-    }
+    needs::meet(PROGRAM_NEEDS)?;
     let rust = Toolchain::for_target(TARGET)?;
     let mut build = rust.cargo("build");
-    build.args(["--release", "--package", "baseten-cli"]).arg("--target-dir");
-    let target_directory = target_directory()?;
-    build.arg(&target_directory);
+    build.args(["--release", "--package", "baseten-cli"]);
     // No path of this machine gets into the program, from Rust or from C.
     let hidden =
-        [(root(), "/baseten"), (target_directory, "/baseten/target"), (cargo_home(), "/cargo")];
-    let rust_flags = hidden
-        .each_ref()
-        .map(|(path, shown)| format!("--remap-path-prefix={}={shown}", path.display()));
+        [(root(), "/baseten"), (target_directory()?, "/baseten/target"), (cargo_home(), "/cargo")];
+    let mut rust_flags = rust.static_flags()?;
+    rust_flags.extend(
+        hidden
+            .each_ref()
+            .map(|(path, shown)| format!("--remap-path-prefix={}={shown}", path.display())),
+    );
     let c_flags = hidden
         .each_ref()
         .map(|(path, shown)| format!("-ffile-prefix-map={}={shown}", path.display()));
@@ -151,7 +162,10 @@ impl Shipment {
         install(&self.program, &stage.join("usr/bin/baseten"), "755")?;
         let documents = stage.join("usr/share/doc/baseten");
         install(&root().join("packaging/debian/copyright"), &documents.join("copyright"), "644")?;
-        install(&root().join("CHANGELOG.md"), &documents.join("changelog"), "644")?;
+        let template = fs::read_to_string(root().join("packaging/debian/control"))?;
+        fs::write(documents.join("changelog"), self.debian_changelog(&template)?)?;
+        let overrides = stage.join("usr/share/lintian/overrides/baseten");
+        install(&root().join("packaging/debian/lintian-overrides"), &overrides, "644")?;
         run_command(command("gzip", ["-9n"]).arg(documents.join("changelog")))?;
         for page in files(&self.work("man"))? {
             let installed = stage.join("usr/share/man/man1").join(name_of(&page));
@@ -162,7 +176,7 @@ impl Shipment {
             let script = self.work("completions").join(file);
             install(&script, &stage.join(directory).join(file), "644")?;
         }
-        self.control(&stage)?;
+        self.control(&stage, &template)?;
         let file = format!("baseten_{VERSION}_{DEBIAN_ARCHITECTURE}.deb");
         let mut build = command("dpkg-deb", ["--build", "--root-owner-group", "-Zxz"]);
         build.arg(&stage).arg(self.directory.join(&file)).env("SOURCE_DATE_EPOCH", &self.epoch);
@@ -170,9 +184,23 @@ impl Shipment {
         Ok(file)
     }
 
-    fn control(&self, stage: &Path) -> Outcome {
+    /// This version's part of the changelog, in Debian's form.
+    fn debian_changelog(&self, control: &str) -> Outcome<String> {
+        let changelog = fs::read_to_string(root().join("CHANGELOG.md"))?;
+        let version = changelog.split("\n## ").find(|part| part.starts_with(VERSION));
+        let version = version.ok_or_else(|| format!("CHANGELOG.md has no part {VERSION}"))?;
+        let changes = version.split("\n- ").skip(1);
+        let changes = changes.map(|change| man::wrapped(change, 74).join("\n    "));
+        let changes = changes.map(|change| format!("  * {change}")).collect::<Vec<_>>().join("\n");
+        let maintainer = control.lines().find_map(|line| line.strip_prefix("Maintainer: "));
+        let maintainer = maintainer.ok_or("the control file names no maintainer")?;
+        let date = output(&mut command("date", ["-Ru", "-d", &format!("@{}", self.epoch)]))?;
+        let head = format!("baseten ({VERSION}) unstable; urgency=medium");
+        Ok(format!("{head}\n\n{changes}\n\n -- {maintainer}  {date}"))
+    }
+
+    fn control(&self, stage: &Path, template: &str) -> Outcome {
         let size = fs::metadata(&self.program)?.len().div_ceil(1024) + 64;
-        let template = fs::read_to_string(root().join("packaging/debian/control"))?;
         let control = template
             .replace("@VERSION@", VERSION)
             .replace("@ARCHITECTURE@", DEBIAN_ARCHITECTURE)

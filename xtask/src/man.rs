@@ -220,17 +220,23 @@ fn entry(page: &mut Roff, term: Vec<Inline>, meaning: &str) {
 
 /// A paragraph, in lines that are not too long for the source of a man page.
 fn text(page: &mut Roff, paragraph: &str) {
-    let mut line = String::new();
-    for word in paragraph.split_whitespace() {
-        if !line.is_empty() && line.len() + word.len() > 65 {
-            page.text([roman(std::mem::take(&mut line))]);
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
+    for line in wrapped(paragraph, 65) {
+        page.text([roman(line)]);
     }
-    page.text([roman(line)]);
+}
+
+/// A paragraph in lines of at most so many bytes.
+pub(crate) fn wrapped(paragraph: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in paragraph.split_whitespace() {
+        let line = lines.last_mut().filter(|line| line.len() + word.len() < width);
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => *line = format!("{line} {word}"),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// For the arguments of a macro, which `roff` passes on as they are.

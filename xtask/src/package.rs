@@ -17,6 +17,7 @@ pub(crate) const NEEDS: &[Need] = &[
     Need::Program("dpkg-deb", "dpkg"),
     DEBOOTSTRAP,
     Need::Program("openssl", "openssl"),
+    Need::Program("lintian", "lintian"),
 ];
 
 /// The command's tests, of the static program: its name look-ups, trusted certificates, keyring.
@@ -30,6 +31,8 @@ pub(crate) fn static_build(words: &[&str]) -> Outcome {
 /// Installs, uses and removes the package where nothing but Debian's essential packages is.
 pub(crate) fn package(_: &[&str]) -> Outcome {
     dist::run(&dist::Args {})?;
+    let lintian = ["--fail-on", "error,warning", "--allow-root"];
+    run(command("lintian", lintian).arg(package_file()?))?;
     let system = CleanSystem::make()?;
     system.has_all_of_the_package()?;
     let version = concat!("baseten version ", env!("CARGO_PKG_VERSION"));

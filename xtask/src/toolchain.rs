@@ -1,12 +1,13 @@
 //! Rust for systems other than this one.
 
+use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
 use crate::build::target_directory;
 use crate::outcome::Outcome;
-use crate::process::{cargo, command, output, run};
+use crate::process::{cargo, command, has_program, output, run};
 
 /// How to build for a target.
 pub(crate) struct Toolchain {
@@ -16,27 +17,39 @@ pub(crate) struct Toolchain {
     debian: Option<PathBuf>,
 }
 
-/// Debian's compiler, its standard library and the source of that, unpacked beside the system's.
+/// Debian's compiler, its standard library and the source of that, unpacked beside the system's; a
+/// hundred megabytes.
 const DEBIAN_PACKAGES: &[&str] =
     &["rustc-web", "rust-web-src", "libstd-rust-web-dev", "libstd-rust-web-1.96", "libllvm22"];
 
 impl Toolchain {
-    /// Sees to it that programs for `target` can be built.
+    /// Sees to it that programs for `target` can be built: with rustup's standard library, which
+    /// takes seconds to install, or else with Debian's compiler.
     pub(crate) fn for_target(target: &'static str) -> Outcome<Self> {
+        let rustup = Self { target, debian: None };
         if has_standard_library(target)? {
-            return Ok(Self { target, debian: None });
+            return Ok(rustup);
         }
-        // Waiting for a network that is not there ends by itself, but not soon.
-        let added = run(&mut command("timeout", ["120", "rustup", "target", "add", target]));
-        if added.is_ok() && has_standard_library(target)? {
-            return Ok(Self { target, debian: None });
+        if has_program("rustup") {
+            // Without a network, rustup would wait for several minutes.
+            let add = ["60", "rustup", "target", "add", target];
+            let added = run(command("timeout", add).env("RUSTUP_MAX_RETRIES", "0"));
+            if added.is_ok() && has_standard_library(target)? {
+                return Ok(rustup);
+            }
         }
-        let debian = unpack_debian().map_err(|problem| {
+        let missing = || {
             format!(
-                "no Rust for {target}: neither `rustup target add {target}` nor Debian's packages {} could be had ({problem})",
-                DEBIAN_PACKAGES.join(", ")
+                "Rust has no standard library for {target}: `rustup target add {target}` installs it"
             )
-        })?;
+        };
+        if !has_program("apt-get") || !has_program("dpkg") {
+            return Err(missing().into());
+        }
+        println!(
+            "Debian's compiler is used instead, which builds the library first: some minutes."
+        );
+        let debian = unpack_debian().map_err(|problem| format!("{} ({problem})", missing()))?;
         Ok(Self { target, debian: Some(debian) })
     }
 
@@ -50,7 +63,7 @@ impl Toolchain {
         let mut cargo = cargo([subcommand, "--locked", "--target", self.target]);
         if let Some(debian) = &self.debian {
             let libraries = debian.join("usr/lib");
-            let multiarch = libraries.join("x86_64-linux-gnu");
+            let multiarch = libraries.join(format!("{ARCH}-linux-gnu"));
             cargo
                 .arg("-Zbuild-std=std,panic_abort")
                 .env("RUSTC", debian.join("usr/bin/rustc"))
@@ -60,6 +73,24 @@ impl Toolchain {
                 .env("CARGO_TARGET_DIR", debian.with_file_name("debian"));
         }
         cargo
+    }
+
+    /// The compiler's flags for a static program. Rust's own builds of the standard library bring
+    /// the start files and `libunwind`. Debian's brings neither: they are musl's, and the C
+    /// compiler's, which needs one function of glibc that musl does not have.
+    pub(crate) fn static_flags(&self) -> Outcome<Vec<String>> {
+        let Some(debian) = &self.debian else { return Ok(Vec::new()) };
+        let directory = debian.with_file_name("debian").join("unwind");
+        fs::create_dir_all(&directory)?;
+        let (source, object) = (directory.join("find.c"), directory.join("find.o"));
+        fs::write(&source, "int _dl_find_object(void *pc, void *found) { return -1; }\n")?;
+        run(command("musl-gcc", ["-c", "-o"]).args([&object, &source]))?;
+        let script = format!("INPUT ( {} -lgcc_eh )\n", object.display());
+        fs::write(directory.join("libunwind.a"), script)?;
+        let flags = ["linker=musl-gcc", "link-self-contained=no", "relocation-model=static"];
+        let mut flags: Vec<String> = flags.iter().map(|flag| format!("-C{flag}")).collect();
+        flags.push(format!("-L{}", directory.display()));
+        Ok(flags)
     }
 }
 
