@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use fs_err as fs;
 
-use crate::root;
+use crate::{root, rust_files};
 
 fn pages() -> Vec<PathBuf> {
     let directories = ["", "docs", "docs/decisions", "docs/reference", "counterparts", ".github"];
@@ -33,6 +33,20 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(links > 40, "{links}");
+}
+
+#[test]
+fn every_file_on_the_map_exists() {
+    let pages = ["ARCHITECTURE.md", "CONTRIBUTING.md"];
+    let map = pages.map(|page| fs::read_to_string(root().join(page)).unwrap()).concat();
+    let sources = rust_files(&root().join("crates"));
+    let words = map.split(|c: char| !(c.is_alphanumeric() || "_./-".contains(c)));
+    let files: Vec<&str> =
+        words.filter(|word| Path::new(word).extension().is_some_and(|kind| kind == "rs")).collect();
+    assert!(files.len() > 60, "{}", files.len());
+    for file in files {
+        assert!(sources.iter().any(|path| path.ends_with(file)), "{file}");
+    }
 }
 
 /// Whether a page has the heading that an anchor stands for.
@@ -90,4 +104,26 @@ fn lines_of_code(text: &str) -> Vec<&str> {
         }
     }
     code
+}
+
+#[test]
+fn every_message_that_the_readme_explains_exists() {
+    let sources = ["crates/baseten-auth/src", "crates/baseten-cli/src"];
+    let files = sources.iter().flat_map(|directory| rust_files(&root().join(directory)));
+    let sources: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+    // Without the breaks in long strings.
+    let words: Vec<&str> = sources.split_whitespace().filter(|word| *word != "\\").collect();
+    let sources = words.join(" ");
+
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("## Troubleshooting").unwrap();
+    let (table, _) = rest.split_once("\n## ").unwrap();
+    let messages = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let messages: Vec<&str> = messages.map(|(message, _)| message).collect();
+    assert!(messages.len() > 5, "{messages:?}");
+    for message in messages {
+        for part in message.split('…').map(|part| part.trim().trim_end_matches("3 s").trim()) {
+            assert!(sources.contains(part), "{message}: {part}");
+        }
+    }
 }
