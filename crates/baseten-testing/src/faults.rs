@@ -1,6 +1,7 @@
 //! Disks that are read-only or full, and system calls that fail.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -64,6 +65,22 @@ pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Ou
         .arg(baseten())
         .args(arguments);
     Running::with_input(&mut command, input).end()
+}
+
+/// The program with these arguments as another user, who may read it in the home.
+pub fn command_as(user: u32, home: &Home, arguments: &[&str]) -> Command {
+    let program = home.path().join("baseten");
+    if !program.exists() {
+        std::fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+        std::fs::copy(baseten(), &program).unwrap();
+    }
+    let mut command = home.command_of(find("setpriv", "util-linux"), &[]);
+    command
+        .args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()])
+        .arg(program)
+        .args(arguments)
+        .current_dir("/");
+    command
 }
 
 /// Whether an error is EIO, in the words of either C library.

@@ -68,6 +68,13 @@ pub fn store<'a>(profiles: impl IntoIterator<Item = (&'a str, Value)>) -> String
     format!("{store:#}\n")
 }
 
+/// Stores this profile, and no other, under a new [`name`], which it gives.
+pub fn only_profile(home: &Home, what: &str, profile: Value) -> String {
+    let name = name(what);
+    home.write_store(&store([(name.as_str(), profile)]));
+    name
+}
+
 /// The store as it is now.
 pub fn read(home: &Home) -> Value {
     serde_json::from_str(&home.store()).unwrap()

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::faults::{Mount, is_root, says_io_error, straced};
+use baseten_testing::faults::{Mount, command_as, is_root, says_io_error, straced};
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
-use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::stored::{in_file, session, store, tokens_of, with_key};
 use serde_json::Value;
@@ -333,27 +332,8 @@ fn a_read_only_disk_is_told_before_anything_is_done_and_can_be_read() {
     }
 }
 
-/// Runs a copy of the program as another user.
-fn run_as(user: u32, program: &Path, home: &Home, arguments: &[&str], input: &str) -> Outcome {
-    let mut command = home.command_of(find("setpriv", "util-linux"), &[]);
-    command
-        .args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()])
-        .arg(program)
-        .args(arguments)
-        .current_dir("/");
-    Running::with_input(&mut command, input).end()
-}
-
 /// Nobody's account on this system.
 const STRANGER: u32 = 60_123;
-
-fn copy_of_the_program(home: &Home) -> PathBuf {
-    let everybody = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(home.path(), everybody).unwrap();
-    let copy = home.path().join("baseten");
-    fs::copy(baseten(), &copy).unwrap();
-    copy
-}
 
 #[test]
 fn a_directory_of_somebody_else_is_told_before_anything_is_done() {
@@ -364,7 +344,6 @@ fn a_directory_of_somebody_else_is_told_before_anything_is_done() {
     // Readable by everybody, and closed.
     for (mode, action) in [(0o755, "lock"), (0o700, "read")] {
         let home = LOGOUT.home(&sandbox);
-        let program = copy_of_the_program(&home);
         for path in [home.path().join(".config"), home.auth_json().parent().unwrap().to_owned()] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
@@ -375,7 +354,8 @@ fn a_directory_of_somebody_else_is_told_before_anything_is_done() {
             [KEY_LOGIN, SWITCH.arguments, LOGOUT.arguments, &["auth", "login", "--web"]]
         {
             let key = sandbox.api_key("ada").unwrap();
-            let outcome = run_as(STRANGER, &program, &home, arguments, &key);
+            let outcome =
+                Running::with_input(&mut command_as(STRANGER, &home, arguments), &key).end();
             let what = format!("{mode:o} {arguments:?}: {outcome}");
             assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{what}");
             let error = outcome.stderr.lines().next().unwrap();

@@ -10,7 +10,7 @@ use baseten_testing::keyring::KeyringSession;
 use baseten_testing::pass::Pass;
 use baseten_testing::program::find;
 use baseten_testing::sandbox::{sandbox, sandbox_with};
-use baseten_testing::stored::{elsewhere, name, profile, read, session, store};
+use baseten_testing::stored::{elsewhere, name, only_profile, profile, read, session, store};
 use serde_json::{Value, json};
 
 /// A helper that keeps each secret in a file of its own.
@@ -40,8 +40,7 @@ fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_kept_all_the_same() {
         "docker-credential-slow",
         "sleep 0.7\ncase $1 in get) cat secret;; *) cat > stored;; esac",
     );
-    let name = name("slow-helper");
-    home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    let name = only_profile(&home, "slow-helper", elsewhere(&sandbox.remote_url(), "oauth"));
     let secret = session(&sandbox, "ada", -60).to_string();
     let answer = serde_json::json!({ "ServerURL": "", "Username": name, "Secret": secret });
     fs::write(home.path().join("secret"), answer.to_string()).unwrap();
@@ -255,10 +254,8 @@ fn a_login_over_an_old_one_ends_the_old_session() {
 fn a_logout_with_an_unreachable_keyring_does_not_claim_to_be_one() {
     let sandbox = sandbox();
     let keyring = KeyringSession::start();
-    let home =
-        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
-    let bot = name("kept");
-    home.write_store(&store([(bot.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
+    let bot = only_profile(&home, "kept", elsewhere(&sandbox.remote_url(), "oauth"));
     let tokens = session(&sandbox, "ada", 3600);
     keyring.store(&bot, &tokens.to_string(), &[]);
     let before = home.store();

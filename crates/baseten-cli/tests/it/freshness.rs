@@ -8,7 +8,8 @@ use baseten_testing::keyring::KeyringSession;
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::server::{Server, http, refreshed, respond};
 use baseten_testing::stored::{
-    REMOTE, elsewhere, ends_in, in_file, name, profile, session, store, tokens, tokens_of, with_key,
+    REMOTE, elsewhere, ends_in, in_file, name, only_profile, profile, session, store, tokens,
+    tokens_of, with_key,
 };
 use baseten_testing::wait::PATIENCE;
 use serde_json::{Value, json};
@@ -93,8 +94,7 @@ impl Case {
         let what = self.what;
         let server = obliging();
         let home = Home::served_by(&server).with_patient_keyring(keyring);
-        let name = name("fresh");
-        home.write_store(&store([(name.as_str(), self.file.clone())]));
+        let name = only_profile(&home, "fresh", self.file.clone());
         if self.keyring != NOTHING {
             keyring.store(&name, &self.keyring, &[]);
         }
@@ -242,9 +242,8 @@ fn a_refused_token_makes_the_keyring_be_asked_before_anything_is_refreshed() {
     let keyring = KeyringSession::start();
     let server = obliging();
     let home = Home::served_by(&server).with_keyring(&keyring);
-    let name = name("refused");
     // Refused although it should live longer than the other program's: that one has replaced it.
-    home.write_store(&store([(name.as_str(), in_file(REMOTE, &of("refused", 7200)))]));
+    let name = only_profile(&home, "refused", in_file(REMOTE, &of("refused", 7200)));
     keyring.store(&name, &of("keyring", 3600).to_string(), &[]);
     let outcome = home.run(&["whoami"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
@@ -258,9 +257,8 @@ fn tokens_that_are_refused_in_both_places_are_refreshed() {
     let keyring = KeyringSession::start();
     let server = obliging();
     let home = Home::served_by(&server).with_keyring(&keyring);
-    let name = name("both-refused");
     // Neither has ended by its own word.
-    home.write_store(&store([(name.as_str(), in_file(REMOTE, &of("file-refused", 7200)))]));
+    let name = only_profile(&home, "both-refused", in_file(REMOTE, &of("file-refused", 7200)));
     keyring.store(&name, &of("keyring-refused", 3600).to_string(), &[]);
     let outcome = home.run(&["whoami"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
@@ -277,9 +275,8 @@ fn a_logout_that_asks_for_the_file_removes_a_copy_that_can_be_reached() {
     let sandbox = sandbox();
     let home =
         Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_CREDENTIAL_STORE", "file");
-    let name = name("file-only");
     let fresh = session(&sandbox, "ada", 3600);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &fresh))]));
+    let name = only_profile(&home, "file-only", in_file(&sandbox.remote_url(), &fresh));
     keyring.store(&name, &of("old", -60).to_string(), &[]);
     let outcome = home.run(&["auth", "logout", "--profile", &name]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
@@ -308,11 +305,9 @@ fn a_fresh_token_in_the_file_is_used_without_asking_the_keyring() {
 fn a_frozen_keyring_does_not_stop_the_refresh_of_a_profile_in_the_file() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
-    let home =
-        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "0.5");
-    let name = name("frozen");
+    let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "0.5");
     let old = session(&sandbox, "ada", -1);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "frozen", in_file(&sandbox.remote_url(), &old));
     keyring.freeze();
     let outcome = home.run(&["auth", "token"]);
     assert_eq!(outcome.status, 0, "{outcome}");
@@ -323,11 +318,9 @@ fn a_frozen_keyring_does_not_stop_the_refresh_of_a_profile_in_the_file() {
 fn a_used_up_copy_that_cannot_be_removed_is_told() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
-    let mut home = Home::at(&sandbox).with_patient_keyring(&keyring);
-    home.set("BASETEN_KEYRING_TIMEOUT", "3");
-    let name = name("used-up");
+    let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "3");
     let old = session(&sandbox, "ada", -1);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "used-up", in_file(&sandbox.remote_url(), &old));
     keyring.store(&name, &old.to_string(), &[]);
     let refresh = home.start(&["auth", "token"]);
     assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
@@ -368,8 +361,7 @@ fn a_login_with_another_storage_removes_the_old_copy() {
 fn an_old_copy_that_cannot_be_reached_is_told() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
-    let home =
-        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
+    let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");
     let key = sandbox.api_key("ada").unwrap();
     let bot = name("unreachable");
     keyring.store(&bot, "old", &[]);

@@ -2,28 +2,26 @@
 //! directory, and whoever stands in its way.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baseten_sandbox::{Request, Sandbox};
-use baseten_testing::faults::{Mount, is_root};
+use baseten_testing::faults::{Mount, command_as, is_root};
 use baseten_testing::home::Home;
 use baseten_testing::outcome::Running;
 use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::sandbox_with;
 use baseten_testing::server::{Server, ok, refreshed, silence};
-use baseten_testing::stored::{REMOTE, ends_in, in_file, name, session, store, tokens, tokens_of};
-use baseten_testing::wait::PATIENCE;
+use baseten_testing::stored::{REMOTE, ends_in, in_file, only_profile, session, tokens, tokens_of};
+use baseten_testing::wait::{self, PATIENCE};
 use rustix::process::Signal;
 
 /// A sandbox that answers this late, after its work is done, and a home whose session has ended.
 fn late(latency: Duration) -> (Sandbox, Home, String) {
     let sandbox = sandbox_with(|config| config.latency = latency);
     let home = Home::at(&sandbox);
-    let name = name("kept");
     let old = session(&sandbox, "ada", -3600);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "kept", in_file(&sandbox.remote_url(), &old));
     (sandbox, home, name)
 }
 
@@ -59,9 +57,8 @@ fn who_presses_ctrl_c_again_after_a_second_means_it_and_a_hang_up_does_not() {
         let (silent, arrived) = silence();
         let server = Server::start([silent]);
         let home = Home::served_by(&server);
-        let name = name("insisting");
         let old = tokens("access", "refresh", &ends_in(-1));
-        home.write_store(&store([(name.as_str(), in_file(REMOTE, &old))]));
+        only_profile(&home, "insisting", in_file(REMOTE, &old));
         let mut running = home.start(&["auth", "token"]);
         let _open = arrived.recv_timeout(PATIENCE).unwrap();
         running.signal(signal);
@@ -71,13 +68,8 @@ fn who_presses_ctrl_c_again_after_a_second_means_it_and_a_hang_up_does_not() {
         std::thread::sleep(Duration::from_millis(1200));
         assert!(!running.has_ended(), "{signal:?}");
         running.signal(signal);
-        let sent = Instant::now();
-        while ends && !running.has_ended() {
-            assert!(sent.elapsed() < Duration::from_secs(5), "{signal:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(running.has_ended(), ends, "{signal:?}");
+        let time = Duration::from_millis(if ends { 5000 } else { 300 });
+        assert_eq!(wait::came_about(time, || running.has_ended()), ends, "{signal:?}");
     }
 }
 
@@ -125,10 +117,9 @@ fn a_token_from_the_future_is_refreshed_since_the_clock_was_set_back() {
     for (issued_in, is_refreshed) in [(86_400, true), (120, true), (0, false), (-3600, false)] {
         let server = Server::start([ok(&refreshed("new", Some("r2")))]);
         let home = Home::served_by(&server);
-        let name = name("clock");
         let mut old = tokens("old", "r1", &ends_in(issued_in + 7200));
         old["issued_at"] = ends_in(issued_in).into();
-        home.write_store(&store([(name.as_str(), in_file(REMOTE, &old))]));
+        let name = only_profile(&home, "clock", in_file(REMOTE, &old));
         let outcome = home.run(&["auth", "token"]);
         let expected = if is_refreshed { "new\n" } else { "old\n" };
         assert_eq!((outcome.status, outcome.stdout.as_str()), (0, expected), "{issued_in}");
@@ -180,21 +171,9 @@ fn whoever_takes_all_places_for_locks_blocks_nobody() {
     for place in &places {
         fs::create_dir_all(place).unwrap();
     }
-    let everybody = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(home.path(), everybody).unwrap();
-    let program = home.path().join("baseten");
-    fs::copy(baseten(), &program).unwrap();
-    let chown = home.command_of(
-        find("chown", "coreutils"),
-        &["-R", &STRANGER.to_string(), &home.path().join(".config").to_string_lossy()],
-    );
-    assert!({ chown }.status().unwrap().success());
-    let mut command = home.command_of(find("setpriv", "util-linux"), &[]);
-    command
-        .args([format!("--reuid={STRANGER}"), "--clear-groups".into()])
-        .arg(&program)
-        .args(["auth", "token"]);
-    let outcome = Running::start(&mut command).end();
+    let arguments = ["-R", &STRANGER.to_string(), ".config"];
+    Running::start(&mut home.command_of(find("chown", "coreutils"), &arguments)).end().succeeded();
+    let outcome = Running::start(&mut command_as(STRANGER, &home, &["auth", "token"])).end();
     for place in &places {
         fs::remove_dir_all(place).unwrap();
     }

@@ -64,6 +64,16 @@ fn keys(outcome: &Outcome) -> Vec<&str> {
         .collect()
 }
 
+fn assert_json_has_the_profile(command: &str) {
+    let print = |format| {
+        let arguments = ["auth", command, "--profile", "bot", "--output", format];
+        run(&stored(), &arguments).stdout
+    };
+    assert_eq!(print("json"), "{\n  \"profile\": \"bot\"\n}\n");
+    assert_eq!(print("jsonl"), "{\"profile\":\"bot\"}\n");
+    assert_eq!(print("none"), "");
+}
+
 // The whole command.
 
 #[test]
@@ -349,12 +359,7 @@ fn logout_of_an_api_key_asks_the_server_nothing() {
 
 #[test]
 fn logout_json_has_the_profile() {
-    let arguments = ["auth", "logout", "--profile", "bot", "--output"];
-    let json = run(&stored(), &[&arguments[..], &["json"]].concat());
-    assert_eq!(json.stdout, "{\n  \"profile\": \"bot\"\n}\n");
-    let jsonl = run(&stored(), &[&arguments[..], &["jsonl"]].concat());
-    assert_eq!(jsonl.stdout, "{\"profile\":\"bot\"}\n");
-    assert_eq!(run(&stored(), &[&arguments[..], &["none"]].concat()).stdout, "");
+    assert_json_has_the_profile("logout");
 }
 
 #[cfg(unix)]
@@ -386,12 +391,7 @@ fn switch_keeps_everything_else_in_the_store() {
 
 #[test]
 fn switch_json_has_the_profile() {
-    let arguments = ["auth", "switch", "--profile", "bot", "-o"];
-    let json = run(&stored(), &[&arguments[..], &["json"]].concat());
-    assert_eq!(json.stdout, "{\n  \"profile\": \"bot\"\n}\n");
-    let jsonl = run(&stored(), &[&arguments[..], &["jsonl"]].concat());
-    assert_eq!(jsonl.stdout, "{\"profile\":\"bot\"}\n");
-    assert_eq!(run(&stored(), &[&arguments[..], &["none"]].concat()).stdout, "");
+    assert_json_has_the_profile("switch");
 }
 
 #[cfg(unix)]

@@ -11,8 +11,8 @@ use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::server::{Act, Server, answer, http, ok, refreshed, respond, silence};
 use baseten_testing::stored::{
-    REMOTE, elsewhere, ends_in, in_file, name, profile, session, session_tokens, store, tokens,
-    tokens_of,
+    REMOTE, elsewhere, ends_in, in_file, name, only_profile, profile, session, session_tokens,
+    store, tokens, tokens_of,
 };
 use baseten_testing::wait::PATIENCE;
 use rustix::process::Signal;
@@ -34,9 +34,8 @@ fn race(homes: &[&Home], processes: usize, name: &str) -> String {
 fn sixty_four_processes_refresh_once() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(300));
     let home = Home::at(&sandbox);
-    let name = name("sixty-four");
     let old = session(&sandbox, "ada", -3600);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "sixty-four", in_file(&sandbox.remote_url(), &old));
 
     let token = race(&[&home], 64, &name);
     assert_eq!(sandbox.refresh_count(), 1);
@@ -51,9 +50,8 @@ fn sixty_four_processes_refresh_once() {
 fn a_variable_that_means_nothing_costs_no_token() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "nonsense");
-    let name = name("nonsense");
     let old = session(&sandbox, "ada", -3600);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "nonsense", in_file(&sandbox.remote_url(), &old));
 
     let outcome = home.run(&["auth", "token"]);
     assert_eq!(outcome.status, 0, "{outcome}");
@@ -68,11 +66,8 @@ fn sixteen_processes_and_two_directories_share_one_keyring_entry_and_one_refresh
         Home::at(&sandbox).with_patient_keyring(&keyring),
         Home::at(&sandbox).with_patient_keyring(&keyring),
     );
-    let name = name("shared");
-    for home in [&one, &other] {
-        let remote = sandbox.remote_url();
-        home.write_store(&store([(name.as_str(), elsewhere(&remote, "oauth"))]));
-    }
+    let name = only_profile(&one, "shared", elsewhere(&sandbox.remote_url(), "oauth"));
+    other.write_store(&one.store());
     keyring.store(&name, &session(&sandbox, "ada", -3600).to_string(), &[]);
 
     let token = race(&[&one, &other], 16, &name);
@@ -166,9 +161,8 @@ fn a_refused_refresh_token_ends_in_advice_and_deletes_nothing() {
 fn our_own_logout_waits_for_a_refresh_and_ends_the_new_session() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
     let home = Home::at(&sandbox);
-    let name = name("logout-meanwhile");
     let old = session(&sandbox, "ada", -1);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "logout-meanwhile", in_file(&sandbox.remote_url(), &old));
     let refresh = home.start(&["auth", "token"]);
     assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
     let logout = home.start(&["auth", "logout", "--profile", &name]);
@@ -183,9 +177,8 @@ fn our_own_logout_waits_for_a_refresh_and_ends_the_new_session() {
 fn what_another_program_removed_during_a_refresh_does_not_come_back() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
     let home = Home::at(&sandbox);
-    let name = name("removed");
     let old = session(&sandbox, "ada", -1);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "removed", in_file(&sandbox.remote_url(), &old));
     let refresh = home.start(&["auth", "token"]);
     assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
     home.write_store(&store([]));
@@ -200,8 +193,7 @@ fn an_entry_removed_from_the_keyring_during_a_refresh_does_not_come_back() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
     let keyring = KeyringSession::start();
     let home = Home::at(&sandbox).with_patient_keyring(&keyring);
-    let name = name("removed-entry");
-    home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    let name = only_profile(&home, "removed-entry", elsewhere(&sandbox.remote_url(), "oauth"));
     keyring.store(&name, &session(&sandbox, "ada", -1).to_string(), &[]);
     let refresh = home.start(&["auth", "token"]);
     assert!(sandbox.wait_for_request(PATIENCE, Request::is_refresh).is_some());
@@ -248,10 +240,8 @@ fn a_newer_login_of_another_program_survives_a_slow_refresh() {
 fn a_server_slower_than_the_keyring_may_be_costs_no_token() {
     let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(2500));
     let keyring = KeyringSession::start();
-    let home =
-        Home::at(&sandbox).with_patient_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "2");
-    let name = name("slow-server");
-    home.write_store(&store([(name.as_str(), elsewhere(&sandbox.remote_url(), "oauth"))]));
+    let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "2");
+    let name = only_profile(&home, "slow-server", elsewhere(&sandbox.remote_url(), "oauth"));
     keyring.store(&name, &session(&sandbox, "ada", -1).to_string(), &[]);
     let outcome = home.run(&["auth", "token"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
@@ -267,11 +257,11 @@ fn a_refused_token_is_refreshed_once_and_the_request_made_once_more() {
         ok(me),
     ]);
     let home = Home::served_by(&server);
-    let name = name("refused");
-    home.write_store(&store([(
-        name.as_str(),
+    let name = only_profile(
+        &home,
+        "refused",
         in_file(REMOTE, &tokens("old-access", "old-refresh", &ends_in(3600))),
-    )]));
+    );
     let outcome = home.run(&["whoami"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     let requests = server.requests();
@@ -292,11 +282,11 @@ fn a_token_refused_after_its_refresh_is_not_refreshed_again() {
         }
         let server = Server::start(script);
         let home = Home::served_by(&server);
-        let name = name("refused-twice");
-        home.write_store(&store([(
-            name.as_str(),
+        let name = only_profile(
+            &home,
+            "refused-twice",
             in_file(REMOTE, &tokens("old-access", "old-refresh", &ends_in(ends))),
-        )]));
+        );
         let outcome = home.run(&["whoami"]);
         assert_eq!(outcome.status, 3, "{outcome}");
         assert_eq!(server.requests().len(), answers);
@@ -364,10 +354,9 @@ fn a_refresh_that_may_have_arrived_is_not_sent_again() {
 fn an_answer_without_a_refresh_token_keeps_the_old_one() {
     let sandbox = sandbox_with(|config| config.rotate_refresh_tokens = false);
     let home = Home::at(&sandbox);
-    let name = name("kept");
     let tokens = sandbox.new_session("ada").unwrap();
     let old = session_tokens(&tokens, -1);
-    home.write_store(&store([(name.as_str(), in_file(&sandbox.remote_url(), &old))]));
+    let name = only_profile(&home, "kept", in_file(&sandbox.remote_url(), &old));
     let outcome = home.run(&["auth", "token"]);
     assert_eq!(outcome.status, 0, "{outcome}");
     let stored = tokens_of(&home, &name);
@@ -389,8 +378,7 @@ fn a_token_is_refreshed_in_its_last_minute_and_not_before() {
     ] {
         let tokens_ = sandbox.new_session("ada").unwrap();
         let old = tokens(&tokens_.access_token, tokens_.refresh_token.as_deref().unwrap(), &expiry);
-        let name = name("margin");
-        home.write_store(&store([(name.as_str(), in_file(&remote, &old))]));
+        only_profile(&home, "margin", in_file(&remote, &old));
         let before = sandbox.refresh_count();
         let outcome = home.run(&["auth", "token"]);
         assert_eq!(outcome.status, 0, "{outcome}");
@@ -404,11 +392,7 @@ fn the_next_process_goes_on_at_once_when_the_refreshing_one_is_killed() {
     let (silent, arrived) = silence();
     let server = Server::start([silent, ok(&refreshed("new-access", Some("new-refresh")))]);
     let home = Home::served_by(&server);
-    let name = name("killed");
-    home.write_store(&store([(
-        name.as_str(),
-        in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))),
-    )]));
+    only_profile(&home, "killed", in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))));
     let holder = home.start(&["auth", "token"]);
     let _open = arrived.recv_timeout(PATIENCE).unwrap();
     let next = home.start(&["auth", "token"]);
