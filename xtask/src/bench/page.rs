@@ -19,14 +19,14 @@ pub(super) fn page(cases: &[Case], results: &Results) -> Outcome<String> {
     page += "\n## Every command\n\n";
     page += &commands_table(cases, results, |name| !name.ends_with(STATIC));
     if results.figures.keys().any(|name| name.ends_with(STATIC)) {
-        page += "\nThe same as it is shipped, linked statically:\n\n";
+        page += "\nThe same for the static program, which is the one that is shipped:\n\n";
         page += &commands_table(cases, results, |name| name == HELLO || name.ends_with(STATIC));
     }
     page += "\n## Sizes\n\n| program | MiB |\n|---|---:|\n";
     for (name, size) in &results.sizes {
         let _ = writeln!(page, "| {name} | {:.2} |", mebibytes_of(*size));
     }
-    page += "\n## Where the instructions are\n\nBy the file that they come from, in thousands:\n\n";
+    page += "\n## Where the instructions are\n\nBy file, in thousands:\n\n";
     page += &objects_table(results);
     Ok(page)
 }
@@ -46,13 +46,13 @@ fn introduction(results: &Results) -> Outcome<String> {
     Ok(format!(
         "# Performance\n\n\
          `cargo xtask bench` wrote this page on {date}, at commit {commit}, on {machine}.\n\n\
-         Every command ran once in each of {rounds} rounds (the slow ones in {slow_rounds} of \
-         them), each in another order, so that all of them ran under the same load; the times are \
-         medians, from the start of the process to its end. Instructions are counted by callgrind, outside the kernel. \
-         Memory is the most that was resident. Logins are made at a sandbox on the same machine, \
-         and the keyring is GNOME's, in a session of its own. What counts is the ratio to a \
-         hello-world, in Rust, built with the same profile and linked dynamically, also where \
-         ours is linked statically; a hello-world that is linked statically has a row of its own.\n\n",
+         Every command ran once in each of {rounds} rounds ({slow_rounds} for slow ones). Each \
+         round had another order, so that all commands ran under the same load. Times are medians, \
+         from the start of the process to its end. callgrind counted the instructions, without the \
+         kernel's. Memory is the peak resident size. Logins are made at a sandbox on the same \
+         machine; the keyring is GNOME's, in a session of its own. All ratios are to the same \
+         hello-world: Rust, the same build profile, linked dynamically. A statically linked \
+         hello-world has a row of its own.\n\n",
         date = told(&["date", "+%Y-%m-%d"])?,
         commit = told(&["git", "rev-parse", "--short", "HEAD"])?,
         machine = machine()?,
