@@ -101,7 +101,7 @@ pub fn command() -> clap::Command {
 /// command's own options, and its examples have a heading.
 fn finished(command: clap::Command) -> clap::Command {
     let command = command.args_override_self(true);
-    if command.has_subcommands() || command.is_hide_set() {
+    if command.has_subcommands() {
         return command.mut_subcommands(finished);
     }
     let examples = command.get_after_help().map(|text| {
@@ -189,12 +189,6 @@ pub(crate) enum Command {
         "baseten completion powershell | Out-String | Invoke-Expression"
     ))]
     Completion(CompletionArgs),
-    /// Open a URL in the browser, away from the terminal
-    #[command(hide = true, name = "__open-browser")]
-    OpenBrowser {
-        /// What to open
-        url: String,
-    },
 }
 
 impl Command {
@@ -207,7 +201,7 @@ impl Command {
             }
             Self::Auth { command: AuthCommand::List(args) } => args.common.jq.is_some(),
             Self::Auth { .. } | Self::Whoami(_) => true,
-            Self::Version(_) | Self::Completion(_) | Self::OpenBrowser { .. } => false,
+            Self::Version(_) | Self::Completion(_) => false,
         }
     }
 }

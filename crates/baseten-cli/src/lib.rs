@@ -83,7 +83,6 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         }
         Command::Version(args) => with_output(&args.common, host, |_| Ok(commands::version::run())),
         Command::Completion(args) => Ok(commands::completion::run(args.shell)),
-        Command::OpenBrowser { url } => Ok(terminal::browser::open_here(&url, host.env())),
     }
 }
 

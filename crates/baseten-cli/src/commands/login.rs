@@ -18,6 +18,7 @@ use crate::error::CliError;
 use crate::explanation::login_options;
 use crate::host::Host;
 use crate::notices;
+use crate::render::warning;
 use crate::report::Report;
 use crate::terminal::prompt::{self, Method};
 use crate::terminal::waiting::{Invitation, Waiting};
@@ -203,10 +204,13 @@ fn read_key() -> Result<Secret, CliError> {
 fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
     let url = pending.page();
     let opens = !args.no_browser && browser::is_within_sight(host.env());
-    let invitation = Invitation::new(host.env(), host.window(), url, &pending.user_code, opens);
+    let invite = |opens| Invitation::new(host.env(), host.window(), url, &pending.user_code, opens);
+    let mut invitation = invite(opens);
     invitation.show();
-    if opens {
-        browser::open(url);
+    if opens && let Err(problem) = browser::open(url, host.env()) {
+        warning(&format!("no browser could be started: {problem}"));
+        invitation = invite(false);
+        invitation.show();
     }
     Waiting::start(host.interrupt(), host.window(), Some(&invitation))
 }

@@ -1,10 +1,12 @@
 //! Starts a browser where a person can see it, without lending it the terminal.
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use baseten_auth::internal::Env;
-
-use crate::exit::Exit;
 
 /// Whether a browser that is started here would show itself to the person at this terminal.
 ///
@@ -15,40 +17,84 @@ pub(crate) fn is_within_sight(env: &Env) -> bool {
     }
     let remote = ["SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"].iter().any(|name| env.has(name));
     let display = env.has("DISPLAY") || env.has("WAYLAND_DISPLAY");
-    let windows_subsystem = env.has("WSL_DISTRO_NAME") || env.has("WSL_INTEROP");
     let desktop = cfg!(any(windows, target_os = "macos"));
-    !remote && (display || windows_subsystem || desktop)
+    !remote && (display || is_on_windows(env) || desktop)
 }
 
-/// Starts a browser and does not wait for it. It gets no stream of ours, no key from the
+/// Whether this is a Linux on Windows (WSL).
+fn is_on_windows(env: &Env) -> bool {
+    env.has("WSL_DISTRO_NAME") || env.has("WSL_INTEROP")
+}
+
+/// How long a browser has to fail. One that has started well goes on, or has handed the page over.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Starts a browser, and gives why that failed. It gets no stream of ours, no key from the
 /// environment, and a process group of its own, so that Ctrl-C here does not end it.
-///
-/// Nobody waits for a browser that fails: the URL is on the screen.
-pub(crate) fn open(url: &str) {
-    let Ok(program) = std::env::current_exe() else { return };
+pub(crate) fn open(url: &str, env: &Env) -> Result<(), String> {
+    let mut problems = Vec::new();
+    for command in commands(url, env) {
+        match start(&command) {
+            Ok(()) => return Ok(()),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    // That of the usual command says the most.
+    Err(problems.into_iter().next().unwrap_or_default())
+}
+
+/// The commands that may open a page, the best first.
+fn commands(url: &str, env: &Env) -> Vec<Vec<OsString>> {
+    if let Some(browser) = env.os("BROWSER").filter(|_| env.has("BROWSER")) {
+        return vec![chosen(browser, url)];
+    }
+    let with_url = |command: &&[&str]| command.iter().chain([&url]).map(OsString::from).collect();
+    let windows: &[&str] = &["rundll32.exe", "url.dll,FileProtocolHandler"];
+    let commands: &[&[&str]] = if cfg!(windows) {
+        &[windows]
+    } else if cfg!(target_os = "macos") {
+        &[&["open"]]
+    } else if is_on_windows(env) {
+        &[&["wslview"], windows, &["xdg-open"]]
+    } else {
+        &[&["xdg-open"], &["gio", "open"], &["x-www-browser"]]
+    };
+    commands.iter().map(with_url).collect()
+}
+
+/// The command of `$BROWSER`: a file of that very name, or words as a shell splits them, in which
+/// `%s` stands for the URL.
+fn chosen(browser: &OsStr, url: &str) -> Vec<OsString> {
+    let words = match browser.to_str() {
+        Some(text) if !Path::new(text).is_file() && !cfg!(windows) => shlex::split(text),
+        _ => None,
+    };
+    let Some(words) = words.filter(|words| !words.is_empty()) else {
+        return vec![browser.to_owned(), url.into()];
+    };
+    let end = if words.iter().any(|word| word.contains("%s")) { None } else { Some(url.into()) };
+    words.iter().map(|word| word.replace("%s", url).into()).chain(end).collect()
+}
+
+fn start(command: &[OsString]) -> Result<(), String> {
+    let [program, arguments @ ..] = command else { return Ok(()) };
+    let name = program.display();
     let mut command = Command::new(program);
     command
-        .args(["__open-browser", url])
+        .args(arguments)
         .env_remove("BASETEN_API_KEY")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let _ = command.spawn();
-}
-
-/// What the process that [`open`] starts does.
-pub(crate) fn open_here(url: &str, env: &Env) -> Exit {
-    // On the other systems, `webbrowser` itself looks at `$BROWSER`.
-    let chosen = env.os("BROWSER").filter(|_| cfg!(any(windows, target_os = "macos")));
-    let opened = match chosen {
-        Some(program) => Command::new(program).arg(url).status().map(drop),
-        None => webbrowser::open(url),
-    };
-    match opened {
-        Ok(()) => Exit::Done,
-        Err(_) => Exit::Failure,
+    let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+    let (ended, pending) = mpsc::channel();
+    let watch = move || drop(ended.send(child.wait()));
+    let _ = std::thread::Builder::new().spawn(watch);
+    match pending.recv_timeout(GRACE) {
+        Ok(Ok(status)) if !status.success() => Err(format!("{name} failed ({status})")),
+        _ => Ok(()),
     }
 }
 
@@ -67,5 +113,24 @@ mod tests {
         assert!(!sees(&[("DISPLAY", "localhost:10.0"), ("SSH_CONNECTION", "a b")]));
         assert!(sees(&[("SSH_CONNECTION", "a b"), ("BROWSER", "remote-open")]));
         assert!(!sees(&[("DISPLAY", "")]));
+    }
+
+    #[test]
+    fn the_browser_of_the_variable_is_a_file_or_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("my browser");
+        std::fs::write(&file, "").unwrap();
+        let file = file.to_str().unwrap();
+        for (browser, command) in [
+            (file, &[file, "URL"][..]),
+            ("firefox", &["firefox", "URL"]),
+            ("firefox --new-tab", &["firefox", "--new-tab", "URL"]),
+            ("firefox '--name=a b' %s", &["firefox", "--name=a b", "URL"]),
+            ("sh -c 'w3m %s'", &["sh", "-c", "w3m URL"]),
+            ("'/opt/my browser'", &["/opt/my browser", "URL"]),
+            ("don't", &["don't", "URL"]),
+        ] {
+            assert_eq!(chosen(OsStr::new(browser), "URL"), command, "{browser}");
+        }
     }
 }

@@ -357,9 +357,8 @@ fn noting(script: &str) -> String {
 /// A home with this browser on its desktop, which is started where no variable names one.
 #[cfg(target_os = "linux")]
 fn with_desktop_browser(home: Home) -> Home {
-    home.install("x-www-browser", &noting("exit 0"));
-    let directory = home.path().to_str().unwrap().to_owned();
-    home.with("XDG_DATA_DIRS", directory.as_str()).with("XDG_CONFIG_DIRS", directory)
+    home.install("xdg-open", &noting("exit 0"));
+    home
 }
 
 /// What the browser noted, once it is started.
@@ -446,4 +445,34 @@ fn the_browser_of_the_desktop_is_started_where_there_is_a_display() {
     let home = with_desktop_browser(Home::at(&sandbox)).with("DISPLAY", ":0");
     log_in_in_browser(&sandbox, &home);
     assert!(noted(&home, "url").starts_with("http://localhost:"));
+}
+
+#[test]
+#[cfg(unix)]
+fn the_browser_of_the_variable_may_have_a_blank_in_its_path() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let browser = home.install("my browser", &noting("exit 0"));
+    log_in_in_browser(&sandbox, &home.with("BROWSER", browser));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_browser_that_did_not_start_is_told() {
+    let sandbox = sandbox();
+    for (variables, problem) in [
+        (["BROWSER", "/nowhere/my browser"], "/nowhere/my: No such file or directory (os error 2)"),
+        (["BROWSER", "sh -c 'exit 3'"], "sh failed (exit status: 3)"),
+        (["DISPLAY", ":0"], "xdg-open failed (exit status: 3)"),
+    ] {
+        let [name, value] = variables;
+        let home = Home::at(&sandbox).with(name, value);
+        for program in ["xdg-open", "gio", "x-www-browser"] {
+            home.install(program, "exit 3");
+        }
+        let outcome = home.log_in_by_browser(&sandbox, "ada", &[]);
+        let told = format!("warning: no browser could be started: {problem}");
+        let (_, after) = outcome.stderr.split_once(&told).unwrap_or_else(|| panic!("{outcome}"));
+        assert!(after.contains("Open this page in a browser:\n\n  http://"), "{outcome}");
+    }
 }

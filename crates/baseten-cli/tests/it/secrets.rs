@@ -308,6 +308,20 @@ fn nothing_that_is_started_gets_a_secret() {
     assert!(started.contains("bin/browser") && started.contains("HOME="), "{started}");
     assert!(!has_secret(started.as_bytes()), "{started}");
 
+    // Anybody on this machine can read arguments. A browser has to be told the code; we have not.
+    let code = "USER-CODE";
+    let page = r#"{"device_code": "d", "user_code": "USER-CODE", "interval": 1, "expires_in": 60,
+        "verification_uri": "https://app.example.com/device",
+        "verification_uri_complete": "https://app.example.com/device?user_code=USER-CODE"}"#;
+    let home = Home::with_script([ok(page), tokens(), me()]).with("DISPLAY", ":0");
+    home.install("xdg-open", "true");
+    let started = traced(&home, WEB_LOGIN, "");
+    let with_code: Vec<_> = started.lines().filter(|line| line.contains(code)).collect();
+    assert!(
+        !with_code.is_empty() && with_code.iter().all(|line| line.contains("xdg-open")),
+        "{started}"
+    );
+
     let home = Home::with_script([me(), me()]).with("BASETEN_API_KEY", KEY);
     home.install("docker-credential-good", helper);
     let home = home.with("BASETEN_CREDENTIAL_STORE", "helper:good");

@@ -178,3 +178,13 @@ fn where_a_browser_is_started_there_is_no_picture() {
     assert!(picture(&shown).is_empty(), "{shown:?}");
     finish(login, &terminal, &sandbox);
 }
+
+#[test]
+fn where_no_browser_could_be_started_there_is_a_picture() {
+    let sandbox = sandbox();
+    let home = on_terminal(&sandbox).with("BROWSER", "false");
+    let terminal = Terminal::of_size(100, 60);
+    let (login, shown) = start_login(&terminal, &home);
+    assert!(!picture(&shown).is_empty(), "{shown:?}");
+    finish(login, &terminal, &sandbox);
+}
