@@ -28,6 +28,7 @@ use crate::env::Env;
 use crate::event::{Event, Observer};
 use crate::remote::is_loopback;
 use crate::secret::Secret;
+use crate::wait::{Clock as _, SystemClock};
 
 /// From the look-up of the name to the last byte of the answer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -216,7 +217,7 @@ impl Http {
             }
             BodyError::Io(error) => failed(error.into()),
         })?;
-        let retry_after = retry_after(&head.headers, Timestamp::now());
+        let retry_after = retry_after(&head.headers, SystemClock.now());
         let host = attempt.host.clone();
         Ok(Response { host, status: head.status.as_u16(), retry_after, body })
     }

@@ -1,5 +1,7 @@
 //! The end of a login: a name for the profile, and everything stored or nothing.
 
+use std::time::Duration;
+
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::event::Event;
@@ -63,8 +65,11 @@ pub fn identify(
     let is_rare = matches!(credential, Credential::OAuth(_));
     let (away, management) = (context.clone(), management.clone());
     let ask = move || {
-        let ask = || management::users_me(away.http(), &management, &header);
-        if is_rare { with_retries(away.wait(), away.observer(), ask) } else { ask() }
+        let ask = |_| management::users_me(away.http(), &management, &header);
+        if !is_rare {
+            return ask(Duration::ZERO);
+        }
+        with_retries(away.wait(), away.observer(), ApiError::is_transient, ask)
     };
     context.wait().detached(ask).ok().transpose()
 }

@@ -84,7 +84,7 @@ fn tell_server(
         && let Some(refresh_token) = &tokens.refresh_token
     {
         let sent = wait.now();
-        match refresh_request(http, wait, management_url, refresh_token, deadline) {
+        match refresh_request(http, wait, management_url, refresh_token, END_SESSION) {
             Ok(answer) => tokens = answer.into_credential(sent, None),
             Err(error) if error.is_invalid_grant() => return Ok(()),
             Err(error) => return Err(error),
@@ -95,6 +95,7 @@ fn tell_server(
     match management::logout(http, management_url, &header, left) {
         // It was over already.
         Err(error) if error.status() == Some(401) => Ok(()),
+        Err(ApiError::Http(error)) => Err(error.of_all(END_SESSION).into()),
         outcome => outcome,
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
@@ -30,7 +30,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        timestamp(SystemTime::now())
     }
 
     fn monotonic(&self) -> Instant {
@@ -40,6 +40,13 @@ impl Clock for SystemClock {
     fn sleep(&self, duration: Duration, cancel: &Cancel) {
         cancel.wait(duration);
     }
+}
+
+/// A clock may be set to any time. The last that can be written is in the year 9999.
+fn timestamp(time: SystemTime) -> Timestamp {
+    let is_late = time > SystemTime::UNIX_EPOCH;
+    let nearest = if is_late { Timestamp::MAX } else { Timestamp::MIN };
+    Timestamp::try_from(time).unwrap_or(nearest)
 }
 
 /// A request to stop: raised from outside, seen by every wait. Clones are the same request.
@@ -265,5 +272,48 @@ impl<T: Send + 'static> Task<T> {
     /// The result, if it comes within this time.
     pub(crate) fn within(&self, time: Duration) -> Result<T, RecvTimeoutError> {
         self.0.recv_timeout(time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_beyond_all_dates_is_read() {
+        let year_10_000 = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 366 * 8030);
+        assert_eq!(timestamp(year_10_000), Timestamp::MAX);
+        assert!(timestamp(SystemTime::now()) < Timestamp::MAX);
+    }
+
+    #[test]
+    fn what_is_held_is_not_canceled_before_it_is_released() {
+        let cancel = Cancel::default();
+        let (first, second) = (cancel.hold(), cancel.hold());
+        cancel.cancel();
+        let ended = Arc::new(Mutex::new(false));
+        let end = Arc::clone(&ended);
+        assert!(cancel.when_released(move || *end.lock().unwrap() = true));
+        drop(first);
+        assert!(!cancel.is_canceled() && !*ended.lock().unwrap());
+        drop(second);
+        assert!(cancel.is_canceled() && *ended.lock().unwrap());
+        assert!(!cancel.when_released(|| ()));
+    }
+
+    #[test]
+    fn a_cancellation_ends_a_sleep_and_leaves_detached_work_to_itself() {
+        let cancel = Cancel::default();
+        let wait = Wait::default().with_cancel(cancel.clone());
+        let waker = std::thread::spawn(move || {
+            let _ = Wait::default().sleep(Duration::from_millis(50));
+            cancel.cancel();
+        });
+        let start = Instant::now();
+        assert_eq!(wait.sleep(Duration::from_mins(1)), Err(Stopped::Canceled));
+        let slow = || Wait::default().sleep(Duration::from_secs(20));
+        assert_eq!(wait.detached(slow), Err(Stopped::Canceled));
+        assert!(start.elapsed() < Duration::from_secs(10));
+        waker.join().unwrap();
     }
 }

@@ -110,6 +110,14 @@ pub enum HttpError {
 }
 
 impl HttpError {
+    /// The same for whoever had this much time for several requests: that is how long was waited.
+    pub(crate) fn of_all(mut self, time: Duration) -> Self {
+        if let Self::Timeout { limit, .. } = &mut self {
+            *limit = time;
+        }
+        self
+    }
+
     /// Whether no part of the request left this machine, so that it may be sent again.
     #[must_use]
     pub fn surely_not_sent(&self) -> bool {

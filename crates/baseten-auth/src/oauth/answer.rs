@@ -75,6 +75,11 @@ impl ApiError {
         Self::NotProtocol { host: response.host.as_str().into(), status: response.status }
     }
 
+    /// The same, but for a time-out: who asks once more would wait as long again.
+    pub(crate) fn is_soon_over(&self) -> bool {
+        self.is_transient() && !matches!(self, Self::Http(HttpError::Timeout { .. }))
+    }
+
     /// The HTTP status of the answer, if there was one.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -102,27 +107,31 @@ impl ApiError {
 
 /// How often a request that failed for a while is sent again.
 const RETRIES: u32 = 3;
-/// A server that wants to be left alone for longer is not waited for.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// No request is begun later than this after the first one.
+const LONGEST_WAIT: Duration = Duration::from_secs(45);
 
 /// Makes a request, and makes it again after 1, 2 and 4 s, or as long as the server wants, where it
-/// fails for a reason that may pass ([`ApiError::is_transient`]).
+/// fails for a reason that may pass (`is_worth_it`), for 45 s at most. The function is told how
+/// long the request may take.
 pub(crate) fn with_retries<T>(
     wait: &Wait,
     observer: &Observer,
-    mut attempt: impl FnMut() -> Result<T, ApiError>,
+    is_worth_it: fn(&ApiError) -> bool,
+    mut attempt: impl FnMut(Duration) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
+    let end = wait.deadline(LONGEST_WAIT);
     let mut retries = 0;
     loop {
-        let error = match attempt() {
-            Err(error) if error.is_transient() && retries < RETRIES => error,
+        let left = wait.remaining(end).unwrap_or_default();
+        let error = match attempt(left) {
+            Err(error) if is_worth_it(&error) && retries < RETRIES => error,
             outcome => return outcome,
         };
         let wanted = error.retry_after().unwrap_or_default();
-        if wanted > LONGEST_WAIT {
+        let pause = wanted.max(Duration::from_secs(1 << retries));
+        if wait.remaining(end).is_none_or(|left| left <= pause) {
             return Err(error);
         }
-        let pause = wanted.max(Duration::from_secs(1 << retries));
         observer.notify(&Event::Retry { reason: &error, pause });
         if wait.sleep(pause).is_err() {
             return Err(error);

@@ -113,15 +113,18 @@ struct AuthorizationMembers {
     interval: Option<f64>,
 }
 
-/// Starts a device login (RFC 8628 §3.1). No connection, 429 and 5xx are tried again three times.
+/// Starts a device login (RFC 8628 §3.1). No connection, 429 and 5xx are tried again, three times and
+/// for 45 s at most; a time-out is not.
 pub fn start(
     http: &Http,
     wait: &Wait,
     observer: &Observer,
     management: &ManagementUrl,
 ) -> Result<DeviceAuthorization, DeviceError> {
-    let request = Request::post(management.endpoint(AUTHORIZE_PATH)).field("client_id", CLIENT_ID);
-    let (sent, answer) = with_retries(wait, observer, || {
+    let (sent, answer) = with_retries(wait, observer, ApiError::is_soon_over, |left| {
+        let request = Request::post(management.endpoint(AUTHORIZE_PATH))
+            .field("client_id", CLIENT_ID)
+            .within(left);
         let sent = wait.now();
         let answer = http.send(&request)?;
         error_in(&answer, &[]).map_or(Ok((sent, answer)), Err)
@@ -183,6 +186,8 @@ pub fn wait_for_approval(
 struct Pace {
     interval: Duration,
     failures: u32,
+    /// The server has found us too fast, although we kept the interval by our clock.
+    is_too_fast: bool,
 }
 
 /// What follows from an answer to a poll.
@@ -197,7 +202,13 @@ enum Decision {
 
 impl Pace {
     fn new(interval: Duration) -> Self {
-        Self { interval: interval.max(LEAST_INTERVAL), failures: 0 }
+        Self { interval: interval.max(LEAST_INTERVAL), failures: 0, is_too_fast: false }
+    }
+
+    /// The pause between two polls: after a `slow_down` with a quarter of room, since clocks differ.
+    fn pause(&self) -> Duration {
+        let room = if self.is_too_fast { self.interval / 4 } else { Duration::ZERO };
+        self.interval.saturating_add(room)
     }
 
     /// The pause after a failure: twice the last one up to a bound, but never shorter than the
@@ -206,7 +217,7 @@ impl Pace {
         self.failures = self.failures.saturating_add(1);
         let factor = 2u32.saturating_pow(self.failures);
         let pause = self.interval.saturating_mul(factor).min(LONGEST_PAUSE);
-        pause.max(self.interval).max(retry_after.unwrap_or_default())
+        pause.max(self.pause()).max(retry_after.unwrap_or_default())
     }
 }
 
@@ -223,12 +234,13 @@ fn step(pace: &mut Pace, outcome: Result<Tokens, ApiError>) -> Decision {
     match code {
         "authorization_pending" => {
             pace.failures = 0;
-            Decision::Wait(pace.interval)
+            Decision::Wait(pace.pause())
         }
         "slow_down" => {
             pace.failures = 0;
             pace.interval = pace.interval.saturating_add(SLOW_DOWN);
-            Decision::Wait(pace.interval.max(error.retry_after().unwrap_or_default()))
+            pace.is_too_fast = true;
+            Decision::Wait(pace.pause().max(error.retry_after().unwrap_or_default()))
         }
         "access_denied" => Decision::Denied,
         "expired_token" => Decision::Expired,

@@ -7,18 +7,20 @@ use super::token::{CLIENT_ID, TOKEN_PATH, Tokens, parse_tokens};
 use crate::http::{Http, Request};
 use crate::remote::ManagementUrl;
 use crate::secret::Secret;
-use crate::wait::{Deadline, Wait};
+use crate::wait::Wait;
 
 /// Buys new tokens with a refresh token (RFC 6749 §6), which is used up from then on.
 ///
-/// It is sent once. Only where it surely did not arrive is it sent again, at most twice.
+/// It is sent once. Only where it surely did not arrive is it sent again, at most twice, and within
+/// this time in all.
 pub(crate) fn refresh_request(
     http: &Http,
     wait: &Wait,
     management: &ManagementUrl,
     refresh_token: &Secret,
-    deadline: Deadline,
+    limit: Duration,
 ) -> Result<Tokens, ApiError> {
+    let deadline = wait.deadline(limit);
     let mut pauses = [Duration::from_millis(250), Duration::from_secs(1)].into_iter();
     loop {
         let request = Request::post(management.endpoint(TOKEN_PATH))
@@ -34,7 +36,7 @@ pub(crate) fn refresh_request(
         let left = wait.remaining(deadline).unwrap_or_default();
         match pauses.next().filter(|pause| again && left > *pause) {
             Some(pause) if wait.sleep(pause).is_ok() => {}
-            _ => return Err(error.into()),
+            _ => return Err(error.of_all(limit).into()),
         }
     }
 }
@@ -49,8 +51,7 @@ mod tests {
 
     fn refresh(server: &Server, clock: &Arc<FakeClock>) -> Result<Tokens, ApiError> {
         let (token, wait) = (Secret::from("c a&n=ary"), clock.wait());
-        let deadline = wait.deadline(Duration::from_secs(9));
-        refresh_request(&http(), &wait, &management(server), &token, deadline)
+        refresh_request(&http(), &wait, &management(server), &token, Duration::from_secs(9))
     }
 
     #[test]

@@ -58,8 +58,7 @@ pub(crate) fn refresh(
     // From here on, the old tokens may be used up, and the new ones in this process alone.
     let _held = context.wait().cancel().hold();
     let sent = context.wait().now();
-    let deadline = context.wait().deadline(REFRESH);
-    match refresh_request(context.http(), context.wait(), &management, &refresh_token, deadline) {
+    match refresh_request(context.http(), context.wait(), &management, &refresh_token, REFRESH) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, Some(refresh_token));
             keep(operation, store, &current, &tokens)?;

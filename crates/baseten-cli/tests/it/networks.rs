@@ -364,6 +364,16 @@ mod slow_tests {
     }
 
     #[test]
+    fn the_first_request_of_a_login_is_not_repeated_after_a_time_out() {
+        let server = Server::start([Act::Hang, Act::Hang]);
+        let start = Instant::now();
+        let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
+        assert_eq!(outcome.status, 6, "{outcome}");
+        assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+        assert!(!outcome.stderr.contains("trying again"), "{outcome}");
+    }
+
+    #[test]
     fn polling_keeps_to_what_the_server_asks_for() {
         let pending = r#"{"error": "authorization_pending"}"#;
         let server = Server::start([
@@ -376,7 +386,7 @@ mod slow_tests {
         ]);
         let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
         assert_eq!(outcome.status, 0, "{outcome}");
-        assert_pauses(&server, &[1.0, 3.0, 6.0, 6.0, 0.0]);
+        assert_pauses(&server, &[1.0, 3.0, 7.5, 7.5, 0.0]);
     }
 
     #[test]
