@@ -13,7 +13,7 @@ use crate::process::{command, output, root, run as run_command, spawn, wait};
 use crate::system::{Source, System, sources};
 
 /// The README's commands, and how many minutes each may take.
-const COMMANDS: [(&str, u64); 2] = [("cargo xtask demo", 15), ("cargo xtask test", 45)];
+const COMMANDS: [(&str, u64); 2] = [("cargo xtask demo", 30), ("cargo xtask test", 60)];
 
 /// What the README asks for, but for Rust.
 const PACKAGES: [&str; 4] = ["git", "ca-certificates", "gcc", "libc6-dev"];
