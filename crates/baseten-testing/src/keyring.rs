@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -23,6 +22,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A session bus in a private directory, with or without a keyring. It ends when dropped.
 pub struct KeyringSession {
     directory: tempfile::TempDir,
+    address: String,
     keyring: Option<Daemon>,
     _bus: Daemon,
 }
@@ -30,44 +30,64 @@ pub struct KeyringSession {
 impl KeyringSession {
     /// A session whose keyring is unlocked and has a login collection.
     pub fn start() -> Self {
-        let mut session = Self::without_keyring();
-        let mut keyring = session.command("gnome-keyring-daemon", "gnome-keyring");
+        Self::without_keyring().with_keyring()
+    }
+
+    /// The same, and its bus is at a socket that is no file.
+    pub fn start_abstract() -> Self {
+        Self::at("abstract").with_keyring()
+    }
+
+    fn with_keyring(mut self) -> Self {
+        let mut keyring = self.command("gnome-keyring-daemon", "gnome-keyring");
         keyring.args(["--unlock", "--components=secrets", "--foreground"]).stdout(Stdio::null());
         // An empty password would make no login collection.
-        session.keyring = Some(Daemon::with_input(&mut keyring, "password"));
-        wait::until("gnome-keyring owns its name", || session.has_keyring());
-        session
+        self.keyring = Some(Daemon::with_input(&mut keyring, "password"));
+        wait::until("gnome-keyring owns its name", || self.has_keyring());
+        self
     }
 
     /// A session in which nobody keeps secrets.
     pub fn without_keyring() -> Self {
+        Self::at("path")
+    }
+
+    /// A session whose bus has this kind of address.
+    fn at(kind: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         for name in ["run", "data", "config", "cache"] {
             let path = directory.path().join(name);
             std::fs::DirBuilder::new().mode(0o700).create(path).expect("a directory");
         }
-        let address = address(directory.path());
-        let mut bus = command(directory.path(), "dbus-daemon", "dbus-daemon");
+        let address = format!("unix:{kind}={}", directory.path().join("run/bus").display());
+        let mut bus = command(directory.path(), &address, "dbus-daemon", "dbus-daemon");
         bus.args(["--session", "--nofork", "--nopidfile"])
             .arg(format!("--address={address}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let bus = Daemon::start(&mut bus);
+        let session = Self { directory, address, keyring: None, _bus: bus };
         wait::until("dbus-daemon listens", || {
-            // Its socket is there a moment before anybody may connect.
-            UnixStream::connect(directory.path().join("run/bus")).is_ok()
+            let mut list = session.command("dbus-send", "dbus-bin");
+            list.args(["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/"]);
+            list.arg("org.freedesktop.DBus.ListNames").output().unwrap().status.success()
         });
-        Self { directory, keyring: None, _bus: bus }
+        session
+    }
+
+    /// Where its bus listens.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The variables of a program that runs in this session.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
-        environment(self.directory.path())
+        environment(self.directory.path(), &self.address)
     }
 
     /// A program that runs in this session and has nothing of the tests' own environment.
     pub fn command(&self, program: &str, package: &str) -> Command {
-        command(self.directory.path(), program, package)
+        command(self.directory.path(), &self.address, program, package)
     }
 
     /// Whether a service on the bus keeps secrets.
@@ -154,17 +174,13 @@ impl KeyringSession {
     }
 }
 
-fn address(directory: &Path) -> String {
-    format!("unix:path={}", directory.join("run/bus").display())
-}
-
-fn environment(directory: &Path) -> Vec<(&'static str, OsString)> {
+fn environment(directory: &Path, address: &str) -> Vec<(&'static str, OsString)> {
     let inside = |name: &str| directory.join(name).into_os_string();
     vec![
         ("PATH", PATH.into()),
         ("HOME", directory.into()),
         ("LANG", "C.UTF-8".into()),
-        ("DBUS_SESSION_BUS_ADDRESS", address(directory).into()),
+        ("DBUS_SESSION_BUS_ADDRESS", address.into()),
         ("XDG_RUNTIME_DIR", inside("run")),
         ("XDG_DATA_HOME", inside("data")),
         ("XDG_CONFIG_HOME", inside("config")),
@@ -172,8 +188,8 @@ fn environment(directory: &Path) -> Vec<(&'static str, OsString)> {
     ]
 }
 
-fn command(directory: &Path, program: &str, package: &str) -> Command {
+fn command(directory: &Path, address: &str, program: &str, package: &str) -> Command {
     let mut command = Command::new(find(program, package));
-    command.env_clear().envs(environment(directory)).current_dir(directory);
+    command.env_clear().envs(environment(directory, address)).current_dir(directory);
     command
 }

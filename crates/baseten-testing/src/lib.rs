@@ -18,6 +18,8 @@ pub mod daemon;
 pub mod fake_service;
 #[cfg(target_os = "linux")]
 pub mod faults;
+#[cfg(target_os = "linux")]
+pub mod foreign_socket;
 pub mod home;
 #[cfg(target_os = "linux")]
 pub mod keyring;

@@ -51,9 +51,8 @@ impl Keyring {
         Self { backend: Arc::new(Mutex::new(platform::Backend::new(env))) }
     }
 
-    pub(super) fn check(&self) -> Result<(), PlaceError> {
-        // A call that is under way knows better.
-        self.backend.try_lock().map_or(Ok(()), |backend| backend.check())
+    pub(super) fn check(&self, budget: &Budget) -> Result<(), PlaceError> {
+        self.run(budget, false, |backend, _| backend.check())
     }
 
     pub(super) fn get(

@@ -45,7 +45,7 @@ impl Place {
     /// Whether the place can be asked at all, as far as that is known without asking it.
     pub(crate) fn check(&self) -> Result<(), PlaceError> {
         match &self.kind {
-            Kind::Keyring(keyring) => keyring.check(),
+            Kind::Keyring(keyring) => keyring.check(&self.budget),
             Kind::Helper(helper) => helper.check(),
         }
     }

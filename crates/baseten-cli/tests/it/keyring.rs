@@ -1,10 +1,14 @@
 //! Secrets in real keyrings: what we and other programs find of each other's, and keyrings that
 //! are away, locked, frozen or broken. No command waits longer than it said.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
+use baseten_testing::faults::is_root;
+use baseten_testing::foreign_socket::ForeignSocket;
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::outcome::Outcome;
@@ -12,6 +16,7 @@ use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::{approve, sandbox};
 use baseten_testing::stored::{elsewhere, store};
 use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal};
+use rustix::net::SocketAddrUnix;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -280,6 +285,61 @@ fn a_keyring_that_dies_in_the_middle_of_a_call_is_not_waited_for() {
     assert_eq!(outcome.status, 1, "{outcome}");
     assert!(outcome.stderr.contains("system keyring"), "{outcome}");
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+// Whose bus it is.
+
+#[test]
+fn nothing_is_sent_to_a_bus_of_another_user() {
+    if !is_root("a socket of another user") {
+        return;
+    }
+    let sandbox = sandbox();
+    let key = sandbox.api_key("ada").unwrap();
+    let home = Home::at(&sandbox);
+    let path = home.path().join("bus");
+    let path = path.to_str().unwrap();
+    for (variable, value, address) in [
+        ("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={path}"), SocketAddrUnix::new(path)),
+        (
+            "DBUS_SESSION_BUS_ADDRESS",
+            format!("autolaunch:;unix:abstract={path},guid=00"),
+            SocketAddrUnix::new_abstract_name(path.as_bytes()),
+        ),
+        ("XDG_RUNTIME_DIR", home.path().to_str().unwrap().to_owned(), SocketAddrUnix::new(path)),
+    ] {
+        let _ = std::fs::remove_file(path);
+        let bus = ForeignSocket::listen(&address.unwrap());
+        let says = "the system keyring is not available: the D-Bus session bus is another user's";
+        let home = Home::at(&sandbox).with(variable, &value);
+        let outcome = home.log_in(&key, "new", &[]);
+        assert!(outcome.status == 0 && outcome.stderr.contains(says), "{value}: {outcome}");
+        assert!(home.store().contains(&key), "{}", home.store());
+        let home =
+            with_profile(home, &sandbox, "api_key").with("BASETEN_CREDENTIAL_STORE", "keyring");
+        for outcome in [home.run(&["auth", "token"]), home.log_in(&key, NAME, &[])] {
+            assert!(outcome.status == 1 && outcome.stderr.contains(says), "{value}: {outcome}");
+        }
+        assert_eq!(String::from_utf8(bus.received()).unwrap(), "", "{value}");
+    }
+}
+
+#[test]
+fn only_a_socket_of_this_machine_is_a_bus() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start_abstract());
+    session.store(NAME, "theirs", &[]);
+    let network = TcpListener::bind("127.0.0.1:0").unwrap();
+    network.set_nonblocking(true).unwrap();
+    let port = network.local_addr().unwrap().port();
+    let elsewhere = format!("tcp:host=127.0.0.1,port={port}");
+    let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "api_key");
+    let home = home.with("DBUS_SESSION_BUS_ADDRESS", &elsewhere);
+    let outcome = home.run(&["auth", "token"]);
+    assert!(outcome.stderr.contains("there is no D-Bus session bus"), "{outcome}");
+    let addresses = format!("{elsewhere};{}", session.address());
+    let outcome = home.with("DBUS_SESSION_BUS_ADDRESS", addresses).run(&["auth", "token"]);
+    assert_eq!(outcome, Outcome::done("theirs\n"));
+    assert_eq!(network.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 // Sessions of the counterparts' scripts: prompts, other keyrings, broken ones.

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ impl Backend {
 
     /// Fails where there is no bus to ask on.
     pub(super) fn check(&self) -> Result<(), PlaceError> {
-        self.bus_address().map(drop)
+        self.connect().map(drop)
     }
 
     pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, PlaceError> {
@@ -97,42 +97,67 @@ impl Backend {
     fn service(&mut self, call: &Call) -> Result<&mut Service, PlaceError> {
         let service = match self.service.take() {
             Some(service) => service,
-            None => Service::connect(&self.bus_address()?, call)?,
+            None => Service::register(self.connect()?, call)?,
         };
         Ok(self.service.insert(service))
     }
 
-    /// Where the session bus listens. Left to itself, libdbus would start a bus where there is
-    /// none.
-    fn bus_address(&self) -> Result<String, PlaceError> {
-        let address = match (&self.address, &self.runtime_directory) {
-            (Some(address), _) => address.to_str().map(without_launchers),
-            (None, Some(directory)) => user_bus(directory.join("bus")),
+    /// Connects to the session bus: the first of its addresses where this user listens. Nothing is
+    /// sent yet.
+    fn connect(&self) -> Result<Channel, PlaceError> {
+        let addresses = match (&self.address, &self.runtime_directory) {
+            (Some(addresses), _) => addresses.to_str().map(ToOwned::to_owned),
+            (None, Some(directory)) => bus_of_login_session(directory),
             (None, None) => None,
         };
-        address
-            .filter(|address| !address.is_empty())
-            .ok_or_else(|| not_available("there is no D-Bus session bus"))
+        let mut reason = not_available("there is no D-Bus session bus");
+        for address in sockets(addresses.as_deref().unwrap_or_default()) {
+            match open(address) {
+                Ok(channel) => return Ok(channel),
+                Err(error) => reason = error,
+            }
+        }
+        Err(reason)
     }
 }
 
-/// The addresses of the list that lead to a bus, without those that start a program.
-fn without_launchers(addresses: &str) -> String {
-    let launches = |address: &&str| {
-        let transport = address.split(':').next().unwrap_or_default().trim();
-        matches!(transport, "autolaunch" | "unixexec" | "launchd")
-    };
-    let listening: Vec<&str> = addresses.split(';').filter(|address| !launches(address)).collect();
-    listening.join(";")
+/// The addresses of a list that are sockets on this machine, which know who listens. Others lead
+/// to who knows whom (`tcp`), or have libdbus start a program (`autolaunch`, `unixexec`).
+fn sockets(addresses: &str) -> impl Iterator<Item = &str> {
+    addresses.split(';').filter(|address| address.starts_with("unix:"))
 }
 
-/// The bus of the user's login session, if that is a socket of theirs.
-fn user_bus(socket: PathBuf) -> Option<String> {
-    let metadata = std::fs::metadata(&socket).ok()?;
-    let ours =
-        metadata.file_type().is_socket() && metadata.uid() == rustix::process::getuid().as_raw();
-    let path = socket.into_os_string();
-    ours.then(|| format!("unix:path={}", percent_encode(path.as_bytes(), ADDRESS_VALUE)))
+/// The bus of the user's login session, if there is one.
+fn bus_of_login_session(runtime_directory: &std::path::Path) -> Option<String> {
+    let socket = runtime_directory.join("bus");
+    let path = percent_encode(socket.as_os_str().as_bytes(), ADDRESS_VALUE);
+    socket.exists().then(|| format!("unix:path={path}"))
+}
+
+/// Connects to a socket, and looks who listens there: an address that is out of date, or in a
+/// directory of everybody's, may be another user's by now.
+fn open(address: &str) -> Result<Channel, PlaceError> {
+    let mut channel = Channel::open_private(address).map_err(not_available)?;
+    channel.set_watch_enabled(true);
+    let listener = peer(channel.watch().fd).map_err(not_available)?;
+    channel.set_watch_enabled(false);
+    if listener == rustix::process::geteuid().as_raw() {
+        Ok(channel)
+    } else {
+        Err(not_available("the D-Bus session bus is another user's"))
+    }
+}
+
+/// The user behind the other end of a socket, of which libdbus gives only the number.
+#[cfg(target_os = "linux")]
+fn peer(socket: RawFd) -> Result<u32, Cause> {
+    let socket = filedescriptor::OwnedHandle::dup(&socket)?;
+    Ok(rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn peer(_socket: RawFd) -> Result<u32, Cause> {
+    Err("this system does not say whose the D-Bus session bus is".into())
 }
 
 /// A connection to the service.
@@ -172,8 +197,7 @@ impl From<Unanswered> for PlaceError {
 }
 
 impl Service {
-    fn connect(address: &str, call: &Call) -> Result<Self, PlaceError> {
-        let mut channel = Channel::open_private(address).map_err(not_available)?;
+    fn register(mut channel: Channel, call: &Call) -> Result<Self, PlaceError> {
         channel.register().map_err(not_available)?;
         call.remaining()?;
         Ok(Self { channel, session: None })
@@ -363,8 +387,8 @@ impl Service {
         Ok(())
     }
 
-    /// The session under which secrets travel. It is a plain one: the bus is a socket that only
-    /// this user can open, and agreeing on a key would take longer than all the rest.
+    /// The session under which secrets travel. It is a plain one: the bus is this user's own, and
+    /// agreeing on a key would take longer than all the rest.
     fn session(&mut self, call: &Call) -> Result<ObjectPath, PlaceError> {
         if let Some(session) = &self.session {
             return Ok(session.clone());
@@ -511,24 +535,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_start_a_program_are_dropped() {
-        for (addresses, listening) in [
-            ("unix:path=/run/user/1000/bus", "unix:path=/run/user/1000/bus"),
-            ("autolaunch:", ""),
-            ("unixexec:path=/bin/sh", ""),
-            ("autolaunch:scope=*;unix:path=/a;unixexec:path=b", "unix:path=/a"),
+    fn only_sockets_of_this_machine_are_addresses_of_a_bus() {
+        for (addresses, usable) in [
+            ("unix:path=/run/user/1000/bus", &["unix:path=/run/user/1000/bus"][..]),
+            ("unix:abstract=/tmp/dbus-1,guid=0", &["unix:abstract=/tmp/dbus-1,guid=0"]),
+            ("autolaunch:", &[]),
+            ("unixexec:path=/bin/sh", &[]),
+            ("tcp:host=localhost,port=1;nonce-tcp:host=localhost,port=1", &[]),
+            (
+                "autolaunch:scope=*;unix:path=/a;unixexec:path=b;unix:path=/c",
+                &["unix:path=/a", "unix:path=/c"],
+            ),
         ] {
-            assert_eq!(without_launchers(addresses), listening);
+            assert_eq!(sockets(addresses).collect::<Vec<_>>(), usable);
         }
     }
 
     #[test]
-    fn the_user_bus_is_a_socket_of_ours() {
+    fn the_bus_of_the_login_session_may_be_in_any_directory() {
         let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("a b");
-        assert_eq!(user_bus(socket.clone()), None);
-        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let expected = format!("unix:path={}/a%20b", directory.path().display());
-        assert_eq!(user_bus(socket), Some(expected));
+        let directory = directory.path().join("a b");
+        std::fs::create_dir(&directory).unwrap();
+        assert_eq!(bus_of_login_session(&directory), None);
+        std::fs::write(directory.join("bus"), "").unwrap();
+        let address = format!("unix:path={}/bus", directory.to_str().unwrap().replace(' ', "%20"));
+        assert_eq!(bus_of_login_session(&directory), Some(address));
     }
 }
