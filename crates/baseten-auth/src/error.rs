@@ -218,6 +218,15 @@ pub enum Failure {
         /// The profile.
         profile: ProfileName,
     },
+    /// The server refuses a token that it has only just issued.
+    #[error("the server refused a new token of profile '{profile}'")]
+    NewTokenRefused {
+        /// The profile.
+        profile: ProfileName,
+    },
+    /// The server refuses an API key, and there is no other.
+    #[error("the server refused the API key, and there is no other one")]
+    ApiKeyRefused,
     /// The keyring or a credential helper failed.
     #[error("{storage} failed")]
     Place {
@@ -276,6 +285,8 @@ impl Failure {
             | Self::ManagementUrl(_) => ErrorKind::Usage,
             Self::NoCurrentProfile { .. }
             | Self::CredentialMissing { .. }
+            | Self::NewTokenRefused { .. }
+            | Self::ApiKeyRefused
             | Self::SessionEnded { .. } => ErrorKind::NotLoggedIn,
             Self::NoSuchProfile { .. } | Self::LoggedOutMeanwhile { .. } => ErrorKind::NotFound,
             Self::UserName(_) => ErrorKind::Unavailable,

@@ -55,6 +55,22 @@ pub enum Event<'a> {
         /// Why it could not be stored.
         reason: &'a dyn std::error::Error,
     },
+    /// A token is used although it could not be refreshed as early as was asked.
+    RefreshFailed {
+        /// Whose token it is.
+        profile: &'a ProfileName,
+        /// Why it could not be refreshed.
+        reason: &'a dyn std::error::Error,
+    },
+    /// The server's tokens do not live as long as was asked.
+    ShortLived {
+        /// Whose token it is.
+        profile: &'a ProfileName,
+        /// How long it can still be used.
+        left: Duration,
+        /// How long it should have had.
+        wanted: Duration,
+    },
     /// A session that is over here may live on at the server.
     SessionNotEnded {
         /// Whose session it is.

@@ -93,6 +93,7 @@ pub mod internal {
         Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
     };
     pub use crate::remote::{ManagementUrl, ManagementUrlError, Remote, RemoteError};
+    pub use crate::session::credential::Demand;
     pub use crate::session::resolve::{Selected, remote_of_environment, select_stored};
     pub use crate::storage::{
         HelperName, HelperNameError, Storage, StoragePolicy, StoragePolicyError,

@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read")]
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use baseten_auth::internal::ProfileName;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -358,13 +359,45 @@ pub(crate) struct ListArgs {
 /// Options of `auth token`.
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
+    /// Fail, and print nothing, if the credential is for another remote
+    #[arg(long, value_name = "URL")]
+    pub(crate) expect_remote: Option<String>,
     /// Print the whole header line, `Authorization: …`
     #[arg(long)]
     pub(crate) header: bool,
+    /// Refresh a token that has less time left, such as 10m (s, m or h; at least 60s)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) min_ttl: Option<MinTtl>,
+    /// Read a token from standard input that a server answered with 401, and print another one
+    #[arg(long)]
+    pub(crate) refused_stdin: bool,
     #[command(flatten)]
     pub(crate) select: Select,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// How long a token has to be valid, at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MinTtl(pub(crate) Duration);
+
+impl std::str::FromStr for MinTtl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "use a whole number with s, m or h, such as 10m";
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(FORM)?;
+        let seconds: u64 = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return Err(FORM),
+        };
+        let is_whole = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u64 = number.parse().ok().filter(|_| is_whole).ok_or(FORM)?;
+        let seconds = number.checked_mul(seconds).ok_or("it is too long")?;
+        Ok(Self(Duration::from_secs(seconds)))
+    }
 }
 
 /// Options of `version`.

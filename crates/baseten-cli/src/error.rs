@@ -3,7 +3,7 @@
 use std::io;
 
 use baseten_auth::internal::{
-    ApiError, ApiKeyError, DeviceError, PendingError, ProfileName, StoreError,
+    ApiError, ApiKeyError, DeviceError, PendingError, ProfileName, Remote, StoreError, plain_text,
 };
 use baseten_auth::{Error, SessionSource};
 
@@ -24,6 +24,8 @@ pub(crate) enum CliError {
     Filter { error: FilterError, each: bool },
     /// There is no such profile, and this one was probably meant.
     NoSuchProfile { name: ProfileName, selected_by: SessionSource, meant: Option<ProfileName> },
+    /// The selected credential is for another remote than whoever asks for it.
+    OtherRemote { remote_url: String, expected: Remote },
     /// The library failed.
     Library(Error),
     /// The browser login failed; `again` is the command that starts it again.
@@ -61,13 +63,22 @@ impl CliError {
             ),
             Self::Input(error) => Explanation::new(
                 Exit::Failure,
-                format!("cannot read the API key from standard input: {error}"),
-                "pipe the key in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
+                format!("cannot read standard input: {error}"),
+                "pipe it in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
             ),
             Self::Filter { error, each } => filter(error, *each),
             Self::NoSuchProfile { name, selected_by, meant } => {
                 Explanation::of_missing_profile(name, *selected_by, meant.as_ref())
             }
+            Self::OtherRemote { remote_url, expected } => Explanation::new(
+                Exit::NotLoggedIn,
+                format!(
+                    "the selected credential is for {}, not for {expected}",
+                    plain_text(remote_url)
+                ),
+                "select a profile of that remote with --profile <profile>, or log in to it with: \
+                 baseten auth login --remote-url <url>",
+            ),
             Self::Library(error) => Explanation::of_error(error),
             Self::Device { error, again } => Explanation::of_device(error, again),
             Self::Pending(error) => Explanation::of_pending(error),

@@ -210,6 +210,17 @@ fn library(error: &Error) -> Words {
             ),
             mended(profile, error),
         ),
+        Failure::NewTokenRefused { profile } => words(
+            format!(
+                "the server refused a token of profile {} that is less than a minute old",
+                shown(profile.as_str())
+            ),
+            "check that the request goes to the profile's remote, and what its user may do there",
+        ),
+        Failure::ApiKeyRefused => words(
+            "the server refused the API key, and there is no other one",
+            "check the key, and that the request goes to its remote",
+        ),
         Failure::Place { profile, storage: _, source } => place(profile.as_ref(), source),
         Failure::ProfileLock { profile, source } => lock(profile, source),
         Failure::Api { profile: Some(profile), source } => {

@@ -91,6 +91,18 @@ fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
             with_causes(*reason),
             log_in_again(profile.as_str(), Some(remote_url), Some(AuthType::OAuth))
         )),
+        Event::RefreshFailed { profile, reason } => Notice::Warning(format!(
+            "the token of profile '{}' could not be refreshed: {}; it is still valid for a while",
+            shown(profile),
+            with_causes(*reason)
+        )),
+        Event::ShortLived { profile, left, wanted } => Notice::Warning(format!(
+            "the token of profile '{}' is valid for {} s, and --min-ttl asks for {} s: \
+             the server's tokens do not live longer",
+            shown(profile),
+            left.as_secs(),
+            wanted.as_secs()
+        )),
         Event::SessionNotEnded { profile, reason } => Notice::Warning(format!(
             "the session of profile '{}' could not be ended at the server: {}",
             shown(profile),

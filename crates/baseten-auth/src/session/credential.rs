@@ -1,5 +1,7 @@
 //! Which copy of a secret counts when the file and another place both hold one.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::context::{Context, Operation};
@@ -14,6 +16,26 @@ use crate::store::secret_text::{decode_secret, encode_secret};
 /// A token that ends sooner than this is refreshed before it is used.
 const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
+/// A token that was issued less than this ago is not replaced because a server refuses it: one that
+/// refuses everything must not rotate tokens in a loop.
+const TOO_NEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// What a caller wants of a token.
+#[derive(Debug, Clone, Default)]
+pub struct Demand {
+    /// It has at least this long to live. Less than 60 s counts as 60 s.
+    pub min_ttl: Duration,
+    /// A server has answered 401 to these.
+    pub refused: Vec<Secret>,
+}
+
+impl Demand {
+    /// How much time a token has to have left.
+    fn margin(&self) -> SignedDuration {
+        SignedDuration::try_from(self.min_ttl).unwrap_or(SignedDuration::MAX).max(MARGIN)
+    }
+}
+
 /// A profile's secret, and what is known of its copies.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -22,14 +44,24 @@ pub(crate) struct Found {
     pub(crate) stray_copy: bool,
 }
 
-/// Whether a token can be used as it is: it has more than 60 s left, or nobody knows its end. Where
-/// the clock was set back to before the token was issued, its end is as good as now.
-pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
+/// How long a token can still be used; `None` when nobody knows its end. Where the clock was set
+/// back to before the token was issued, it ends now.
+pub(crate) fn remaining(context: &Context, tokens: &OAuthCredential) -> Option<SignedDuration> {
     let now = context.wait().now();
     let is_from_the_future = |issued_at: Timestamp| issued_at.duration_since(now) > MARGIN;
-    tokens.expiry.is_none_or(|expiry| {
-        expiry.duration_since(now) > MARGIN && !tokens.issued_at.is_some_and(is_from_the_future)
-    })
+    let left = tokens.expiry?.duration_since(now);
+    Some(if tokens.issued_at.is_some_and(is_from_the_future) { SignedDuration::ZERO } else { left })
+}
+
+/// Whether a token can be used as it is: it has more than 60 s left, or nobody knows its end.
+pub(crate) fn is_fresh(context: &Context, tokens: &OAuthCredential) -> bool {
+    remaining(context, tokens).is_none_or(|left| left > MARGIN)
+}
+
+/// Whether a token was issued so short a time ago that another one would fare no better.
+pub(crate) fn is_too_new(context: &Context, tokens: &OAuthCredential) -> bool {
+    let age = |issued_at| context.wait().now().duration_since(issued_at).abs();
+    tokens.issued_at.is_some_and(|issued_at| age(issued_at) < TOO_NEW)
 }
 
 /// Whether a token has not ended.
@@ -37,9 +69,22 @@ pub(crate) fn is_alive(context: &Context, tokens: &OAuthCredential) -> bool {
     tokens.expiry.is_none_or(|expiry| expiry > context.wait().now())
 }
 
-/// Whether a token can be used: it is fresh, and the server has not just refused it.
-pub(crate) fn is_usable(context: &Context, tokens: &OAuthCredential, refused: &[Secret]) -> bool {
-    is_fresh(context, tokens) && !refused.contains(&tokens.access_token)
+/// Whether a token meets a demand.
+pub(crate) fn is_usable(context: &Context, tokens: &OAuthCredential, demand: &Demand) -> bool {
+    !demand.refused.contains(&tokens.access_token) && lives_long_enough(context, tokens, demand)
+}
+
+/// Where the server's tokens live no longer than what is wanted, one is replaced when half of its
+/// life is gone, and not at every call.
+fn lives_long_enough(context: &Context, tokens: &OAuthCredential, demand: &Demand) -> bool {
+    let Some(left) = remaining(context, tokens) else { return true };
+    let margin = demand.margin();
+    if left > margin {
+        return true;
+    }
+    let life = tokens.expiry.zip(tokens.issued_at).map(|(end, start)| end.duration_since(start));
+    let is_all_there_is = |life| life <= margin.saturating_add(MARGIN) && left > life / 2;
+    left > MARGIN && life.is_some_and(is_all_there_is)
 }
 
 /// Finds the secret of a profile; `None` where it is nowhere.
@@ -49,7 +94,7 @@ pub(crate) fn is_usable(context: &Context, tokens: &OAuthCredential, refused: &[
 pub(crate) fn find(
     operation: &Operation<'_>,
     profile: &Profile,
-    refused: &[Secret],
+    demand: &Demand,
 ) -> Result<Option<Found>, Error> {
     let context = operation.context;
     let found = |credential| Found { credential, stray_copy: false };
@@ -59,12 +104,12 @@ pub(crate) fn find(
     let Credential::OAuth(tokens) = in_file else {
         return Ok(Some(found(in_file.clone())));
     };
-    if is_usable(context, tokens, refused) {
+    if is_usable(context, tokens, demand) {
         return Ok(Some(found(in_file.clone())));
     }
     match from_place(operation, profile) {
         Ok(Some(Credential::OAuth(other))) => {
-            let better = if is_usable(context, &other, refused) {
+            let better = if is_usable(context, &other, demand) {
                 other
             } else {
                 later(tokens.clone(), other)
@@ -85,7 +130,7 @@ pub(crate) fn tokens(
     if profile.auth_type == AuthType::ApiKey {
         return Ok(None);
     }
-    match find(operation, profile, &[])? {
+    match find(operation, profile, &Demand::default())? {
         Some(Found { credential: Credential::OAuth(tokens), .. }) => Ok(Some(tokens)),
         _ => Ok(None),
     }

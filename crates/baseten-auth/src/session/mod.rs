@@ -6,15 +6,16 @@ pub(crate) mod request;
 pub(crate) mod resolve;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use self::credential::Demand;
 use self::refresh::Usable;
 use self::request::RequestError;
 use self::resolve::{Selected, management_url};
 use crate::context::{Context, Operation};
 use crate::env::Env;
 use crate::error::{Error, Failure};
-use crate::event::Observer;
+use crate::event::{Event, Observer};
 use crate::management::{self, User};
 use crate::profile::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
 use crate::remote::{ManagementUrl, Remote};
@@ -53,34 +54,80 @@ struct Stored {
 
 impl Stored {
     /// The credential, and whether it was refreshed just now.
-    fn authorize(&self, operation: &Operation<'_>) -> Result<(Authorization, bool), Error> {
-        let is_fresh = |tokens: &OAuthCredential| credential::is_fresh(operation.context, tokens);
-        let known = self.tokens().clone();
-        let Some(known) = known else {
-            let found = credential::find(operation, &self.profile, &[])?;
-            let found = found.ok_or_else(|| credential::missing(operation.context, &self.profile));
-            return match found?.credential {
-                Credential::OAuth(tokens) if is_fresh(&tokens) => {
-                    Ok((self.remember(tokens), false))
-                }
-                Credential::OAuth(_) => self.refresh(operation, &[]),
-                key @ Credential::ApiKey(_) => Ok((Authorization::new(key), false)),
-            };
+    fn authorize(
+        &self,
+        operation: &Operation<'_>,
+        demand: &Demand,
+    ) -> Result<(Authorization, bool), Error> {
+        let context = operation.context;
+        let tokens = match self.credential(operation, demand)? {
+            Credential::OAuth(tokens) => tokens,
+            Credential::ApiKey(key) if demand.refused.contains(&key) => {
+                return Err(Failure::ApiKeyRefused.into());
+            }
+            key @ Credential::ApiKey(_) => return Ok((Authorization::new(key), false)),
         };
-        if is_fresh(&known) {
-            return Ok((Authorization::new(Credential::OAuth(known)), false));
-        }
-        self.refresh(operation, &[])
+        let usable = if credential::is_usable(context, &tokens, demand) {
+            (self.remember(tokens), false)
+        } else {
+            match self.refresh(operation, demand) {
+                Err(error) if self.can_do_without(&error, context, &tokens, demand) => {
+                    return Ok((self.remember(tokens), false));
+                }
+                refreshed => refreshed?,
+            }
+        };
+        self.tell_if_short_lived(context, demand);
+        Ok(usable)
     }
 
-    /// Other tokens than these, from whoever has refreshed them, and whether that was us. Reads the
-    /// profile anew.
+    /// The tokens that were used last, or what is stored.
+    fn credential(&self, operation: &Operation<'_>, demand: &Demand) -> Result<Credential, Error> {
+        if let Some(tokens) = self.tokens().clone() {
+            return Ok(Credential::OAuth(tokens));
+        }
+        let found = credential::find(operation, &self.profile, demand)?;
+        let found = found.ok_or_else(|| credential::missing(operation.context, &self.profile))?;
+        Ok(found.credential)
+    }
+
+    /// Whether tokens that should have been refreshed will do, since that failed and they have not
+    /// ended. Tells so.
+    fn can_do_without(
+        &self,
+        error: &Error,
+        context: &Context,
+        tokens: &OAuthCredential,
+        demand: &Demand,
+    ) -> bool {
+        let will_do = !error.is_canceled()
+            && !demand.refused.contains(&tokens.access_token)
+            && credential::is_fresh(context, tokens);
+        if will_do {
+            let (profile, reason) = (&self.profile.name, error.reason());
+            context.observer().notify(&Event::RefreshFailed { profile, reason });
+        }
+        will_do
+    }
+
+    fn tell_if_short_lived(&self, context: &Context, demand: &Demand) {
+        let tokens = self.tokens().clone();
+        let left = tokens.and_then(|tokens| credential::remaining(context, &tokens));
+        let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
+        if let Some(left) = left.filter(|left| *left < demand.min_ttl) {
+            let (profile, wanted) = (&self.profile.name, demand.min_ttl);
+            context.observer().notify(&Event::ShortLived { profile, left, wanted });
+        }
+    }
+
+    /// Tokens that meet a demand, from whoever has refreshed them, and whether that was us. Reads
+    /// the profile anew.
     fn refresh(
         &self,
         operation: &Operation<'_>,
-        refused: &[Secret],
+        demand: &Demand,
     ) -> Result<(Authorization, bool), Error> {
-        let usable = refresh::refresh(operation, &self.store, &self.profile.name, refused)?;
+        let usable = refresh::refresh(operation, &self.store, &self.profile.name, demand)?;
         let Usable { tokens, just_refreshed } = usable;
         Ok((self.remember(tokens), just_refreshed))
     }
@@ -253,8 +300,14 @@ impl Session {
     ///
     /// For requests, [`Session::with_retry`] is better: it survives a token that was revoked.
     pub fn authorization(&self) -> Result<Authorization, Error> {
+        self.authorization_for(&Demand::default())
+    }
+
+    /// A credential that meets a demand.
+    #[doc(hidden)]
+    pub fn authorization_for(&self, demand: &Demand) -> Result<Authorization, Error> {
         let operation = self.context.operation()?;
-        self.authorize(&operation).map(|(authorization, _)| authorization)
+        self.authorize(&operation, demand).map(|(authorization, _)| authorization)
     }
 
     /// The user behind the credential.
@@ -309,8 +362,15 @@ impl Session {
     }
 
     /// The credential, and whether it was refreshed just now.
-    fn authorize(&self, operation: &Operation<'_>) -> Result<(Authorization, bool), Error> {
+    fn authorize(
+        &self,
+        operation: &Operation<'_>,
+        demand: &Demand,
+    ) -> Result<(Authorization, bool), Error> {
         let stored = match &self.kind {
+            Kind::ApiKey { key, .. } if demand.refused.contains(key) => {
+                return Err(Failure::ApiKeyRefused.into());
+            }
             Kind::ApiKey { key, .. } => {
                 return Ok((Authorization::new(Credential::ApiKey(key.clone())), false));
             }
@@ -318,7 +378,7 @@ impl Session {
         };
         // A secret is never looked up for a remote that it may not be sent to.
         management_url(&self.context, &stored.profile)?;
-        stored.authorize(operation).map_err(|error| self.about(error))
+        stored.authorize(operation, demand).map_err(|error| self.about(error))
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::credential::{self, Found};
+use super::credential::{self, Demand, Found};
 use super::resolve::management_url;
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
-use crate::secret::Secret;
 use crate::store::file::Store;
 use crate::store::profile_lock::ProfileLock;
 
@@ -35,18 +34,21 @@ pub(crate) struct Usable {
 
 /// Refreshes a profile's tokens, unless another process has by the time that it is our turn.
 ///
-/// `refused` are access tokens that the server no longer takes, however long they should live.
 pub(crate) fn refresh(
     operation: &Operation<'_>,
     store: &Store,
     name: &ProfileName,
-    refused: &[Secret],
+    demand: &Demand,
 ) -> Result<Usable, Error> {
     let context = operation.context;
     let _lock = lock_profile(context, store, name)?;
-    let current = Current::read(operation, store, name, refused)?;
-    if credential::is_usable(context, &current.tokens, refused) {
+    let current = Current::read(operation, store, name, demand)?;
+    if credential::is_usable(context, &current.tokens, demand) {
         return Ok(Usable { tokens: current.tokens, just_refreshed: false });
+    }
+    let is_refused = demand.refused.contains(&current.tokens.access_token);
+    if is_refused && credential::is_too_new(context, &current.tokens) {
+        return Err(Failure::NewTokenRefused { profile: name.clone() }.into());
     }
     let ended = || Error::from(Failure::SessionEnded { profile: name.clone() });
     let refresh_token = current.tokens.refresh_token.clone().ok_or_else(ended)?;
@@ -66,11 +68,11 @@ pub(crate) fn refresh(
         }
         Err(error) if error.is_invalid_grant() => {
             // A program that does not know our lock may have been faster.
-            let newer = Current::read(operation, store, name, refused)?.tokens;
+            let newer = Current::read(operation, store, name, demand)?.tokens;
             // Even if it ends soon: it is the best that there is.
             let is_better = newer != current.tokens
                 && credential::is_alive(context, &newer)
-                && !refused.contains(&newer.access_token);
+                && !demand.refused.contains(&newer.access_token);
             is_better.then_some(Usable { tokens: newer, just_refreshed: false }).ok_or_else(ended)
         }
         Err(source) => Err(Failure::Token { profile: name.clone(), source }.into()),
@@ -89,10 +91,10 @@ impl Current {
         operation: &Operation<'_>,
         store: &Store,
         name: &ProfileName,
-        refused: &[Secret],
+        demand: &Demand,
     ) -> Result<Self, Error> {
         let profile = read_profile(store, name)?;
-        match credential::find(operation, &profile, refused)? {
+        match credential::find(operation, &profile, demand)? {
             Some(Found { credential: Credential::OAuth(tokens), stray_copy }) => {
                 Ok(Self { profile, tokens, stray_copy })
             }

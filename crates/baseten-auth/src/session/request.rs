@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::credential::Demand;
 use super::{Kind, Session};
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::oauth::answer::ApiError;
 
 /// The error of an HTTP client, as far as [`Session::with_retry`] has to know it.
@@ -63,9 +64,10 @@ impl Session {
         mut send: impl FnMut(&super::Authorization) -> Result<T, E>,
     ) -> Result<T, RequestError<E>> {
         let operation = self.context.operation().map_err(RequestError::Session)?;
-        let authorized = self.authorize(&operation).map_err(RequestError::Session)?;
+        let authorized =
+            self.authorize(&operation, &Demand::default()).map_err(RequestError::Session)?;
         let (mut authorization, mut just_refreshed) = authorized;
-        let mut refused = Vec::new();
+        let mut demand = Demand::default();
         loop {
             let answer = send(&authorization);
             let is_unauthorized = answer.as_ref().is_err_and(Unauthorized::is_unauthorized);
@@ -74,13 +76,18 @@ impl Session {
                 return answer.map_err(RequestError::Request);
             };
             // The file's tokens, the other place's, and then new ones: there are no more.
-            if !is_unauthorized || !may_be_old || refused.len() == 2 {
+            if !is_unauthorized || !may_be_old || demand.refused.len() == 2 {
                 return answer.map_err(RequestError::Request);
             }
-            refused.push(authorization.token().clone());
-            let refreshed = stored.refresh(&operation, &refused);
-            let refreshed = refreshed.map_err(|error| RequestError::Session(self.about(error)));
-            (authorization, just_refreshed) = refreshed?;
+            demand.refused.push(authorization.token().clone());
+            (authorization, just_refreshed) = match stored.refresh(&operation, &demand) {
+                Ok(refreshed) => refreshed,
+                // Somebody else has refreshed just now: the server's answer is the one to tell.
+                Err(error) if matches!(error.failure(), Failure::NewTokenRefused { .. }) => {
+                    return answer.map_err(RequestError::Request);
+                }
+                Err(error) => return Err(RequestError::Session(self.about(error))),
+            };
         }
     }
 }

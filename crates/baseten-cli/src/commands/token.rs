@@ -1,10 +1,11 @@
 //! `baseten auth token`
 
-use baseten_auth::Session;
+use baseten_auth::internal::{Demand, Remote, read_api_key};
+use baseten_auth::{Secret, Session};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::{Format, TokenArgs};
+use crate::args::{Format, MinTtl, TokenArgs};
 use crate::error::CliError;
 use crate::host::Host;
 use crate::report::Report;
@@ -33,8 +34,19 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
             "leave out --header, or --output and --jq",
         ));
     }
+    let expected = args.expect_remote.as_deref().map(expected_remote).transpose()?;
+    let demand = Demand {
+        min_ttl: args.min_ttl.map(|MinTtl(least)| least).unwrap_or_default(),
+        refused: if args.refused_stdin { vec![refused_token()?] } else { Vec::new() },
+    };
     let session = Session::resolve(host.context(), args.select.profile.as_ref())?;
-    let authorization = session.authorization()?;
+    if let Some(expected) =
+        expected.filter(|it| Remote::parse(session.remote_url()).ok().as_ref() != Some(it))
+    {
+        let remote_url = session.remote_url().to_owned();
+        return Err(CliError::OtherRemote { remote_url, expected });
+    }
+    let authorization = session.authorization_for(&demand)?;
     let text = if args.header {
         format!("Authorization: {}\n", authorization.header_value().expose())
     } else {
@@ -47,4 +59,19 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
         expires_at: authorization.expiry().map(|expiry| expiry.to_string()),
     };
     Ok(Report::one(text, record).unquotable())
+}
+
+fn expected_remote(text: &str) -> Result<Remote, CliError> {
+    Remote::parse(text).map_err(|error| {
+        let hint = "use a URL such as https://app.baseten.co";
+        CliError::usage(format!("--expect-remote cannot be used: {error}"), hint)
+    })
+}
+
+/// The token that a client was refused with. It has the form of an API key.
+fn refused_token() -> Result<Secret, CliError> {
+    read_api_key(std::io::stdin().lock()).map_err(CliError::Input)?.map_err(|_| {
+        let hint = "pipe in the token that the server answered with 401, on one line";
+        CliError::usage("standard input has no token for --refused-stdin", hint)
+    })
 }

@@ -30,6 +30,7 @@ mod kept;
 mod keyring;
 mod login;
 mod login_trouble;
+mod min_ttl;
 #[cfg(unix)]
 mod networks;
 #[cfg(target_os = "linux")]
