@@ -89,7 +89,7 @@ impl<'a> Profiles<'a> {
             Some(text) => Object::parse(text).map_err(|_| bad_value("profiles"))?,
         };
         if let Some(key) = top.repeated().or(entries.repeated()) {
-            return Err(DocumentError::Malformed(format!("it has {key:?} twice")));
+            return Err(DocumentError::Malformed(twice(key)));
         }
         // They come sorted, as a rule: that is one comparison each, where inserting takes thirteen.
         let entries = entries.into_members().collect();
@@ -139,7 +139,7 @@ impl<'a> Profiles<'a> {
         text: &str,
         read: impl FnOnce(&str, &Object<'_>) -> Result<T, String>,
     ) -> Result<T, StoreError> {
-        let entry = Object::parse(text).map_err(|_| "its entry is not an object".to_owned());
+        let entry = read_entry(text);
         let result = entry.as_ref().map_err(String::clone).and_then(|entry| read(name, entry));
         result.map_err(|reason| StoreError::BadProfile {
             path: self.path.to_owned(),
@@ -154,8 +154,8 @@ impl<'a> Profiles<'a> {
     /// The credential is written where `credential` is given; else the entry has none.
     pub fn insert(&mut self, profile: &Profile, credential: Option<&Credential>) {
         let old = self.entries.remove(profile.name.as_str());
-        // An entry that is no object has no members to keep.
-        let entry = old.as_deref().and_then(|text| Object::parse(text).ok());
+        // An entry that is no object has no members to keep, nor has one that names some twice.
+        let entry = old.as_deref().and_then(|text| read_entry(text).ok());
         let mut entry = entry.unwrap_or(Object::empty());
         entry.set_text("remote_url", &profile.remote_url);
         entry.set_text("auth_type", profile.auth_type.as_str());
@@ -180,7 +180,7 @@ impl<'a> Profiles<'a> {
     /// False, and nothing changed, where there is no such OAuth profile.
     pub fn set_tokens(&mut self, name: &ProfileName, tokens: &OAuthCredential) -> bool {
         let entry = self.entries.get(name.as_str());
-        let Some(mut entry) = entry.and_then(|text| Object::parse(text).ok()) else { return false };
+        let Some(mut entry) = entry.and_then(|text| read_entry(text).ok()) else { return false };
         if auth_type(&entry) != Ok(AuthType::OAuth) {
             return false;
         }
@@ -240,6 +240,17 @@ fn bad_value(key: &str) -> DocumentError {
 
 fn unreadable(key: &str) -> String {
     format!("the value of {key:?}")
+}
+
+/// Of a member that stands twice, other programs may take either.
+fn read_entry(text: &str) -> Result<Object<'_>, String> {
+    let entry = Object::parse(text).map_err(|_| "its entry is not an object".to_owned())?;
+    entry.repeated().map_or(Ok(()), |key| Err(twice(key)))?;
+    Ok(entry)
+}
+
+fn twice(key: &str) -> String {
+    format!("it has {key:?} twice")
 }
 
 fn summary(name: &str, entry: &Object<'_>, policy: &StoragePolicy) -> Result<Summary, String> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::document::Profiles;
+use super::json::Object;
 use super::secret_text::{decode_secret, encode_secret};
 use crate::profile::{AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName};
 use crate::secret::Secret;
@@ -112,6 +113,10 @@ fn entries(text: &str) -> BTreeMap<String, Box<RawValue>> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
+fn names_nothing_twice(text: &str) -> bool {
+    Object::parse(text).is_ok_and(|entry| entry.repeated().is_none())
+}
+
 /// Every entry of a store that an edit of one profile has no business with, by where it stands.
 fn untouched(text: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
@@ -124,8 +129,9 @@ fn untouched(text: &str) -> BTreeMap<String, String> {
     add("top ", &top, &["version", "current", "profiles"]);
     let profiles = top.get("profiles").map(|raw| entries(raw.get())).unwrap_or_default();
     add("profile ", &profiles, &[EDITED]);
-    let edited = profiles.get(EDITED).map(|raw| entries(raw.get())).unwrap_or_default();
-    add("edited ", &edited, OURS);
+    // One that names something twice is replaced as a whole.
+    let edited = profiles.get(EDITED).map(|raw| raw.get()).filter(|text| names_nothing_twice(text));
+    add("edited ", &edited.map(entries).unwrap_or_default(), OURS);
     found
 }
 

@@ -16,6 +16,9 @@ const ORDER: &[&str] = &["access_token", "refresh_token", "expiry", "issued_at"]
 /// is what cannot be read.
 pub(super) fn read_tokens(text: &str) -> Result<Option<OAuthCredential>, &'static str> {
     let tokens = Object::parse(text).map_err(|_| "oauth_credential")?;
+    if tokens.repeated().is_some() {
+        return Err("oauth_credential");
+    }
     let secret = |key| {
         let secret = tokens.value::<Secret>(key)?;
         Ok::<_, &'static str>(secret.filter(Secret::is_visible_ascii))
@@ -38,7 +41,8 @@ pub(super) fn write_tokens(
     old: Option<&str>,
     layout: Layout,
 ) -> Zeroizing<String> {
-    let mut object = old.and_then(|text| Object::parse(text).ok()).unwrap_or(Object::empty());
+    let old = old.and_then(|text| Object::parse(text).ok());
+    let mut object = old.filter(|old| old.repeated().is_none()).unwrap_or(Object::empty());
     object.set_text("access_token", tokens.access_token.expose());
     let refresh_token = tokens.refresh_token.as_ref().map_or("", Secret::expose);
     object.set_text("refresh_token", refresh_token);

@@ -44,7 +44,7 @@ fn what_the_go_program_writes_is_read() {
 }
 
 #[test]
-fn a_switch_changes_one_line() {
+fn a_switch_changes_one_line_of_it() {
     let home = Home::with_store(FROM_GO);
     run(&home, &["auth", "switch", "--profile", "bot"]);
     let line = r#""current": "a\u003cb\u003e\u0026c""#;
@@ -93,7 +93,7 @@ const UNKNOWN_KEYS: &str = r#"{
 "#;
 
 #[test]
-fn unknown_keys_are_kept_unchanged_at_every_level() {
+fn unknown_keys_are_kept_to_the_letter_at_every_level() {
     let home = Home::with_store(UNKNOWN_KEYS);
     run(&home, &["auth", "switch", "--profile", "work"]);
     assert_eq!(home.store(), UNKNOWN_KEYS);
@@ -222,7 +222,7 @@ fn an_empty_store_counts_as_new() {
 }
 
 #[test]
-fn an_invalid_store_is_named_and_never_written_to() {
+fn a_store_that_is_none_is_named_and_never_written_to() {
     for store in [
         &FROM_GO.as_bytes()[..FROM_GO.len() / 2],
         b"not JSON",
@@ -239,6 +239,9 @@ fn an_invalid_store_is_named_and_never_written_to() {
         b"{\"profiles\": {}, \"canary\": \xff}",
         b"\xff\xfe{\x00}\x00",
         b"{\"profiles\": {\"a\": canary}}",
+        b"{\"profiles\": {}, \"profiles\": {\"a\": {}}}",
+        b"{\"theirs\": \"canary\", \"profiles\": {}, \"th\\u0065irs\": 1}",
+        b"{\"profiles\": {\"a\": {}, \"b\": {}, \"a\": \"canary\"}}",
     ] {
         let sandbox = sandbox();
         let home = Home::at(&sandbox);
@@ -263,7 +266,7 @@ fn an_invalid_store_is_named_and_never_written_to() {
 }
 
 #[test]
-fn a_byte_order_mark_is_accepted() {
+fn a_byte_order_mark_is_no_reason_to_fail() {
     let home = Home::with_store(&format!("\u{feff}{UNKNOWN_KEYS}"));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "work"]);
@@ -284,7 +287,7 @@ fn a_broken_profile_does_not_break_the_others() {
 }
 
 #[test]
-fn windows_line_endings_are_accepted() {
+fn windows_line_ends_are_no_reason_to_fail() {
     let home = Home::with_store(&UNKNOWN_KEYS.replace('\n', "\r\n"));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "work"]);
@@ -350,7 +353,7 @@ fn the_directory_is_the_one_that_others_use() {
 }
 
 #[test]
-fn an_invalid_entry_does_not_hide_the_others() {
+fn an_entry_that_is_no_profile_does_not_hide_the_others() {
     for entry in [r#"{"remote_url": "x", "auth_type": "sso"}"#, "7", r#"{"\ud800": 1}"#] {
         let good = r#"{"remote_url": "https://app.example.com", "auth_type": "api_key"}"#;
         let store =
@@ -369,5 +372,78 @@ fn an_invalid_entry_does_not_hide_the_others() {
         assert_eq!(switch.status, 1, "{switch}");
         assert_eq!(home.store(), store);
         assert_eq!(home.run(&["auth", "status"]).status, 0);
+    }
+}
+
+/// A profile that has one name twice, in one of the places where that is possible.
+const TWICE: &[&str] = &[
+    r#"{"remote_url": "https://app.example.com", "auth_type": "api_key", "api_key": "canary", "api_key": "k"}"#,
+    r#"{"remote_url": "https://app.example.com", "auth_type": "api_key", "api_key": "canary", "x": 1, "x": 2}"#,
+    r#"{"remote_url": "https://app.example.com", "auth_type": "oauth", "oauth_credential": {"access_token": "canary", "access_token": "a", "expiry": "2100-01-01T00:00:00Z"}}"#,
+    r#"{"remote_url": "https://app.example.com", "auth_type": "oauth", "oauth_credential": {"access_token": "canary", "x": 1, "x": 2, "expiry": "2020-01-01T00:00:00Z"}}"#,
+];
+
+#[test]
+fn a_profile_that_has_a_name_twice_stops_nobody_but_itself() {
+    for twice in TWICE {
+        let sandbox = sandbox();
+        let added = format!(r#""twice": {twice}, "bot": {{"#);
+        let home = Home::with_store(&UNKNOWN_KEYS.replace(r#""bot": {"#, &added))
+            .with("BASETEN_REMOTE_URL", sandbox.remote_url());
+        for arguments in [&["auth", "token"][..], &["auth", "status"], &["whoami"]] {
+            let outcome = home.run(&[arguments, &["--profile", "twice"]].concat());
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+            assert!(outcome.stderr.contains("the profile 'twice' in "), "{outcome}");
+            assert!(!outcome.stderr.contains("canary"), "{outcome}");
+        }
+        run(&home, &["auth", "switch", "--profile", "bot"]);
+        assert!(home.store().contains(twice), "{}", home.store());
+        assert_eq!(run(&home, &["auth", "token", "--profile", "work"]).stdout, "access\n");
+        // A login of that name replaces it.
+        home.log_in_with_key(&sandbox, "ada", "twice");
+        assert!(!home.store().contains("canary"), "{}", home.store());
+        run(&home, &["auth", "token", "--profile", "twice"]);
+    }
+}
+
+#[test]
+fn a_store_that_is_nested_deeply_is_written_as_it_was_read() {
+    const DEPTH: usize = 6000;
+    let sandbox = sandbox();
+    let deep = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
+    let credential = format!(r#"{{"deep": {deep}, "access_token": "#);
+    let profile = format!(r#"{{"deep": {deep}, "remote_url": "#);
+    let top = format!(r#"{{"deep": {deep}, "version": "#);
+    let store = UNKNOWN_KEYS
+        .replacen(
+            r#"{
+  "version": "#,
+            &top,
+            1,
+        )
+        .replacen(
+            r#"{
+      "remote_url": "#,
+            &profile,
+            2,
+        )
+        .replacen(
+            r#"{
+        "access_token": "#,
+            &credential,
+            1,
+        );
+    assert_eq!(store.matches(&deep).count(), 4, "{UNKNOWN_KEYS}");
+    let home = Home::with_store(&store).with("BASETEN_REMOTE_URL", sandbox.remote_url());
+    for _ in 0..3 {
+        run(&home, &["auth", "switch", "--profile", "bot"]);
+        run(&home, &["auth", "switch", "--profile", "work"]);
+        home.log_in_with_key(&sandbox, "ada", "bot");
+        home.log_in_with_key(&sandbox, "ada", "new");
+        run(&home, &["auth", "logout", "--profile", "new"]);
+        assert_eq!(home.store().matches(&deep).count(), 4);
+        assert!(home.store().len() < store.len() + 1000);
+        assert_eq!(run(&home, &["auth", "token", "--profile", "work"]).stdout, "access\n");
+        assert_eq!(run(&home, &["auth", "list", "-o", "jsonl"]).stdout.lines().count(), 2);
     }
 }
