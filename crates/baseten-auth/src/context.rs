@@ -89,7 +89,7 @@ impl Context {
 
     /// The store, found but not opened.
     pub fn store(&self) -> Result<Store, Error> {
-        Ok(Store::locate(&self.env, self.wait.clone())?)
+        Ok(Store::locate(&self.env, self.wait.clone())?.with_observer(self.observer.clone()))
     }
 
     /// Reads the store for a command, and tells the observer; see [`Store::read`].
@@ -98,9 +98,23 @@ impl Context {
         store: &Store,
         look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.tell_read(store);
+        store.read(look)
+    }
+
+    /// The same, for what cannot be undone; see [`Store::read_settled`].
+    pub(crate) fn read_settled<T, E: From<StoreError>>(
+        &self,
+        store: &Store,
+        look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.tell_read(store);
+        store.read_settled(look)
+    }
+
+    fn tell_read(&self, store: &Store) {
         let path = store.path().display().to_string();
         self.observer.notify(&Event::StorageRead { storage: &path, outcome: Ok("read") });
-        store.read(look)
     }
 
     /// Whether a login's secret can go where this policy wants it, as far as that is known without

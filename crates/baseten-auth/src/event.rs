@@ -1,7 +1,7 @@
 //! What the library tells its caller while it works. It never prints and never asks.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,11 @@ pub enum Event<'a> {
         reason: &'a dyn std::error::Error,
         /// The file that holds the secret now.
         file: PathBuf,
+    },
+    /// A file of secrets was written where other users can put another one in its place.
+    StoreExposed {
+        /// The file.
+        file: &'a Path,
     },
     /// An old copy of a secret may still be in a place that can't be reached.
     OldCopyKept {

@@ -36,7 +36,6 @@
 //! command alone and may change at any time. There are 13 public items.
 
 mod api_key;
-mod child;
 mod context;
 mod env;
 mod error;

@@ -93,7 +93,8 @@ fn commit(
 ) -> Result<(), Error> {
     let context = operation.context;
     // An entry that is not a profile is replaced like one that is.
-    let old = context.read(store, |profiles| Ok::<_, Error>(profiles.get(name).ok().flatten()))?;
+    let old = context
+        .read_settled(store, |profiles| Ok::<_, Error>(profiles.get(name).ok().flatten()))?;
     // Without its tokens, the session that this login replaces can't be ended.
     let ended = old.as_ref().and_then(|old| credential::tokens(operation, old).ok().flatten());
     let mut profile = Profile {

@@ -30,7 +30,7 @@ pub fn logout(
     let operation = context.operation()?;
     let _lock = lock_profile(context, &store, name)?;
     // Nothing is undone at the server that could then not be removed here.
-    store.rehearse()?;
+    store.rehearse_removal()?;
     let profile = context.read(&store, |profiles| {
         let missing = || Failure::NoSuchProfile { name: name.clone(), selected_by };
         profiles.get(name)?.ok_or_else(|| Error::from(missing()))

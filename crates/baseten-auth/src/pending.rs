@@ -14,8 +14,9 @@ use crate::oauth::device::DeviceAuthorization;
 use crate::profile::ProfileName;
 use crate::remote::Remote;
 use crate::secret::Secret;
+use crate::store::disk::{Refusal, read_private};
 use crate::store::error::StoreError;
-use crate::store::file::{Refusal, Store, read_private};
+use crate::store::file::Store;
 
 /// A login that was started, and that somebody is about to approve.
 #[derive(Debug, Clone)]
@@ -113,9 +114,20 @@ impl Pending {
             interval_seconds: authorization.interval.as_secs_f64(),
         };
         let path = store.pending_path();
-        let text = serde_json::to_vec(&written)
+        // With room for all of it, no copy of it is left behind by a growing buffer.
+        let texts = [
+            written.remote_url,
+            written.device_code,
+            written.user_code,
+            written.verification_uri,
+            written.verification_uri_complete.unwrap_or_default(),
+            written.profile.unwrap_or_default(),
+        ];
+        let size = 1024 + 6 * texts.map(str::len).iter().sum::<usize>();
+        let mut text = Zeroizing::new(Vec::with_capacity(size));
+        serde_json::to_writer(&mut *text, &written)
             .map_err(|_| PendingError::Malformed { path: path.clone() })?;
-        Ok(store.write_private(&path, &Zeroizing::new(text))?)
+        Ok(store.write_private(&path, &text)?)
     }
 
     /// Takes up the login that was started last. Its codes may have expired.
@@ -134,17 +146,14 @@ impl Pending {
 
     /// Removes the file, unless it is of another login by now.
     pub fn forget(store: &Store, login: &DeviceAuthorization) -> Result<(), PendingError> {
-        let is_another = |kept: Self| kept.authorization.device_code != login.device_code;
-        if Self::load(store).is_ok_and(is_another) {
+        // Nobody saves another one in between.
+        let _lock = store.lock()?;
+        let is_ours = |kept: Self| kept.authorization.device_code == login.device_code;
+        if !Self::load(store).is_ok_and(is_ours) {
             return Ok(());
         }
         let path = store.pending_path();
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(PendingError::Io { path, source })
-            }
-            _ => Ok(()),
-        }
+        fs::remove_file(&path).map_err(|source| PendingError::Io { path, source })
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the library's failures mean to a person: one sentence, and what to do next.
 
 use std::error::Error as StdError;
+use std::io;
 
 use baseten_auth::internal::{
     ApiError, CertificateProblem, DeviceError, Failure, HttpError, LockError, ManagementUrlError,
-    PendingError, PlaceError, ProfileName, ProxyProblem, Storage, StoreError, display_text,
+    PendingError, PlaceError, ProfileName, ProxyProblem, Remote, Storage, StoreError, display_text,
     plain_text,
 };
 use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
@@ -79,6 +80,7 @@ fn words(message: impl Into<String>, hint: impl Into<String>) -> Words {
 
 /// The command for whoever has no profile yet.
 pub(crate) const LOG_IN: &str = "log in with: baseten auth login";
+const ANOTHER_FILE_SYSTEM: &str = "set BASETEN_CONFIG_DIR to a directory of another file system";
 const OTHERS_HANG: &str = "try again; if other baseten processes hang, stop them";
 
 /// An error and its causes as one sentence that is safe to print.
@@ -116,15 +118,10 @@ fn profile_option(name: &str) -> String {
 /// The options of a login to this profile at this remote.
 pub(crate) fn login_options(name: Option<&str>, remote_url: Option<&str>) -> String {
     let profile = name.map(|name| format!(" {}", profile_option(name)));
-    let remote = remote_url.map(|url| format!(" --remote-url {}", quoted(url)));
+    // Without it, the login would be at the default remote and replace the profile.
+    let other_remote = remote_url.filter(|url| *url != Remote::DEFAULT);
+    let remote = other_remote.map(|url| format!(" --remote-url {}", quoted(url)));
     profile.unwrap_or_default() + &remote.unwrap_or_default()
-}
-
-/// The options of another login to a stored profile. They always name the remote: at another one,
-/// which `BASETEN_REMOTE_URL` may name too, the login would replace the profile by something else.
-fn options_to_replace(name: &str, remote_url: Option<&str>) -> String {
-    let unknown = if remote_url.is_none() { " --remote-url <url>" } else { "" };
-    login_options(Some(name), remote_url) + unknown
 }
 
 /// The command that gives a profile a new credential, of the kind that it had.
@@ -137,7 +134,7 @@ pub(crate) fn log_in_again(
         Some(AuthType::ApiKey) => " --with-api-key",
         Some(AuthType::OAuth) | None => "",
     };
-    let options = options_to_replace(name, remote_url);
+    let options = login_options(Some(name), remote_url);
     format!("log in again with: baseten auth login{with_key}{options}")
 }
 
@@ -179,7 +176,10 @@ fn library(error: &Error) -> Words {
                 "the remote URL of profile {} cannot be used: {source}",
                 shown(profile.as_str())
             ),
-            log_in_again(profile.as_str(), None, error.auth_type()),
+            format!(
+                "log in again with: baseten auth login {} --remote-url <url>",
+                profile_option(profile.as_str())
+            ),
         ),
         Failure::UserName(error) => words(
             format!("the profile cannot be named after this user: {error}"),
@@ -247,9 +247,14 @@ fn lock(profile: &ProfileName, error: &LockError) -> Words {
             let held = "another process has held the lock of profile";
             words(format!("{held} {profile} for {seconds} s"), OTHERS_HANG)
         }
+        LockError::Io(error) if is_unsupported(error) => words(cannot_lock(), ANOTHER_FILE_SYSTEM),
         LockError::Io(_) => words(cannot_lock(), "check the owner and mode of that directory"),
         LockError::Canceled => words(cannot_lock(), OTHERS_HANG),
     }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
 }
 
 fn place_name(storage: &Storage) -> String {
@@ -291,19 +296,26 @@ fn store(error: &StoreError) -> Words {
         }
         StoreError::Environment(_) => "set it to plain text, or unset it",
         StoreError::Unreadable { .. } => "check the file's owner and mode",
+        StoreError::Lock { source: LockError::Io(error), .. } if is_unsupported(error) => {
+            ANOTHER_FILE_SYSTEM
+        }
         StoreError::Unwritable { .. } | StoreError::Lock { source: LockError::Io(_), .. } => {
             "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
         }
+        StoreError::Mounted { .. } => "mount the directory that it is in instead",
+        StoreError::TooLarge { .. } => "log out of profiles that you do not need",
         StoreError::Malformed { .. } => {
             "fix the file, or move it away and log in again (nothing was changed)"
         }
         StoreError::BadProfile { profile, remote_url, .. } => {
-            let options = options_to_replace(profile, remote_url.as_deref());
+            let options = login_options(Some(profile), remote_url.as_deref());
             let login = format!("fix the entry, or replace it with: baseten auth login{options}");
             return words(with_causes(error), login);
         }
         StoreError::Newer { .. } => "update baseten (nothing was changed)",
-        StoreError::Lock { .. } | StoreError::Canceled => OTHERS_HANG,
+        StoreError::Lock { .. } | StoreError::KeepsChanging { .. } | StoreError::Canceled => {
+            OTHERS_HANG
+        }
     };
     words(with_causes(error), hint)
 }
@@ -404,7 +416,6 @@ impl Whose<'_> {
 fn api(error: &ApiError, whose: &Whose<'_>) -> Words {
     let sentence = with_causes(error);
     let hint = match (error, error.kind(), error.status()) {
-        (ApiError::Http(HttpError::Credential), ..) => return words(sentence, whose.hint()),
         (ApiError::Http(error), ..) => return http(error),
         (ApiError::Status { status, message, .. }, ErrorKind::NotLoggedIn, _) => {
             let detail = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();

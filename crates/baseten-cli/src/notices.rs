@@ -113,6 +113,10 @@ fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
             with_causes(*reason),
             file.display()
         )),
+        Event::StoreExposed { file } => Notice::Warning(format!(
+            "other users can replace {}: its directory is not yours alone",
+            file.display()
+        )),
         Event::OldCopyKept { profile, reason } => {
             Notice::Warning(old_copy(&shown(profile), *reason))
         }

@@ -1,7 +1,7 @@
-//! Disks that are read-only or full, and system calls that fail.
+//! Disks that are read-only or full, system calls that fail, and other users.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::program::{baseten, find};
 /// Whether the tests run as root. Where not, says which part is left out.
 #[expect(clippy::print_stderr, reason = "what is left out must be seen")]
 pub fn is_root(what: &str) -> bool {
-    let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if !root {
         eprintln!("NOT TESTED, since it needs root: {what}");
     }
@@ -41,10 +41,22 @@ impl Mount {
 
     /// Puts a disk of 64 KiB there.
     pub fn tiny(directory: &Path) -> Self {
-        std::fs::create_dir_all(directory).unwrap();
-        let options = "size=64k,mode=0700";
-        must("mount", &["-t", "tmpfs", "-o", options, "tiny", directory.to_str().unwrap()]);
+        Self::disk(directory, "size=64k")
+    }
+
+    /// Puts a disk with these limits there.
+    pub fn disk(directory: &Path, options: &str) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let options = format!("mode=0700,{options}");
+        must("mount", &["-t", "tmpfs", "-o", &options, "tiny", directory.to_str().unwrap()]);
         Self(directory.to_owned())
+    }
+
+    /// Puts a file in the place of another one, as a container engine does for a single file.
+    pub fn file(from: &Path, to: &Path) -> Self {
+        fs::write(to, "").unwrap();
+        must("mount", &["--bind", from.to_str().unwrap(), to.to_str().unwrap()]);
+        Self(to.to_owned())
     }
 }
 
@@ -67,12 +79,15 @@ pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Ou
     Running::with_input(&mut command, input).end()
 }
 
+/// Nobody's account on this system.
+pub const STRANGER: u32 = 60_123;
+
 /// The program with these arguments as another user, who may read it in the home.
 pub fn command_as(user: u32, home: &Home, arguments: &[&str]) -> Command {
     let program = home.path().join("baseten");
     if !program.exists() {
-        std::fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy(baseten(), &program).unwrap();
+        fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::copy(baseten(), &program).unwrap();
     }
     let mut command = home.command_of(find("setpriv", "util-linux"), &[]);
     command
@@ -81,6 +96,31 @@ pub fn command_as(user: u32, home: &Home, arguments: &[&str]) -> Command {
         .args(arguments)
         .current_dir("/");
     command
+}
+
+/// Runs it as that user, with this on stdin.
+pub fn run_as(user: u32, home: &Home, arguments: &[&str], input: &str) -> Outcome {
+    Running::with_input(&mut command_as(user, home, arguments), input).end()
+}
+
+/// Gives a file or a directory, and everything in it, to another user.
+pub fn give(path: &Path, user: u32) {
+    lchown(path, Some(user), Some(user)).unwrap();
+    if fs::symlink_metadata(path).unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), user);
+        }
+    }
+}
+
+/// The mode of a file or a directory.
+pub fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+/// Sets that mode.
+pub fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// Whether an error is EIO, in the words of either C library.

@@ -53,6 +53,7 @@ pub(crate) fn refresh(
     let ended = || Error::from(Failure::SessionEnded { profile: name.clone() });
     let refresh_token = current.tokens.refresh_token.clone().ok_or_else(ended)?;
     let management = management_url(context, &current.profile)?;
+    store.check_refresh()?;
     if current.profile.in_file.is_some() {
         // Without a place for the answer, a refresh would end the session.
         store.rehearse()?;
@@ -104,7 +105,7 @@ impl Current {
 }
 
 fn read_profile(store: &Store, name: &ProfileName) -> Result<Profile, Error> {
-    store.read(|profiles| profiles.get(name)?.ok_or_else(|| logged_out(name)))
+    store.read_settled(|profiles| profiles.get(name)?.ok_or_else(|| logged_out(name)))
 }
 
 fn logged_out(name: &ProfileName) -> Error {

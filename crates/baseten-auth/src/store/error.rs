@@ -40,6 +40,25 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// It is a single file that is mounted, and new tokens in it would not reach everybody who has
+    /// it.
+    #[error("{} is mounted as a single file, so a refresh here could end the session elsewhere", path.display())]
+    Mounted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It would be too large to be read again.
+    #[error("{} would become larger than 64 MiB", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another program, which does not know the lock, changes it all the time.
+    #[error("another program keeps changing {}", path.display())]
+    KeepsChanging {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is not a store. It is never written to.
     #[error("{} is not a valid profile store ({reason})", path.display())]
     Malformed {

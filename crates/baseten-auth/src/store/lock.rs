@@ -1,10 +1,11 @@
 //! Locks between processes, each with a bounded wait.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::private::open_lock;
 use crate::wait::{Stopped, Wait};
 
 /// How often a waiting process tries again.
@@ -26,7 +27,7 @@ pub enum LockError {
     /// The wait was canceled.
     #[error("canceled")]
     Canceled,
-    /// The lock file can't be opened or locked.
+    /// The lock file can't be opened, or, as [`io::ErrorKind::Unsupported`], not be locked.
     #[error("{0}")]
     Io(#[source] io::Error),
 }
@@ -34,11 +35,11 @@ pub enum LockError {
 impl Lock {
     /// Takes the lock at `path`, creating the file where it is missing. Waits at most `limit`.
     pub(crate) fn acquire(path: &Path, limit: Duration, wait: &Wait) -> Result<Self, LockError> {
-        let mut file = open_private(path).map_err(LockError::Io)?;
+        let mut file = open_lock(path).map_err(LockError::Io)?;
         let attempt = || match file.try_lock() {
             Ok(()) if is_still_at(&file, path) => Some(Ok(())),
             // A cleaner of temporary files may have removed the file while we waited for it.
-            Ok(()) => match open_private(path) {
+            Ok(()) => match open_lock(path) {
                 Ok(new) => {
                     file = new;
                     None
@@ -46,7 +47,8 @@ impl Lock {
                 Err(error) => Some(Err(error)),
             },
             Err(TryLockError::WouldBlock) => None,
-            Err(TryLockError::Error(error)) => Some(Err(error)),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => None,
+            Err(TryLockError::Error(error)) => Some(Err(no_locks(&error))),
         };
         match wait.poll(wait.deadline(limit), RETRY, attempt) {
             Ok(taken) => taken.map_err(LockError::Io)?,
@@ -57,18 +59,16 @@ impl Lock {
     }
 }
 
-fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// A file that could be opened and can't be locked: the file system is at fault, and no mode or
+/// owner.
+fn no_locks(error: &io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("the file system does not lock it: {error}"))
 }
 
 #[cfg(unix)]
 fn is_still_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), std::fs::metadata(path)) {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
         (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
         _ => false,
     }

@@ -1,6 +1,7 @@
 //! The store: profiles in `auth.json`, their secrets there or in a place outside of it.
 
 pub(crate) mod budget;
+pub(crate) mod disk;
 pub(crate) mod document;
 pub(crate) mod error;
 mod expiry;
@@ -12,5 +13,10 @@ mod json;
 pub(crate) mod keyring;
 pub(crate) mod lock;
 pub(crate) mod place;
+#[cfg(unix)]
+mod private;
+#[cfg(not(unix))]
+#[path = "private/elsewhere.rs"]
+mod private;
 pub(crate) mod profile_lock;
 pub(crate) mod secret_text;

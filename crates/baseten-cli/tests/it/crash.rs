@@ -7,9 +7,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::faults::{Mount, command_as, is_root, says_io_error, straced};
+use baseten_testing::faults::{Mount, STRANGER, is_root, run_as, says_io_error, straced};
 use baseten_testing::home::Home;
-use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::outcome::Outcome;
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::stored::{in_file, session, store, tokens_of, with_key};
 use serde_json::Value;
@@ -118,7 +118,7 @@ fn changes(calls: &[Call]) -> Vec<Call> {
         "write" => !call.arguments.starts_with("1<") && !call.arguments.starts_with("2<"),
         "fsync" | "fdatasync" | "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat"
         | "chmod" | "fchmod" | "fchmodat" | "mkdir" | "mkdirat" | "flock" | "ftruncate"
-        | "link" | "linkat" | "symlink" => true,
+        | "link" | "linkat" | "symlink" | "rmdir" => true,
         _ => false,
     };
     calls.iter().filter(changes).cloned().collect()
@@ -247,7 +247,7 @@ fn a_disk_that_fails_anywhere_leaves_the_old_state_and_an_error() {
 }
 
 #[test]
-fn a_file_is_on_the_disk_before_it_is_renamed() {
+fn what_is_renamed_is_on_the_disk_before() {
     let sandbox = sandbox();
     for deed in [FIRST_LOGIN, LOGIN, SWITCH, LOGOUT, REFRESH] {
         let home = deed.home(&sandbox);
@@ -298,7 +298,7 @@ fn assert_refused(home: &Home, sandbox: &Sandbox, reason: &str) {
 }
 
 #[test]
-fn a_full_disk_is_reported_before_anything_is_done() {
+fn a_full_disk_is_told_before_anything_is_done() {
     if !is_root("a full disk") {
         return;
     }
@@ -313,7 +313,7 @@ fn a_full_disk_is_reported_before_anything_is_done() {
 }
 
 #[test]
-fn a_read_only_disk_is_reported_before_anything_is_done_and_can_be_read() {
+fn a_read_only_disk_is_told_before_anything_is_done_and_can_be_read() {
     if !is_root("a read-only disk") {
         return;
     }
@@ -332,11 +332,8 @@ fn a_read_only_disk_is_reported_before_anything_is_done_and_can_be_read() {
     }
 }
 
-/// Nobody's account on this system.
-const STRANGER: u32 = 60_123;
-
 #[test]
-fn a_directory_of_another_user_is_reported_before_anything_is_done() {
+fn a_directory_of_somebody_else_is_told_before_anything_is_done() {
     if !is_root("another user's directory") {
         return;
     }
@@ -354,8 +351,7 @@ fn a_directory_of_another_user_is_reported_before_anything_is_done() {
             [KEY_LOGIN, SWITCH.arguments, LOGOUT.arguments, &["auth", "login", "--web"]]
         {
             let key = sandbox.api_key("ada").unwrap();
-            let outcome =
-                Running::with_input(&mut command_as(STRANGER, &home, arguments), &key).end();
+            let outcome = run_as(STRANGER, &home, arguments, &key);
             let what = format!("{mode:o} {arguments:?}: {outcome}");
             assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{what}");
             let error = outcome.stderr.lines().next().unwrap();
@@ -371,7 +367,7 @@ fn a_directory_of_another_user_is_reported_before_anything_is_done() {
 }
 
 #[test]
-fn a_home_that_is_missing_or_not_a_directory_is_reported_before_anything_is_done() {
+fn a_home_that_is_not_there_or_not_a_directory_is_told_before_anything_is_done() {
     let sandbox = sandbox();
     let mut home = Home::at(&sandbox);
     home.unset("HOME");

@@ -36,10 +36,16 @@ mod networks;
 #[cfg(target_os = "linux")]
 mod no_side_effects;
 #[cfg(target_os = "linux")]
+mod other_users;
+#[cfg(target_os = "linux")]
+mod other_writers;
+#[cfg(target_os = "linux")]
 mod proxies;
 mod reference;
 #[cfg(target_os = "linux")]
 mod refresh;
+#[cfg(target_os = "linux")]
+mod rehearsal;
 #[cfg(target_os = "linux")]
 mod secrets;
 mod selection;

@@ -53,7 +53,7 @@ fn a_login_in_two_steps() {
 }
 
 #[test]
-fn the_first_step_prints_text() {
+fn the_first_step_as_text() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let outcome = home.run(FIRST);
@@ -62,7 +62,7 @@ fn the_first_step_prints_text() {
 }
 
 #[test]
-fn the_second_step_uses_the_options_of_the_first() {
+fn the_second_step_remembers_what_the_first_was_told() {
     let sandbox = sandbox();
     let home = Home::new();
     let remote = sandbox.remote_url();
@@ -102,7 +102,7 @@ fn a_second_first_step_replaces_the_first() {
 }
 
 #[test]
-fn a_denied_or_expired_login_is_3_and_is_deleted() {
+fn a_denied_or_expired_login_is_3_and_forgotten() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     home.run(FIRST);
@@ -143,7 +143,7 @@ fn an_interrupted_second_step_can_be_run_again() {
 }
 
 #[test]
-fn a_second_step_deletes_only_its_own_login() {
+fn a_second_step_forgets_no_login_but_its_own() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     home.run(FIRST);
@@ -159,7 +159,49 @@ fn a_second_step_deletes_only_its_own_login() {
 }
 
 #[test]
-fn a_used_code_is_deleted() {
+#[cfg(target_os = "linux")]
+fn a_second_step_that_is_about_to_forget_its_login_forgets_no_newer_one() {
+    use baseten_testing::outcome::Running;
+    use baseten_testing::program::{baseten, find};
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    deny(&sandbox);
+    // It stops for two seconds when it has found that the file is its own, before it removes it.
+    let mut second = home.command_of(find("strace", "strace"), &[]);
+    let (trace, file) = (home.path().join("trace"), pending_file(&home));
+    second
+        .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-P", file.to_str().unwrap()])
+        .args(["-e", "trace=unlink,unlinkat"])
+        .args(["-e", "inject=unlink,unlinkat:delay_enter=2000000"])
+        .arg(baseten())
+        .args(SECOND);
+    let second = Running::start(&mut second);
+    let is_removing = || std::fs::read_to_string(&trace).is_ok_and(|it| it.contains("unlink"));
+    baseten_testing::wait::until("it is about to remove the file", is_removing);
+    let newer = home.run(FIRST);
+    assert_eq!(newer.status, 0, "{newer}");
+    assert_eq!(second.end().status, 3);
+    assert!(pending_file(&home).exists(), "the newer login is gone");
+    approve(&sandbox, "ada");
+    assert_eq!(home.run(SECOND).status, 0);
+}
+
+#[test]
+fn a_file_that_another_program_has_put_there_is_not_removed() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.run(FIRST);
+    let second = home.start(SECOND);
+    sandbox.wait_for_request(PATIENCE, Request::is_poll).unwrap();
+    std::fs::write(pending_file(&home), "of a newer version").unwrap();
+    deny(&sandbox);
+    assert_eq!(second.end().status, 3);
+    assert_eq!(std::fs::read_to_string(pending_file(&home)).unwrap(), "of a newer version");
+}
+
+#[test]
+fn a_code_that_is_used_up_is_forgotten() {
     let used = answer(400, "", r#"{"error": "invalid_grant"}"#);
     let server = Server::start([ok(STARTED), used]);
     let home = Home::at_remote(server.remote("http"));

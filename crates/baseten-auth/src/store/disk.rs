@@ -1,0 +1,310 @@
+//! Files of secrets on disk: read, replaced as a whole, and all of that rehearsed.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+use super::private;
+use crate::wait::Wait;
+
+/// A larger file is not a store, and is never written either.
+pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+const TEMPORARY_PREFIX: &str = ".auth.json.";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// What may be open after a rehearsal that was not open before it: connections to a server.
+const SPARE_FILES: usize = 4;
+
+/// Whether a name is that of a file that is being written, or was when its process ended.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
+}
+
+/// Why a file is not read.
+pub(crate) enum Refusal {
+    NoFile,
+    TooLarge,
+    Io(io::Error),
+}
+
+/// Reads a file of secrets; `None` where there is none.
+pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Refusal::Io(error)),
+    };
+    let metadata = file.metadata().map_err(Refusal::Io)?;
+    if !metadata.is_file() {
+        return Err(Refusal::NoFile);
+    }
+    // With room for all of it, no copy of it is left behind by a growing buffer.
+    let size = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1024));
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Refusal::Io)?;
+    if bytes.len() as u64 > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(Some(bytes)) }
+}
+
+/// Opens a file to read it. A pipe in its place is not waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+    );
+    options.open(path)
+}
+
+/// A file to replace. Its errors are the system's, and name nothing.
+pub(super) struct Target {
+    path: PathBuf,
+    is_mount_point: bool,
+}
+
+impl Target {
+    /// The file of this name, or what it leads to where it is a link: that is replaced, and the link
+    /// stays.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let mut path = path.to_owned();
+        // As deep as Linux follows links.
+        for _ in 0..40 {
+            let Ok(link) = fs::read_link(&path) else {
+                let is_mount_point = is_mount_point(&path);
+                return Ok(Self { path, is_mount_point });
+            };
+            let to = private::parent(&path).join(link);
+            private::check_link(&path, &to)?;
+            path = to;
+        }
+        Err(io::Error::other("too many levels of symbolic links"))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is a single file that is mounted, as into a container. It can be written, and not
+    /// replaced.
+    pub(super) fn is_mount_point(&self) -> bool {
+        self.is_mount_point
+    }
+
+    /// The file to lock while this one changes: beside it, for several links may lead to it; but
+    /// the file itself where its directory is not the one that others have it in.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        if !self.is_mount_point {
+            path.push(".lock");
+        }
+        path.into()
+    }
+
+    /// Replaces it, durably, if it still is what it was: false, and nothing changed, if another
+    /// program has changed it meanwhile. The caller holds the lock.
+    pub(super) fn replace(&self, bytes: &[u8], old: Option<&[u8]>) -> io::Result<bool> {
+        if self.is_mount_point {
+            return self.write_in_place(bytes, old);
+        }
+        remove_leftovers(&self.path);
+        let temporary = write_beside(&self.path, bytes)?;
+        if !self.still_is(old)? {
+            return Ok(false);
+        }
+        match persist(temporary, &self.path) {
+            // A mount point, where the system did not say so.
+            Err(error) if cfg!(unix) && error.kind() == io::ErrorKind::ResourceBusy => {
+                self.write_in_place(bytes, old)
+            }
+            replaced => replaced.map(|()| true),
+        }
+    }
+
+    /// Goes through everything that [`Target::replace`] does with so many bytes, and changes
+    /// nothing.
+    pub(super) fn rehearse(&self, size: usize) -> io::Result<()> {
+        if self.is_mount_point {
+            return reserve(&self.open_in_place()?, size);
+        }
+        remove_leftovers(&self.path);
+        let temporary = write_beside(&self.path, &vec![b' '; size])?;
+        let spare = (0..SPARE_FILES).map(|_| temporary.as_file().try_clone());
+        drop(spare.collect::<io::Result<Vec<_>>>()?);
+        private::check_removable(&self.path)?;
+        let stand_in = temporary.path().with_extension("check.tmp");
+        let kept = temporary.persist(&stand_in).map_err(|error| error.error);
+        let removed = fs::remove_file(&stand_in);
+        kept?;
+        removed
+    }
+
+    fn still_is(&self, old: Option<&[u8]>) -> io::Result<bool> {
+        match read_private(&self.path) {
+            Ok(now) => Ok(now.as_ref().map(|bytes| bytes.as_slice()) == old),
+            Err(Refusal::Io(error)) => Err(error),
+            Err(Refusal::NoFile | Refusal::TooLarge) => Ok(false),
+        }
+    }
+
+    fn open_in_place(&self) -> io::Result<File> {
+        File::options().write(true).open(&self.path)
+    }
+
+    /// Writes it at once, and padded to its old length, so that a reader finds a whole store at
+    /// every moment; only then it is cut.
+    fn write_in_place(&self, bytes: &[u8], old: Option<&[u8]>) -> io::Result<bool> {
+        let before = old.unwrap_or_default();
+        let length = bytes.len().max(before.len());
+        let mut padded = Zeroizing::new(Vec::with_capacity(length));
+        padded.extend_from_slice(bytes);
+        padded.resize(length, b'\n');
+        let mut file = self.open_in_place()?;
+        reserve(&file, length)?;
+        if !self.still_is(old)? {
+            return Ok(false);
+        }
+        let mut write = |text: &[u8], length: usize| {
+            file.rewind()?;
+            file.write_all(text)?;
+            file.set_len(length as u64)?;
+            file.sync_all()
+        };
+        if let Err(error) = write(&padded, bytes.len()) {
+            // As far as a disk that fails lets us.
+            let _ = write(before, before.len());
+            return Err(error);
+        }
+        private::tighten_file(&file);
+        Ok(true)
+    }
+}
+
+/// Whether something is mounted at this very file, as far as the system says so.
+#[cfg(target_os = "linux")]
+fn is_mount_point(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
+        .is_ok_and(|file| file.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mount_point(_path: &Path) -> bool {
+    false
+}
+
+/// Makes sure that the disk has room for a file of this size.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, size: usize) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::{Errno, retry_on_intr};
+    match retry_on_intr(|| fallocate(file, FallocateFlags::KEEP_SIZE, 0, size as u64)) {
+        // Not every file system can.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        reserved => Ok(reserved?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_file: &File, _size: usize) -> io::Result<()> {
+    Ok(())
+}
+
+/// Puts another private file in its place, durably. The caller holds the store's lock.
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    remove_leftovers(path);
+    persist(write_beside(path, bytes)?, path)
+}
+
+/// A private file in the directory of `target`, with these bytes on the disk.
+fn write_beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .suffix(TEMPORARY_SUFFIX)
+        .tempfile_in(private::parent(target))
+        .map_err(without_path)?;
+    // The file itself: the other's errors name a path that nobody has seen.
+    let mut file = temporary.as_file();
+    private::keep_owner(file, target)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(temporary)
+}
+
+/// The system's own words, without the name of a file that nobody has seen.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((words, _)) => io::Error::new(error.kind(), words),
+        None => error,
+    }
+}
+
+/// Puts the file in the place of `target`, durably. Windows refuses that while another program has
+/// the target open, as every reader has it for a moment: there it is tried for two seconds.
+fn persist(temporary: NamedTempFile, target: &Path) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    // What is being replaced is not given up halfway.
+    let wait = Wait::default();
+    let deadline = wait.deadline(Duration::from_secs(2));
+    let mut temporary = Some(temporary);
+    let mut failure = None;
+    let attempt = || {
+        let Err(error) = temporary.take()?.persist(target) else { return Some(Ok(())) };
+        // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
+        let in_use = cfg!(windows) && matches!(error.error.raw_os_error(), Some(5 | 32 | 33));
+        if !in_use {
+            return Some(Err(error.error));
+        }
+        temporary = Some(error.file);
+        failure = Some(error.error);
+        None
+    };
+    wait.poll(deadline, PAUSE, attempt)
+        .unwrap_or_else(|_| Err(failure.unwrap_or_else(|| io::ErrorKind::TimedOut.into())))?;
+    sync_directory(private::parent(target));
+    Ok(())
+}
+
+/// What a process that was killed in mid-write left behind. The caller holds the lock, so nobody
+/// is using it.
+fn remove_leftovers(target: &Path) {
+    let Ok(entries) = fs::read_dir(private::parent(target)) else { return };
+    for entry in entries.flatten() {
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            // One that stays is tried again at the next change.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes the rename itself durable.
+///
+/// Where the file system can't, a power cut may bring the old state back, whole. That is no reason
+/// to call a change failed that every reader sees.
+#[cfg(unix)]
+fn sync_directory(directory: &Path) {
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+}
+
+/// Directories can't be opened for this on Windows, and its renames need no more.
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_no_file_of_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = write_beside(&directory.path().join("missing/auth.json"), b"").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!error.to_string().contains(TEMPORARY_PREFIX), "{error}");
+    }
+}

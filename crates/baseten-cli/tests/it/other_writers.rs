@@ -1,0 +1,167 @@
+//! Programs that write the store in place and know no lock: nothing of theirs is lost.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use baseten_sandbox::{Request, Sandbox};
+use baseten_testing::home::Home;
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::program::{baseten, find};
+use baseten_testing::sandbox::sandbox;
+use baseten_testing::stored::{
+    current, in_file, name, names, profile, session, store, tokens_of, with_key,
+};
+use baseten_testing::wait;
+
+/// Longer than a reader is patient, and shorter than a writer.
+const HELD_UP: Duration = Duration::from_secs(1);
+
+fn fifty(remote: &str) -> Vec<(String, serde_json::Value)> {
+    (0..50).map(|number| (format!("bot-{number:02}"), with_key(remote, "key"))).collect()
+}
+
+fn text(profiles: &[(String, serde_json::Value)]) -> String {
+    store(profiles.iter().map(|(name, profile)| (name.as_str(), profile.clone())))
+}
+
+/// Runs a command while another program has emptied the store, or has written only a part of it.
+fn beside_a_writer(home: &Home, text: &str, part: usize, run: impl FnOnce() -> Outcome) -> Outcome {
+    fs::write(home.auth_json(), &text[..part]).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(HELD_UP);
+            fs::write(home.auth_json(), text).unwrap();
+        });
+        run()
+    })
+}
+
+#[test]
+fn a_writer_that_is_held_up_loses_nothing() {
+    let sandbox = sandbox();
+    let remote = sandbox.remote_url();
+    let session_name = name("session");
+    let mut profiles = fifty(&remote);
+    for part in [0, 1000] {
+        profiles.retain(|(name, _)| name.starts_with("bot"));
+        profiles.push((session_name.clone(), in_file(&remote, &session(&sandbox, "ada", -1))));
+        let text = text(&profiles);
+        let home = || {
+            let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
+            home.write_store(&text);
+            home
+        };
+        let login = home();
+        let key = sandbox.api_key("ada").unwrap();
+        beside_a_writer(&login, &text, part, || {
+            login.log_in(key, "new", &["--insecure-storage"]).succeeded()
+        });
+        assert_eq!(names(&login).len(), 52);
+        assert_eq!(current(&login), "new");
+
+        let switch = home();
+        beside_a_writer(&switch, &text, part, || {
+            switch.run(&["auth", "switch", "--profile", "bot-07"]).succeeded()
+        });
+        assert_eq!((names(&switch).len(), current(&switch)), (51, "bot-07".into()));
+
+        // What shows the store does not wait for so long: the profile may not be found.
+        let logout = home();
+        let outcome = beside_a_writer(&logout, &text, part, || {
+            logout.run(&["auth", "logout", "--profile", "bot-07"])
+        });
+        assert!([0, 1, 4].contains(&outcome.status), "{outcome}");
+        assert_eq!(names(&logout).len(), if outcome.status == 0 { 50 } else { 51 });
+    }
+}
+
+#[test]
+fn a_writer_that_is_held_up_during_a_refresh_does_not_end_the_session() {
+    let sandbox = sandbox_that_takes_its_time();
+    let remote = sandbox.remote_url();
+    let name = name("session");
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
+    let profile = in_file(&remote, &session(&sandbox, "ada", -1));
+    let text = store([(name.as_str(), profile), ("bot", with_key(&remote, "key"))]);
+    home.write_store(&text);
+    let running = home.start(&["auth", "token"]);
+    wait::until("the refresh is sent", || sandbox.requests().iter().any(Request::is_refresh));
+    beside_a_writer(&home, &text, 0, || running.end().succeeded());
+    let stored = tokens_of(&home, &name)["access_token"].as_str().unwrap().to_owned();
+    assert!(sandbox.is_live(&stored));
+    assert_eq!(names(&home).len(), 2);
+}
+
+fn sandbox_that_takes_its_time() -> Sandbox {
+    baseten_testing::sandbox::sandbox_with(|config| config.latency = Duration::from_millis(300))
+}
+
+#[test]
+fn a_file_that_stays_empty_counts_as_new_and_one_that_stays_incomplete_does_not() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    home.write_store("");
+    let start = Instant::now();
+    home.log_in_with_key(&sandbox, "ada", "new");
+    assert!(start.elapsed() > Duration::from_secs(2));
+    assert_eq!(names(&home), ["new"]);
+
+    let whole = home.store();
+    let cut = &whole[..whole.len() / 2];
+    home.write_store(cut);
+    let start = Instant::now();
+    let outcome = home.run(&["auth", "switch", "--profile", "new"]);
+    assert!(start.elapsed() > Duration::from_secs(2));
+    assert_eq!((outcome.status, home.store().as_str()), (1, cut), "{outcome}");
+    assert!(outcome.stderr.contains("it ends too early"), "{outcome}");
+}
+
+/// The command, stopped for a second after it has read the store and before it replaces it.
+fn slow(home: &Home, arguments: &[&str]) -> Running {
+    let mut command = home.command_of(find("strace", "strace"), &[]);
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"])
+        .args(["-e", "inject=fsync:delay_enter=1000000:when=1"])
+        .arg(baseten())
+        .args(arguments);
+    Running::start(&mut command)
+}
+
+fn is_being_written(home: &Home) -> bool {
+    let entries = fs::read_dir(home.auth_json().parent().unwrap()).unwrap();
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
+}
+
+#[test]
+fn what_another_program_wrote_meanwhile_is_kept() {
+    let remote = "https://app.baseten.co";
+    let key = |key| with_key(remote, key);
+    let before = store([("first", key("old")), ("other", key("old"))]);
+    // As long as before, and longer.
+    for theirs in [
+        store([("first", key("new")), ("other", key("old"))]),
+        store([("first", key("old")), ("other", key("old")), ("third", key("new"))]),
+    ] {
+        let home = Home::with_store(&before);
+        let running = slow(&home, &["auth", "switch", "--profile", "other"]);
+        wait::until("it is about to replace the store", || is_being_written(&home));
+        fs::write(home.auth_json(), &theirs).unwrap();
+        assert_eq!(running.end().succeeded().stderr, "");
+        let expected = theirs.replace(r#""current": "first""#, r#""current": "other""#);
+        assert_eq!(home.store(), expected);
+    }
+}
+
+#[test]
+fn a_profile_that_another_program_removed_meanwhile_stays_away() {
+    let key = || with_key("https://app.baseten.co", "key");
+    let home = Home::with_store(&store([("first", key()), ("other", key())]));
+    let running = slow(&home, &["auth", "switch", "--profile", "other"]);
+    wait::until("it is about to replace the store", || is_being_written(&home));
+    fs::write(home.auth_json(), store([("first", key())])).unwrap();
+    let outcome = running.end();
+    assert_eq!(outcome.status, 4, "{outcome}");
+    assert_eq!(current(&home), "first");
+    assert_eq!(profile(&home, "other"), serde_json::Value::Null);
+}
