@@ -12,9 +12,9 @@ use crate::remote::{ManagementUrlError, RemoteError};
 use crate::source::SessionSource;
 use crate::storage::{Storage, StoragePolicyError};
 use crate::store::budget::TimeoutError;
-use crate::store::error::StoreError;
+use crate::store::error::{PlaceError, StoreError};
 use crate::store::lock::LockError;
-use crate::store::place::{Place, PlaceError};
+use crate::store::place::Place;
 
 /// Why the library did not do what it was asked.
 ///

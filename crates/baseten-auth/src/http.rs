@@ -4,6 +4,7 @@ mod attempt;
 mod dial;
 mod error;
 mod proxy;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]

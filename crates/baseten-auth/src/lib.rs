@@ -100,12 +100,12 @@ pub mod internal {
     };
     pub use crate::store::budget::{Budget, TimeoutError};
     pub use crate::store::document::{Profiles, Summary};
-    pub use crate::store::error::StoreError;
+    pub use crate::store::error::{PlaceError, StoreError};
     pub use crate::store::file::Store;
     pub use crate::store::helper::Helper;
     pub use crate::store::keyring::Keyring;
     pub use crate::store::lock::LockError;
-    pub use crate::store::place::{Place, PlaceError};
+    pub use crate::store::place::Place;
     pub use crate::text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};
     pub use crate::wait::{Cancel, Clock, Held, Stopped, SystemClock, Wait};
 }

@@ -15,9 +15,9 @@ use crate::session::refresh::lock_profile;
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
 use crate::storage::StoragePolicy;
-use crate::store::error::StoreError;
+use crate::store::error::{PlaceError, StoreError};
 use crate::store::file::Store;
-use crate::store::place::{Place, PlaceError};
+use crate::store::place::Place;
 use crate::store::secret_text::encode_secret;
 use crate::wait::Cancel;
 

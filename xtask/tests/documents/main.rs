@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod imports;
 mod outputs;
 mod pages;
 mod reference_facts;

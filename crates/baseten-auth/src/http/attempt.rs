@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use ureq::Proxy;
 
-use super::error::Cause;
+use super::error::{Cause, HttpError, ProxyProblem};
 use super::proxy::{is_socks, label};
 use super::tls::{self, Refusal};
-use super::{HttpError, ProxyProblem};
 
 /// From the look-up of the name to the end of the TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

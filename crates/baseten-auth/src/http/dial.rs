@@ -19,6 +19,7 @@ use ureq::unversioned::transport::{
 
 use super::attempt::Attempt;
 use super::proxy::is_socks;
+use super::stream::Stream;
 use super::tls;
 use crate::remote::is_localhost;
 use crate::wait::Task;
@@ -197,11 +198,6 @@ fn bare_host(uri: &Uri) -> &str {
     let host = uri.host().unwrap_or_default();
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
-
-/// A connection, whatever it goes through.
-pub(super) trait Stream: Read + Write + Send + Sync {}
-
-impl<T: Read + Write + Send + Sync> Stream for T {}
 
 /// A connection that is read and written for as long as the request has time.
 struct Bounded<S> {

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use ureq::{Proxy, ProxyProtocol};
 use url::Url;
 
-use super::HttpError;
+use super::error::HttpError;
 use crate::env::Env;
 use crate::remote::is_loopback;
 

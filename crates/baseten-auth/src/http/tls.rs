@@ -15,9 +15,8 @@ use rustls::{
     SignatureScheme, StreamOwned,
 };
 
-use super::dial::Stream;
-use super::error::Cause;
-use super::{CertificateProblem, HttpError};
+use super::error::{Cause, CertificateProblem, HttpError};
+use super::stream::Stream;
 use crate::env::Env;
 
 /// What a connection needs to know of TLS.

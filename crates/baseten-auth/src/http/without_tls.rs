@@ -4,9 +4,8 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
-use super::dial::Stream;
-use super::error::Cause;
-use super::{CertificateProblem, HttpError};
+use super::error::{Cause, CertificateProblem, HttpError};
+use super::stream::Stream;
 use crate::env::Env;
 
 /// There is none.

@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::profile::{AuthType, Credential, OAuthCredential, Profile};
 use crate::secret::Secret;
 use crate::storage::StoragePolicy;
-use crate::store::place::PlaceError;
+use crate::store::error::PlaceError;
 use crate::store::secret_text::{decode_secret, encode_secret};
 
 /// A token that ends sooner than this is refreshed before it is used.

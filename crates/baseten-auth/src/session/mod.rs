@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use self::credential::Demand;
 use self::refresh::Usable;
-use self::request::RequestError;
+use self::request::{RequestError, Unauthorized};
 use self::resolve::{Selected, management_url};
 use crate::context::{Context, Operation};
 use crate::env::Env;
@@ -308,6 +308,43 @@ impl Session {
     pub fn authorization_for(&self, demand: &Demand) -> Result<Authorization, Error> {
         let operation = self.context.operation()?;
         self.authorize(&operation, demand).map(|(authorization, _)| authorization)
+    }
+
+    /// Makes a request with this session's credential, by whatever client the function uses.
+    ///
+    /// Where the server answers 401 to tokens that were not refreshed just now, the function is
+    /// called again with others: those that another program has stored meanwhile, or else
+    /// refreshed ones. So it is called up to three times, and a 401 that stays is the result.
+    pub fn with_retry<T, E: Unauthorized>(
+        &self,
+        mut send: impl FnMut(&Authorization) -> Result<T, E>,
+    ) -> Result<T, RequestError<E>> {
+        let operation = self.context.operation().map_err(RequestError::Session)?;
+        let authorized =
+            self.authorize(&operation, &Demand::default()).map_err(RequestError::Session)?;
+        let (mut authorization, mut just_refreshed) = authorized;
+        let mut demand = Demand::default();
+        loop {
+            let answer = send(&authorization);
+            let is_unauthorized = answer.as_ref().is_err_and(Unauthorized::is_unauthorized);
+            let may_be_old = authorization.scheme() == "Bearer" && !just_refreshed;
+            let Kind::Stored(stored) = &self.kind else {
+                return answer.map_err(RequestError::Request);
+            };
+            // The file's tokens, the other place's, and then new ones: there are no more.
+            if !is_unauthorized || !may_be_old || demand.refused.len() == 2 {
+                return answer.map_err(RequestError::Request);
+            }
+            demand.refused.push(authorization.token().clone());
+            (authorization, just_refreshed) = match stored.refresh(&operation, &demand) {
+                Ok(refreshed) => refreshed,
+                // Somebody else has refreshed just now: the server's answer is the one to tell.
+                Err(error) if matches!(error.failure(), Failure::NewTokenRefused { .. }) => {
+                    return answer.map_err(RequestError::Request);
+                }
+                Err(error) => return Err(RequestError::Session(self.about(error))),
+            };
+        }
     }
 
     /// The user behind the credential.

@@ -1,10 +1,8 @@
-//! Requests with a session's credential, by any HTTP client, made again after a 401.
+//! What a session has to know of requests that others make.
 
 use std::fmt;
 
-use super::credential::Demand;
-use super::{Kind, Session};
-use crate::error::{Error, Failure};
+use crate::error::Error;
 use crate::oauth::answer::ApiError;
 
 /// The error of an HTTP client, as far as [`Session::with_retry`] has to know it.
@@ -49,45 +47,6 @@ impl<E: std::error::Error + 'static> std::error::Error for RequestError<E> {
         match self {
             Self::Session(error) => error.source(),
             Self::Request(error) => error.source(),
-        }
-    }
-}
-
-impl Session {
-    /// Makes a request with this session's credential, by whatever client the function uses.
-    ///
-    /// Where the server answers 401 to tokens that were not refreshed just now, the function is
-    /// called again with others: those that another program has stored meanwhile, or else
-    /// refreshed ones. So it is called up to three times, and a 401 that stays is the result.
-    pub fn with_retry<T, E: Unauthorized>(
-        &self,
-        mut send: impl FnMut(&super::Authorization) -> Result<T, E>,
-    ) -> Result<T, RequestError<E>> {
-        let operation = self.context.operation().map_err(RequestError::Session)?;
-        let authorized =
-            self.authorize(&operation, &Demand::default()).map_err(RequestError::Session)?;
-        let (mut authorization, mut just_refreshed) = authorized;
-        let mut demand = Demand::default();
-        loop {
-            let answer = send(&authorization);
-            let is_unauthorized = answer.as_ref().is_err_and(Unauthorized::is_unauthorized);
-            let may_be_old = authorization.scheme() == "Bearer" && !just_refreshed;
-            let Kind::Stored(stored) = &self.kind else {
-                return answer.map_err(RequestError::Request);
-            };
-            // The file's tokens, the other place's, and then new ones: there are no more.
-            if !is_unauthorized || !may_be_old || demand.refused.len() == 2 {
-                return answer.map_err(RequestError::Request);
-            }
-            demand.refused.push(authorization.token().clone());
-            (authorization, just_refreshed) = match stored.refresh(&operation, &demand) {
-                Ok(refreshed) => refreshed,
-                // Somebody else has refreshed just now: the server's answer is the one to tell.
-                Err(error) if matches!(error.failure(), Failure::NewTokenRefused { .. }) => {
-                    return answer.map_err(RequestError::Request);
-                }
-                Err(error) => return Err(RequestError::Session(self.about(error))),
-            };
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::place::PlaceError;
+use super::error::PlaceError;
 use crate::env::Env;
 use crate::event::{Event, Observer};
 use crate::wait::{Cancel, Deadline, SLICE, Task, Wait};

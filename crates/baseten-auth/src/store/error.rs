@@ -1,7 +1,8 @@
-//! What can go wrong with the store.
+//! What can go wrong with the store, and with the places outside of it.
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::lock::LockError;
 use crate::env::NotText;
@@ -98,4 +99,82 @@ pub enum StoreError {
     /// The wait was canceled.
     #[error("canceled")]
     Canceled,
+}
+
+/// The reason below an error.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a place did not do what it was asked. No text of these carries a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// There is no keyring here, or it can't be reached.
+    #[error("the system keyring is not available")]
+    NotAvailable {
+        /// What is missing.
+        source: Cause,
+    },
+    /// The keyring is locked, and nobody is here to unlock it.
+    #[error("the system keyring is locked")]
+    Locked,
+    /// The prompt to unlock the keyring was closed without an answer.
+    #[error("the system keyring was not unlocked")]
+    Dismissed,
+    /// The time of the operation for all its keyring work is over.
+    #[error("{place} did not answer within {} s", after.as_secs_f64())]
+    TimedOut {
+        /// Who was asked, as a message names it.
+        place: String,
+        /// The whole time that there was.
+        after: Duration,
+    },
+    /// The keyring does not take secrets of this size.
+    #[error("the secret has {size} bytes, and the system keyring takes at most {limit}")]
+    TooLarge {
+        /// The size of the secret as it would be stored, in bytes.
+        size: usize,
+        /// The largest that the keyring takes, in bytes.
+        limit: usize,
+    },
+    /// The caller's [`Cancel`] was raised.
+    #[error("canceled")]
+    Canceled,
+    /// The credential helper is not installed.
+    #[error("{program} is not in PATH")]
+    HelperMissing {
+        /// The program that was looked for.
+        program: String,
+    },
+    /// The credential helper failed.
+    #[error("{program} failed: {message}")]
+    HelperFailed {
+        /// The program.
+        program: String,
+        /// What it said, or how it ended: one line without control characters.
+        message: String,
+    },
+    /// Anything else that went wrong with the keyring.
+    #[error("the system keyring failed")]
+    Failed {
+        /// What it answered.
+        source: Cause,
+    },
+}
+
+impl PlaceError {
+    /// Whether a secret may go to the file instead, where the user left the choice to us.
+    pub fn allows_fallback(&self) -> bool {
+        match self {
+            Self::NotAvailable { .. }
+            | Self::Locked
+            | Self::Dismissed
+            | Self::TimedOut { .. }
+            | Self::TooLarge { .. }
+            | Self::Failed { .. } => true,
+            Self::Canceled | Self::HelperMissing { .. } | Self::HelperFailed { .. } => false,
+        }
+    }
+
+    pub(super) fn failed(source: impl Into<Cause>) -> Self {
+        Self::Failed { source: source.into() }
+    }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::budget::{Budget, Call};
-use super::place::PlaceError;
+use super::error::PlaceError;
 use crate::env::Env;
 use crate::profile::ProfileName;
 use crate::secret::Secret;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::budget::{Budget, Call};
-use super::place::PlaceError;
+use super::error::PlaceError;
 use crate::env::Env;
 use crate::profile::ProfileName;
 use crate::secret::Secret;

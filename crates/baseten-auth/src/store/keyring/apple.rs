@@ -12,7 +12,7 @@ use super::{SERVICE, encoding, secret_from};
 use crate::env::Env;
 use crate::secret::Secret;
 use crate::store::budget::Call;
-use crate::store::place::PlaceError;
+use crate::store::error::PlaceError;
 
 pub(super) struct Backend;
 

@@ -3,7 +3,7 @@
 use crate::env::Env;
 use crate::secret::Secret;
 use crate::store::budget::Call;
-use crate::store::place::PlaceError;
+use crate::store::error::PlaceError;
 
 pub(super) struct Backend;
 

@@ -20,7 +20,7 @@ use super::{SERVICE, secret_from};
 use crate::env::Env;
 use crate::secret::Secret;
 use crate::store::budget::Call;
-use crate::store::place::{Cause, PlaceError};
+use crate::store::error::{Cause, PlaceError};
 use crate::wait::SLICE;
 
 const BUS: &str = "org.freedesktop.DBus";

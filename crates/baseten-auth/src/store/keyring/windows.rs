@@ -11,7 +11,7 @@ use super::{SERVICE, secret_from};
 use crate::env::Env;
 use crate::secret::Secret;
 use crate::store::budget::Call;
-use crate::store::place::PlaceError;
+use crate::store::error::PlaceError;
 
 /// The largest blob of a credential (`CRED_MAX_CREDENTIAL_BLOB_SIZE`), in bytes.
 const LIMIT: usize = 5 * 512;

@@ -1,0 +1,8 @@
+//! A connection, whatever it goes through.
+
+use std::io::{Read, Write};
+
+/// What can be read and written, by one thread at a time.
+pub(super) trait Stream: Read + Write + Send + Sync {}
+
+impl<T: Read + Write + Send + Sync> Stream for T {}
