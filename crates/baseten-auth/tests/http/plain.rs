@@ -1,7 +1,7 @@
 //! Without TLS, to this machine.
 
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use baseten_auth::internal::{
@@ -262,7 +262,9 @@ fn localhost_and_names_below_it_are_this_machine() {
 /// A listener that takes no more connections, as an address that leads nowhere, for as long as what
 /// comes with it lives.
 #[cfg(target_os = "linux")]
-fn dead_end() -> (TcpListener, Vec<TcpStream>) {
+fn dead_end() -> (TcpListener, Vec<std::net::TcpStream>) {
+    use std::net::TcpStream;
+
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut filling = Vec::new();

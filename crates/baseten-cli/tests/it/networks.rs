@@ -272,7 +272,7 @@ const INSIDE: &str = "BASETEN_TEST_IN_NETWORK";
 #[cfg(target_os = "linux")]
 #[expect(clippy::print_stderr, reason = "figures, and what is left out, must be seen")]
 fn a_dead_address_of_a_name_costs_one_head_start_a_run() {
-    if is_set(INSIDE) {
+    if std::env::var_os(INSIDE).is_some() {
         return in_a_network_with_a_dead_address();
     }
     find("ip", "iproute2");
@@ -300,12 +300,6 @@ fn a_dead_address_of_a_name_costs_one_head_start_a_run() {
     let text = String::from_utf8_lossy(&text);
     eprintln!("{text}");
     assert!(output.status.success() && text.contains("1 passed"));
-}
-
-#[cfg(target_os = "linux")]
-#[expect(clippy::disallowed_methods, reason = "a test that runs itself in another network")]
-fn is_set(variable: &str) -> bool {
-    std::env::var_os(variable).is_some()
 }
 
 #[cfg(target_os = "linux")]
