@@ -36,6 +36,7 @@
 //! command alone and may change at any time. There are 13 public items.
 
 mod api_key;
+mod child;
 mod context;
 mod env;
 mod error;

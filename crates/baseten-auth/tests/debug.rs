@@ -30,7 +30,7 @@ fn tokens() -> OAuthCredential {
 }
 
 #[test]
-fn values_that_hold_secrets() {
+fn the_debug_form_of_values_with_secrets_shows_none() {
     let secret = Secret::from(CANARY);
     let key = Credential::ApiKey(secret.clone());
     let oauth = Credential::OAuth(tokens());
@@ -87,7 +87,7 @@ fn values_that_hold_secrets() {
 }
 
 #[test]
-fn a_run_with_secrets_in_its_environment_and_its_store() {
+fn a_run_shows_no_secret_of_its_environment_or_store() {
     let home = std::env::temp_dir().join(format!("baseten-debug-{}", std::process::id()));
     std::fs::create_dir_all(&home).unwrap();
     let proxy = "http://user:canary@127.0.0.1:9";

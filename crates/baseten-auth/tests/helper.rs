@@ -69,7 +69,7 @@ fn empty_fields_are_no_credential() {
 }
 
 #[test]
-fn an_erase_that_fails_for_want_of_an_item_is_no_error() {
+fn an_erase_of_a_missing_item_is_not_an_error() {
     let script = Script::new("test $1 = get && echo '{}' || { echo 'no such entry'; exit 1; }");
     assert!(!script.place().remove(&name(), REMOTE).unwrap());
     let script =
@@ -214,7 +214,7 @@ fn an_endless_answer_is_cut_off() {
 }
 
 #[test]
-fn a_helper_that_does_not_read_a_large_secret_harms_nobody() {
+fn a_helper_may_leave_a_large_secret_unread() {
     let script = Script::new("exit 0");
     let large = Secret::from("s".repeat(512 * 1024));
     script.place().set(&name(), REMOTE, &large).unwrap();

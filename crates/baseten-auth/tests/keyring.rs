@@ -360,7 +360,7 @@ fn a_change_under_way_is_not_cut_in_half_by_a_cancellation() {
 }
 
 #[test]
-fn what_a_slow_change_came_too_late_for_is_put_back() {
+fn a_change_that_timed_out_is_undone() {
     let slow_set = Duration::from_millis(800);
     let (session, service) = fake(Script { secret: Some("before"), slow_set, ..Script::default() });
     let place = place_with(&session, budget(0.4, false, &Cancel::default()));

@@ -5,7 +5,7 @@ use std::io;
 
 use baseten_auth::internal::{
     ApiError, CertificateProblem, DeviceError, Failure, HttpError, LockError, ManagementUrlError,
-    PendingError, PlaceError, ProfileName, ProxyProblem, Remote, Storage, StoreError, display_text,
+    PendingError, PlaceError, ProfileName, ProxyProblem, Storage, StoreError, display_text,
     plain_text,
 };
 use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
@@ -118,10 +118,15 @@ fn profile_option(name: &str) -> String {
 /// The options of a login to this profile at this remote.
 pub(crate) fn login_options(name: Option<&str>, remote_url: Option<&str>) -> String {
     let profile = name.map(|name| format!(" {}", profile_option(name)));
-    // Without it, the login would be at the default remote and replace the profile.
-    let other_remote = remote_url.filter(|url| *url != Remote::DEFAULT);
-    let remote = other_remote.map(|url| format!(" --remote-url {}", quoted(url)));
+    let remote = remote_url.map(|url| format!(" --remote-url {}", quoted(url)));
     profile.unwrap_or_default() + &remote.unwrap_or_default()
+}
+
+/// The options of another login to a stored profile. They always name the remote: at another one,
+/// which `BASETEN_REMOTE_URL` may name too, the login would replace the profile by something else.
+fn options_to_replace(name: &str, remote_url: Option<&str>) -> String {
+    let unknown = if remote_url.is_none() { " --remote-url <url>" } else { "" };
+    login_options(Some(name), remote_url) + unknown
 }
 
 /// The command that gives a profile a new credential, of the kind that it had.
@@ -134,7 +139,7 @@ pub(crate) fn log_in_again(
         Some(AuthType::ApiKey) => " --with-api-key",
         Some(AuthType::OAuth) | None => "",
     };
-    let options = login_options(Some(name), remote_url);
+    let options = options_to_replace(name, remote_url);
     format!("log in again with: baseten auth login{with_key}{options}")
 }
 
@@ -176,10 +181,7 @@ fn library(error: &Error) -> Words {
                 "the remote URL of profile {} cannot be used: {source}",
                 shown(profile.as_str())
             ),
-            format!(
-                "log in again with: baseten auth login {} --remote-url <url>",
-                profile_option(profile.as_str())
-            ),
+            log_in_again(profile.as_str(), None, error.auth_type()),
         ),
         Failure::UserName(error) => words(
             format!("the profile cannot be named after this user: {error}"),
@@ -308,7 +310,7 @@ fn store(error: &StoreError) -> Words {
             "fix the file, or move it away and log in again (nothing was changed)"
         }
         StoreError::BadProfile { profile, remote_url, .. } => {
-            let options = login_options(Some(profile), remote_url.as_deref());
+            let options = options_to_replace(profile, remote_url.as_deref());
             let login = format!("fix the entry, or replace it with: baseten auth login{options}");
             return words(with_causes(error), login);
         }
@@ -416,6 +418,7 @@ impl Whose<'_> {
 fn api(error: &ApiError, whose: &Whose<'_>) -> Words {
     let sentence = with_causes(error);
     let hint = match (error, error.kind(), error.status()) {
+        (ApiError::Http(HttpError::Credential), ..) => return words(sentence, whose.hint()),
         (ApiError::Http(error), ..) => return http(error),
         (ApiError::Status { status, message, .. }, ErrorKind::NotLoggedIn, _) => {
             let detail = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();

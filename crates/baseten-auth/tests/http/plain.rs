@@ -42,7 +42,7 @@ fn management(server: &Server) -> ManagementUrl {
 }
 
 #[test]
-fn a_request_says_what_it_must_and_no_more() {
+fn a_request_has_the_necessary_headers_and_no_others() {
     let server = Server::start([answer(200, "Set-Cookie: a=b\r\n", "{}"), answer(204, "", "")]);
     let (http, events) = observed(&[]);
     let url = server.url("api.localhost", "/v1/users/me");
@@ -146,7 +146,7 @@ fn an_answer_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn the_server_says_when_to_come_back() {
+fn retry_after_is_read() {
     let response = get(answer(429, "Retry-After: 7\r\n", "")).unwrap();
     assert_eq!(response.retry_after, Some(Duration::from_secs(7)));
     let response = get(answer(429, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n", "")).unwrap();
@@ -154,7 +154,7 @@ fn the_server_says_when_to_come_back() {
 }
 
 #[test]
-fn a_server_that_takes_too_long_is_left() {
+fn a_server_that_takes_too_long_times_out() {
     let (head, more) = (b"HTTP/1.1 200 OK\r\nX: ".to_vec(), b"x".repeat(200));
     let start = b"HTTP/1.1 200 OK\r\nX: much too slow\r\n".to_vec();
     let body = b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n".to_vec();
@@ -171,7 +171,7 @@ fn a_server_that_takes_too_long_is_left() {
 }
 
 #[test]
-fn a_server_that_does_not_read_is_left() {
+fn a_server_that_does_not_read_times_out() {
     let server = Server::start([Act::Hang]);
     let large = "x".repeat(32 * MIB);
     let start = Instant::now();
@@ -220,7 +220,7 @@ fn what_is_not_http_is_told_apart_and_not_quoted() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_refused_connection_is_told_apart() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for host in ["localhost", "api.localhost", "127.0.0.1", "[::1]"] {
         let (http, events) = observed(&[]);
@@ -234,7 +234,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn a_name_that_is_unknown() {
+fn an_unknown_host_name_is_told_apart() {
     let request = Request::get("https://no-such-host.invalid/").within(Duration::from_secs(3));
     let error = http(&[]).send(&request).unwrap_err();
     // Where there is no resolver to ask, it may be slow to say so.
@@ -330,7 +330,7 @@ fn an_answer_before_the_end_of_the_request_counts() {
 }
 
 #[test]
-fn who_is_behind_a_credential() {
+fn users_me_names_the_user_of_a_credential() {
     let key = Authorization::new(Credential::ApiKey(Secret::from("canary"))).header_value();
     assert_eq!(key.expose(), "Api-Key canary");
     let body = r#"{"user_id": 7, "email": null, "name": " ", "workspace_name": "Acme\u001b",

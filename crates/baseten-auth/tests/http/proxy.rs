@@ -65,7 +65,7 @@ fn problem(result: Result<u16, HttpError>) -> ProxyProblem {
 }
 
 #[test]
-fn a_tunnel_with_a_login() {
+fn a_tunnel_with_a_password() {
     let authority = Authority::new("Private authority");
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
         let server = Server::start([serve(authority.issue("api.example.com"))]);
@@ -213,7 +213,7 @@ fn socks(to: &Server, password: &'static [u8]) -> Act {
 }
 
 #[test]
-fn socks_with_a_login() {
+fn socks_with_a_password() {
     let authority = Authority::new("Private authority");
     let server = Server::start([serve(authority.issue("api.example.com"))]);
     let proxy = Server::start([socks(&server, b"canary"), socks(&server, b"word")]);
@@ -237,7 +237,7 @@ fn this_machine_is_never_reached_through_a_proxy() {
 }
 
 #[test]
-fn a_proxy_that_is_none_is_named_but_not_its_password() {
+fn an_invalid_proxy_is_named_but_not_its_password() {
     for url in ["ftp://ada:canary@proxy", "http://ada:canary@", "http://ada:canary@a b"] {
         let error = http(&[("HTTPS_PROXY", url)]).send(&Request::get(URL)).unwrap_err();
         assert!(matches!(error, HttpError::ProxyUrl { variable: "HTTPS_PROXY" }), "{error:?}");

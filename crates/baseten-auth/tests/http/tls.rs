@@ -35,7 +35,7 @@ fn problem(identity: Identity, variables: &[(&str, &str)]) -> CertificateProblem
 }
 
 #[test]
-fn the_environment_names_whom_to_trust() {
+fn the_environment_names_trusted_authorities() {
     let authority = Authority::new("Private authority");
     for variables in [
         [("SSL_CERT_FILE", authority.file()), ("SSL_CERT_DIR", String::new())],

@@ -57,6 +57,8 @@ const RESUME: &str = "baseten auth login --resume";
 struct Plan {
     name: Option<ProfileName>,
     remote: Remote,
+    /// Whether a login that names no remote goes to this one, whatever the environment.
+    is_usual_remote: bool,
     management: ManagementUrl,
     storage: StoragePolicy,
     switch: bool,
@@ -125,6 +127,7 @@ impl Plan {
         let management = management_url(context, &remote)?;
         let plan = Self {
             name: args.profile.clone(),
+            is_usual_remote: is_usual(&remote, host),
             remote,
             management,
             storage: storage(args.insecure_storage, host)?,
@@ -174,13 +177,18 @@ impl Plan {
     /// An error of the browser login, with the command that starts the same login again.
     fn failed(&self, error: DeviceError) -> CliError {
         let steps = if self.two_steps { " --no-wait" } else { "" };
-        let options =
-            login_options(self.name.as_ref().map(ProfileName::as_str), Some(self.remote.as_str()));
+        let name = self.name.as_ref().map(ProfileName::as_str);
+        let remote = (!self.is_usual_remote).then(|| self.remote.as_str());
+        let options = login_options(name, remote);
         let storage = if self.storage == StoragePolicy::File { " --insecure-storage" } else { "" };
         let switch = if self.switch { "" } else { " --no-switch" };
         let again = format!("baseten auth login --web{steps}{options}{storage}{switch}");
         CliError::Device { error, again }
     }
+}
+
+fn is_usual(remote: &Remote, host: &Host) -> bool {
+    remote.is_default() && !host.env().has("BASETEN_REMOTE_URL")
 }
 
 fn management_url(context: &Context, remote: &Remote) -> Result<ManagementUrl, CliError> {
@@ -299,6 +307,7 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     let plan = Plan {
         name: args.profile.clone().or(pending.name),
         management: management_url(context, &pending.remote)?,
+        is_usual_remote: is_usual(&pending.remote, host),
         remote: pending.remote,
         storage: storage(args.insecure_storage || pending.insecure_storage, host)?,
         switch: pending.switch && !args.no_switch,

@@ -55,7 +55,7 @@ fn a_person_chooses_a_user_and_allows() {
 }
 
 #[test]
-fn a_person_denies_in_the_dark() {
+fn a_person_denies_in_dark_mode() {
     let sandbox = sandbox_with(SOON);
     let path = picture("dark.png");
     let options = format!("--deny --dark --screenshot {}", path.display());

@@ -247,7 +247,7 @@ fn a_disk_that_fails_anywhere_leaves_the_old_state_and_an_error() {
 }
 
 #[test]
-fn what_is_renamed_is_on_the_disk_before() {
+fn a_file_is_on_the_disk_before_it_is_renamed() {
     let sandbox = sandbox();
     for deed in [FIRST_LOGIN, LOGIN, SWITCH, LOGOUT, REFRESH] {
         let home = deed.home(&sandbox);
@@ -298,7 +298,7 @@ fn assert_refused(home: &Home, sandbox: &Sandbox, reason: &str) {
 }
 
 #[test]
-fn a_full_disk_is_told_before_anything_is_done() {
+fn a_full_disk_is_reported_before_anything_is_done() {
     if !is_root("a full disk") {
         return;
     }
@@ -313,7 +313,7 @@ fn a_full_disk_is_told_before_anything_is_done() {
 }
 
 #[test]
-fn a_read_only_disk_is_told_before_anything_is_done_and_can_be_read() {
+fn a_read_only_disk_is_reported_before_anything_is_done_and_can_be_read() {
     if !is_root("a read-only disk") {
         return;
     }
@@ -333,7 +333,7 @@ fn a_read_only_disk_is_told_before_anything_is_done_and_can_be_read() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_told_before_anything_is_done() {
+fn a_directory_of_another_user_is_reported_before_anything_is_done() {
     if !is_root("another user's directory") {
         return;
     }
@@ -367,7 +367,7 @@ fn a_directory_of_somebody_else_is_told_before_anything_is_done() {
 }
 
 #[test]
-fn a_home_that_is_not_there_or_not_a_directory_is_told_before_anything_is_done() {
+fn a_home_that_is_missing_or_not_a_directory_is_reported_before_anything_is_done() {
     let sandbox = sandbox();
     let mut home = Home::at(&sandbox);
     home.unset("HOME");

@@ -32,7 +32,7 @@ esac
 "#;
 
 #[test]
-fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_kept_all_the_same() {
+fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_still_stored() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:slow");
     let mut home = home.with("BASETEN_KEYRING_TIMEOUT", "1.8");
@@ -251,7 +251,7 @@ fn a_login_over_an_old_one_ends_the_old_session() {
 }
 
 #[test]
-fn a_logout_with_an_unreachable_keyring_does_not_claim_to_be_one() {
+fn a_logout_with_an_unreachable_keyring_fails() {
     let sandbox = sandbox();
     let keyring = KeyringSession::start();
     let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");

@@ -51,6 +51,46 @@ fn note(notes: &mut String, home: &Home, arguments: &[&str]) {
     writeln!(notes, "$ baseten {}\n[{status}] {errors}", arguments.join(" ")).unwrap();
 }
 
+/// A hint that leads to a login under a stored name leads to the remote of that profile, wherever a
+/// login without an option would go: elsewhere, it would replace the profile by another one.
+#[test]
+fn no_hint_replaces_a_profile_by_one_of_another_remote() {
+    let secret = r#""access_token": "access", "refresh_token": "refresh""#;
+    let old = format!(r#"{secret}, "expiry": "2020-01-01T00:00:00Z""#);
+    let key = r#""auth_type": "api_key", "api_key": "key""#;
+    let troubles = [
+        format!(r#""auth_type": "oauth", "oauth_credential": {{{secret}, "expiry": "soon"}}"#),
+        format!(r#""auth_type": "oauth", "oauth_credential": {{{old}}}"#),
+        format!(r#""auth_type": "oauth", {}"#, r#""api_key": "key""#),
+        r#""auth_type": "magic""#.to_owned(),
+        r#""auth_type": "api_key""#.to_owned(),
+        r#""auth_type": "api_key", "api_key": "two words""#.to_owned(),
+        key.to_owned(),
+    ];
+    for remote in ["https://app.baseten.co", "https://app.example.com"] {
+        for trouble in &troubles {
+            let server = Server::start([error("invalid_grant"), error("invalid_grant")]);
+            let home = Home::served_by(&server).with("BASETEN_REMOTE_URL", "https://third.example");
+            home.install(
+                "docker-credential-empty",
+                "echo credentials not found in native keychain; exit 1",
+            );
+            let home = home.with("BASETEN_CREDENTIAL_STORE", "helper:empty");
+            home.write_store(&format!(
+                r#"{{"current": "o", "profiles": {{"o": {{"remote_url": "{remote}", {trouble}}}}}}}"#
+            ));
+            let outcome = home.run(&["whoami"]);
+            let hint = outcome.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap();
+            assert!(hint.contains("--profile o"), "{trouble}: {outcome}");
+            assert!(hint.contains(&format!(" --remote-url {remote}")), "{trouble}: {outcome}");
+        }
+    }
+    let broken =
+        r#"{"current": "o", "profiles": {"o": {"remote_url": 5, "auth_type": "api_key"}}}"#;
+    let outcome = Home::with_store(broken).run(STATUS);
+    assert!(outcome.stderr.ends_with("--profile o --remote-url <url>\n"), "{outcome}");
+}
+
 #[test]
 fn every_error_can_be_read_here() {
     let mut notes = String::new();

@@ -70,7 +70,7 @@ fn every_http_status_has_an_exit_status() {
 }
 
 #[test]
-fn answers_that_are_not_the_protocol_are_6() {
+fn answers_that_break_the_protocol_are_6() {
     for body in ["", "<html>a page of a network</html>", "[]", "{}", "null", r#"{"user_id": []}"#] {
         ends_with(6, &asking([ok(body)]).run(&["whoami"]));
         ends_with(6, &device_login([ok(body)]));
@@ -247,7 +247,7 @@ fn switching_without_a_name_and_a_terminal_is_2() {
 }
 
 #[test]
-fn an_api_key_that_is_none_is_2() {
+fn an_invalid_api_key_is_2() {
     for key in ["", "\n\n", "two words", "bell\u{7}", "clé"] {
         ends_with(2, &Home::new().log_in(key, "bot", &[]));
     }
@@ -257,7 +257,7 @@ fn an_api_key_that_is_none_is_2() {
 }
 
 #[test]
-fn variables_that_make_no_sense_are_2() {
+fn invalid_variables_are_2() {
     for (variable, value) in [
         ("BASETEN_REMOTE_URL", "app.baseten.co"),
         ("BASETEN_REMOTE_URL", "http://app.baseten.co"),
@@ -375,7 +375,7 @@ fn a_machine_without_a_home_is_1() {
 /// The other systems' keyrings are always there.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_keyring_that_is_away_is_1() {
+fn a_keyring_that_is_not_available_is_1() {
     let home = Home::with_store(&store([("bot", elsewhere(REMOTE, "api_key"))]))
         .with("BASETEN_CREDENTIAL_STORE", "keyring");
     let outcome = home.run(&["auth", "token"]);
@@ -446,7 +446,7 @@ fn a_full_disk_under_stdout_is_1() {
 }
 
 #[test]
-fn done_is_0() {
+fn success_is_0() {
     let home = logged_in(LIVES, []);
     for arguments in PRINTING {
         let outcome = home.run(arguments);
@@ -463,7 +463,7 @@ mod slow_tests {
 
     /// A listener whose queue is full drops whoever else wants to connect.
     #[test]
-    fn a_time_out_is_6() {
+    fn a_timeout_is_6() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         rustix::net::listen(&listener, 0).unwrap();
         let address = listener.local_addr().unwrap();

@@ -238,7 +238,7 @@ fn the_rules_for_keys_in_two_places() {
 }
 
 #[test]
-fn a_refused_token_makes_the_keyring_be_asked_before_anything_is_refreshed() {
+fn after_a_refused_token_the_keyring_is_asked_before_a_refresh() {
     let keyring = KeyringSession::start();
     let server = obliging();
     let home = Home::served_by(&server).with_keyring(&keyring);
@@ -315,7 +315,7 @@ fn a_frozen_keyring_does_not_stop_the_refresh_of_a_profile_in_the_file() {
 }
 
 #[test]
-fn a_used_up_copy_that_cannot_be_removed_is_told() {
+fn a_used_copy_that_cannot_be_removed_is_reported() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox_with(|config| config.latency = Duration::from_secs(1));
     let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "3");
@@ -358,7 +358,7 @@ fn a_login_with_another_storage_removes_the_old_copy() {
 }
 
 #[test]
-fn an_old_copy_that_cannot_be_reached_is_told() {
+fn an_old_copy_that_cannot_be_reached_is_reported() {
     let keyring = KeyringSession::start();
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with_keyring(&keyring).with("BASETEN_KEYRING_TIMEOUT", "1");

@@ -29,13 +29,13 @@ fn every_command_describes_its_output_and_how_it_ends() {
 }
 
 #[test]
-fn contradicting_options_do_not_keep_help_away() {
+fn contradicting_options_do_not_prevent_help() {
     let outcome = Home::new().run(&["auth", "login", "--no-wait", "--resume", "--help-output"]);
     assert_eq!(outcome.status, 0, "{outcome}");
 }
 
 #[test]
-fn the_schema_is_that_of_what_is_printed() {
+fn the_schema_describes_what_is_printed() {
     let home = Home::new();
     let help = home.run(&["version", "--help-output"]).stdout;
     let schema = &help[help.find("    {").unwrap()..];
@@ -52,7 +52,7 @@ fn help_of_a_command() {
 }
 
 #[test]
-fn help_is_a_word_too() {
+fn help_is_a_command_too() {
     let home = Home::new();
     let help = home.run(&["help", "auth", "login"]);
     assert_eq!(help, home.run(&["auth", "login", "--help"]));

@@ -73,7 +73,7 @@ fn oauth(expiry: &str) -> Value {
 }
 
 #[test]
-fn errors_of_the_server() {
+fn errors_of_the_server_are_sanitized() {
     for status in [200, 400, 401, 404, 500] {
         for body in [
             json!({"code": EVIL, "message": EVIL}).to_string(),
@@ -101,7 +101,7 @@ fn errors_of_the_server() {
 }
 
 #[test]
-fn everything_the_server_says_of_a_user() {
+fn everything_the_server_says_about_a_user_is_sanitized() {
     let me = || {
         json_answer(&json!({"user_id": EVIL, "email": EVIL, "name": EVIL, "workspace_name": EVIL}))
     };
@@ -122,7 +122,7 @@ fn everything_the_server_says_of_a_user() {
 }
 
 #[test]
-fn a_user_whose_name_becomes_the_profiles() {
+fn a_user_name_that_becomes_a_profile_name_is_sanitized() {
     let started = || {
         json_answer(&json!({"device_code": "d", "user_code": EVIL, "expires_in": 60, "interval": 1,
             "verification_uri": "https://app.baseten.co/device"}))
@@ -144,7 +144,7 @@ fn a_user_whose_name_becomes_the_profiles() {
 }
 
 #[test]
-fn everything_in_the_file() {
+fn everything_in_the_file_is_sanitized() {
     let helped = json!({
         "remote_url": EVIL, "auth_type": "api_key", "credential_helper": EVIL, "user_id": EVIL,
         "email": EVIL, "workspace_name": EVIL,
@@ -178,7 +178,7 @@ fn everything_in_the_file() {
 }
 
 #[test]
-fn what_a_credential_helper_says() {
+fn what_a_credential_helper_prints_is_sanitized() {
     let answer = json!({"ServerURL": EVIL, "Username": EVIL, "Secret": EVIL}).to_string();
     for script in [
         "cat >/dev/null; cat \"$HOME/said\"; exit 1",
@@ -202,7 +202,7 @@ fn what_a_credential_helper_says() {
 }
 
 #[test]
-fn arguments_and_variables() {
+fn arguments_and_variables_are_sanitized() {
     let dashed = format!("--{EVIL}");
     for arguments in [
         &["auth", "status", "--profile", EVIL][..],

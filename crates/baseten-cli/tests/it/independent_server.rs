@@ -74,7 +74,7 @@ fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
 }
 
 #[test]
-fn a_logout_kills_the_tokens() {
+fn a_logout_invalidates_the_tokens() {
     let server = OidcServer::start(&["--device-code-seconds", "45"]);
     let home = alice_logs_in(&server, &["--profile", "alice@example.com:localhost"]);
     let outcome = home.run(&["auth", "token", "--header"]);

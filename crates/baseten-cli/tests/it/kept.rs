@@ -52,7 +52,7 @@ fn a_signal_waits_until_the_answer_to_a_refresh_is_stored() {
 }
 
 #[test]
-fn who_presses_ctrl_c_again_after_a_second_means_it_and_a_hang_up_does_not() {
+fn ctrl_c_again_after_a_second_ends_the_command_and_another_hang_up_does_not() {
     for (signal, ends) in [(Signal::INT, true), (Signal::QUIT, true), (Signal::HUP, false)] {
         let (silent, arrived) = silence();
         let server = Server::start([silent]);
@@ -162,7 +162,7 @@ fn containers_that_share_a_directory_refresh_once() {
 const STRANGER: u32 = 60_124;
 
 #[test]
-fn whoever_takes_all_places_for_locks_blocks_nobody() {
+fn another_user_who_takes_all_places_for_locks_blocks_nobody() {
     if !is_root("another user") {
         return;
     }

@@ -190,7 +190,7 @@ fn we_use_and_update_what_pythons_keyring_stored() {
 // Keyrings that are away, locked or frozen.
 
 #[test]
-fn missing_locked_away_and_too_slow_are_told_apart() {
+fn missing_locked_unavailable_and_slow_keyrings_are_told_apart() {
     let (sandbox, session) = (sandbox(), KeyringSession::start());
     let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "api_key");
     let mut shown = home.run(&["auth", "token"]).to_string();
@@ -427,7 +427,7 @@ fn a_prompt_that_somebody_answers_unlocks_the_keyring() {
 }
 
 #[test]
-fn a_prompt_that_somebody_closes_is_no_missing_secret() {
+fn a_prompt_that_is_closed_is_not_a_missing_secret() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
     let session = Session::gnome("--locked --prompt cancel");
@@ -468,7 +468,7 @@ fn control_c_ends_the_wait_for_a_prompt() {
 }
 
 #[test]
-fn a_locked_keyring_that_can_ask_nobody_is_locked_at_once() {
+fn a_locked_keyring_that_cannot_prompt_fails_at_once() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
     // A display, and no terminal: an agent must not make windows appear.
@@ -504,7 +504,7 @@ fn keepassxc_keeps_secrets_too() {
 }
 
 #[test]
-fn a_service_that_denies_is_not_an_empty_one() {
+fn a_service_that_denies_access_is_not_an_empty_one() {
     let sandbox = sandbox();
     let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
     for options in ["deny", "deny --at GetSecret"] {
@@ -524,7 +524,7 @@ mod slow_tests {
     use super::*;
 
     #[test]
-    fn a_frozen_keyring_holds_nobody_up_for_longer_than_it_may() {
+    fn a_frozen_keyring_delays_no_command_beyond_the_timeout() {
         let (sandbox, session) = (sandbox(), KeyringSession::start());
         let home = Home::at(&sandbox).with_keyring(&session);
         let key = sandbox.api_key("ada").unwrap();
@@ -554,7 +554,7 @@ mod slow_tests {
     }
 
     #[test]
-    fn a_locked_keepassxc_is_locked_at_once_and_opens_no_window() {
+    fn a_locked_keepassxc_fails_at_once_and_opens_no_window() {
         let (sandbox, terminal) = (sandbox(), Terminal::new());
         let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
         let session = Session::keepassxc("--locked");
@@ -573,7 +573,7 @@ mod slow_tests {
     }
 
     #[test]
-    fn a_service_that_is_slow_is_waited_for_within_limits() {
+    fn a_slow_service_is_waited_for_up_to_the_timeout() {
         let sandbox = sandbox();
         let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
         let outcome = Session::mock("slow:0.3").run(&home, "baseten auth token");

@@ -95,7 +95,7 @@ fn a_store_that_cannot_be_used_is_found_before_any_request() {
 }
 
 #[test]
-fn dev_null_is_no_terminal() {
+fn dev_null_is_not_a_terminal() {
     let outcome = Home::new().run(&["auth", "login"]);
     assert_eq!(outcome.status, 2, "{outcome}");
     assert!(outcome.stderr.contains("stdin is not a terminal"), "{outcome}");
@@ -190,7 +190,7 @@ fn a_key_as_an_argument_is_refused_and_not_repeated() {
 // Names.
 
 #[test]
-fn names_of_browser_logins() {
+fn browser_logins_are_named_after_their_user() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let named = |user: &str| {
@@ -233,7 +233,7 @@ fn names_that_are_taken_get_numbers() {
 }
 
 #[test]
-fn a_profile_that_records_nobody_counts_as_the_same() {
+fn a_profile_without_a_user_id_counts_as_the_same() {
     let sandbox = sandbox();
     let home = Home::with_api(sandbox.api_url());
     home.write_store(

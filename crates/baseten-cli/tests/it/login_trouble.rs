@@ -15,7 +15,7 @@ use rustix::process::Signal;
 const WEB: &[&str] = &["auth", "login", "--web", "--insecure-storage", "--profile", "work"];
 
 #[test]
-fn a_user_who_cannot_be_asked_for_a_moment_is_asked_again() {
+fn a_failed_request_for_the_user_is_retried() {
     let server = Server::start([ok(STARTED), ok(TOKENS), answer(503, "", ""), Act::Close, ok(ADA)]);
     let outcome = Home::at_remote(server.remote("http")).run(WEB);
     assert_eq!(outcome.status, 0, "{outcome}");
@@ -44,7 +44,7 @@ fn a_login_that_cannot_be_stored_is_ended_at_the_server() {
 }
 
 #[test]
-fn a_server_that_wants_more_time_than_the_code_has_is_the_one_to_blame() {
+fn a_retry_after_beyond_the_expiry_of_the_code_is_an_error_of_the_server() {
     let busy = answer(503, "Retry-After: 3600\r\n", "");
     let server = Server::start([ok(STARTED), busy]);
     let outcome = Home::at_remote(server.remote("http")).run(WEB);
@@ -54,7 +54,7 @@ fn a_server_that_wants_more_time_than_the_code_has_is_the_one_to_blame() {
 
 #[test]
 #[cfg(unix)]
-fn a_login_that_is_canceled_before_it_is_known_whose_it_is_is_ended_too() {
+fn a_login_that_is_canceled_before_its_user_is_known_is_ended_at_the_server() {
     let (silent, heard) = silence();
     let server = Server::start([ok(STARTED), ok(TOKENS), silent, answer(204, "", "")]);
     let home = Home::at_remote(server.remote("http"));
@@ -70,7 +70,7 @@ fn a_login_that_is_canceled_before_it_is_known_whose_it_is_is_ended_too() {
 }
 
 #[test]
-fn a_server_that_hangs_does_not_outlast_the_code() {
+fn a_server_that_hangs_is_not_waited_for_beyond_the_expiry_of_the_code() {
     let started = STARTED.replace("600", "3");
     let server = Server::start([ok(&started), Act::Hang, Act::Hang]);
     let start = Instant::now();
@@ -81,7 +81,7 @@ fn a_server_that_hangs_does_not_outlast_the_code() {
 }
 
 #[test]
-fn a_long_page_can_be_copied() {
+fn a_long_url_is_on_one_line() {
     let page = format!("https://app.example.com/device?state={}", "x".repeat(500));
     let started = STARTED.replace("https://app.example.com/device", &page);
     let denied = answer(400, "", r#"{"error": "access_denied"}"#);

@@ -136,7 +136,7 @@ fn this_machine_is_never_reached_through_a_proxy() {
 }
 
 #[test]
-fn answers_that_are_none_are_told_apart() {
+fn invalid_answers_are_told_apart() {
     let large = format!(r#"{{"user_id": "{}"}}"#, "x".repeat(2 * 1024 * 1024));
     let html = "<html><h1>Bad canary gateway</h1>";
     let cases = [
@@ -339,7 +339,7 @@ mod slow_tests {
     use super::*;
 
     #[test]
-    fn a_server_that_dribbles_or_hangs_is_left_in_time() {
+    fn a_server_that_dribbles_or_hangs_times_out() {
         let body = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n".to_vec();
         // For longer than anybody waits: a byte every 50 ms.
         let acts = [Act::Dribble(body, vec![b' '; 2000]), Act::Hang];
@@ -384,7 +384,7 @@ mod slow_tests {
     }
 
     #[test]
-    fn polling_survives_trouble_at_the_server() {
+    fn polling_goes_on_after_errors_of_the_server() {
         let server = Server::start([
             ok(STARTED),
             answer(503, "", "<html>"),
@@ -399,7 +399,7 @@ mod slow_tests {
     }
 
     #[test]
-    fn the_first_request_is_tried_three_times_more() {
+    fn the_first_request_is_retried_three_times() {
         let server = Server::start([
             answer(503, "", ""),
             answer(429, "Retry-After: 3\r\n", ""),

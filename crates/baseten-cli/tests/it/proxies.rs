@@ -55,7 +55,7 @@ impl Tinyproxy {
 const HERE: &str = "0.0.0.0";
 
 #[test]
-fn a_login_goes_through_a_proxy_that_wants_one_itself() {
+fn a_login_goes_through_a_proxy_with_a_password() {
     let proxy = Tinyproxy::start();
     let authority = Authority::new("Private authority");
     let identity = Arc::new(authority.issue(HERE));

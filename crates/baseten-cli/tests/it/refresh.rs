@@ -47,7 +47,7 @@ fn sixty_four_processes_refresh_once() {
 
 /// The server has used the old token up by the time that anybody could complain.
 #[test]
-fn a_variable_that_means_nothing_costs_no_token() {
+fn an_invalid_variable_costs_no_token() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "nonsense");
     let old = session(&sandbox, "ada", -3600);
@@ -144,7 +144,7 @@ fn second_chance(seconds: i64) {
 }
 
 #[test]
-fn a_refused_refresh_token_ends_in_advice_and_deletes_nothing() {
+fn a_refused_refresh_token_ends_in_a_hint_and_deletes_nothing() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let before = store([("ended", in_file(&sandbox.remote_url(), &session(&sandbox, "ada", -1)))]);
@@ -319,7 +319,7 @@ fn a_refresh_is_not_sent_to_a_full_disk() {
 }
 
 #[test]
-fn a_token_that_cannot_be_stored_after_all_is_printed_and_the_failure_told() {
+fn a_token_that_cannot_be_stored_is_printed_and_the_failure_is_reported() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let old = session(&sandbox, "ada", -1);
@@ -408,7 +408,7 @@ mod slow_tests {
     use super::*;
 
     #[test]
-    fn a_process_that_never_lets_go_is_waited_for_half_a_minute() {
+    fn a_lock_that_is_never_released_is_waited_for_30_seconds() {
         let (silent, arrived) = silence();
         let server = Server::start([silent]);
         let home = Home::served_by(&server);

@@ -96,7 +96,7 @@ fn assert_files_are_private(home: &Home) {
 }
 
 #[test]
-fn every_command_that_works() {
+fn no_command_that_works_shows_a_secret() {
     for verbose in [&["-v"][..], &["-v", "-o", "json"], &["-o", "jsonl"], &["-v", "-q", "."]] {
         let run = |home: &Home, command: &[&str]| {
             let outcome = home.run(&[command, verbose].concat());
@@ -150,7 +150,7 @@ fn the_token_command_prints_the_credential_on_stdout_alone() {
 }
 
 #[test]
-fn a_server_that_repeats_what_it_was_sent() {
+fn a_secret_that_the_server_repeats_is_not_shown() {
     for status in [200, 400, 401, 403, 404] {
         for which in [0, 1] {
             let one = |secret: &str| repeats(status, secret).into_iter().nth(which);
@@ -180,7 +180,7 @@ fn a_server_that_repeats_what_it_was_sent() {
 }
 
 #[test]
-fn a_key_in_the_wrong_place_or_form() {
+fn a_key_in_the_wrong_place_or_form_is_not_shown() {
     let inline = format!("--with-api-key={KEY}");
     let option = format!("--api-key={KEY}");
     for arguments in [
@@ -211,7 +211,7 @@ fn a_key_in_the_wrong_place_or_form() {
 }
 
 #[test]
-fn a_store_that_cannot_be_read() {
+fn a_store_that_cannot_be_read_is_not_quoted() {
     let whole = logged_in(LIVES, []).store();
     let broken = [
         whole[..whole.len() - 40].to_owned(),
@@ -241,7 +241,7 @@ fn a_store_that_cannot_be_read() {
 }
 
 #[test]
-fn the_proxys_password() {
+fn the_password_of_a_proxy_is_not_shown() {
     let refusal = "HTTP/1.1 407 CANARY\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n";
     let proxy = Server::start([(); 2].map(|()| Act::Answer(refusal.into())));
     let port = proxy.address.port();
@@ -262,7 +262,7 @@ fn the_proxys_password() {
 }
 
 #[test]
-fn a_helper_that_talks_too_much() {
+fn a_helper_that_prints_the_secret_is_not_quoted() {
     let scripts = [
         "cat; exit 1",
         "cat >&2; exit 1",

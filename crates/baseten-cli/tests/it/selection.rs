@@ -215,7 +215,7 @@ fn an_error_names_what_selected_the_profile() {
 }
 
 #[test]
-fn a_refused_key_of_the_environment_is_called_by_its_variable() {
+fn a_refused_key_of_the_environment_is_named_by_its_variable() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_API_KEY", "wrong");
     let outcome = home.run(&["whoami"]);
@@ -227,7 +227,7 @@ fn a_refused_key_of_the_environment_is_called_by_its_variable() {
 // What still wins afterwards.
 
 #[test]
-fn a_variable_that_still_wins_is_told_after_switch_login_and_logout() {
+fn a_variable_that_still_wins_is_warned_about_after_switch_login_and_logout() {
     let sandbox = sandbox();
     let key = sandbox.api_key("ada").unwrap();
     for (variable, value, warned) in [
@@ -250,7 +250,7 @@ fn a_variable_that_still_wins_is_told_after_switch_login_and_logout() {
 }
 
 #[test]
-fn both_variables_that_still_win_are_told_and_none_where_nothing_was_chosen() {
+fn both_variables_that_still_win_are_warned_about_and_none_after_no_switch() {
     let sandbox = sandbox();
     let home = three_profiles().with("BASETEN_API_KEY", "key").with("BASETEN_PROFILE", "variable");
     let switch = home.run(&["auth", "switch", "--profile", "flag"]);
@@ -263,7 +263,7 @@ fn both_variables_that_still_win_are_told_and_none_where_nothing_was_chosen() {
 }
 
 #[test]
-fn a_variable_that_selects_the_same_profile_is_not_worth_a_word() {
+fn a_variable_that_selects_the_same_profile_is_not_warned_about() {
     let home = three_profiles().with("BASETEN_PROFILE", "flag");
     let outcome = home.run(&["auth", "switch", "--profile", "flag"]);
     assert_eq!(outcome, Outcome::done("Switched to flag\n"));
@@ -291,7 +291,7 @@ fn names_of_1_to_255_bytes_are_taken() {
 }
 
 #[test]
-fn names_are_printed_to_the_letter() {
+fn names_are_printed_unchanged() {
     for name in ["a  b ", "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}", "-dash"] {
         let home = Home::with_store(&store([(name, with_key(REMOTE, "key"))]));
         let option = format!("--profile={name}");
@@ -330,7 +330,7 @@ fn other_names_are_refused_before_any_request() {
 
 #[test]
 #[cfg(unix)]
-fn variables_that_are_not_text_are_named_where_they_matter() {
+fn variables_that_are_not_utf_8_are_named_where_they_matter() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let home = three_profiles();

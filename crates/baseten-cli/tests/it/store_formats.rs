@@ -44,7 +44,7 @@ fn what_the_go_program_writes_is_read() {
 }
 
 #[test]
-fn a_switch_changes_one_line_of_it() {
+fn a_switch_changes_one_line() {
     let home = Home::with_store(FROM_GO);
     run(&home, &["auth", "switch", "--profile", "bot"]);
     let line = r#""current": "a\u003cb\u003e\u0026c""#;
@@ -93,7 +93,7 @@ const UNKNOWN_KEYS: &str = r#"{
 "#;
 
 #[test]
-fn unknown_keys_are_kept_to_the_letter_at_every_level() {
+fn unknown_keys_are_kept_unchanged_at_every_level() {
     let home = Home::with_store(UNKNOWN_KEYS);
     run(&home, &["auth", "switch", "--profile", "work"]);
     assert_eq!(home.store(), UNKNOWN_KEYS);
@@ -222,7 +222,7 @@ fn an_empty_store_counts_as_new() {
 }
 
 #[test]
-fn a_store_that_is_none_is_named_and_never_written_to() {
+fn an_invalid_store_is_named_and_never_written_to() {
     for store in [
         &FROM_GO.as_bytes()[..FROM_GO.len() / 2],
         b"not JSON",
@@ -266,7 +266,7 @@ fn a_store_that_is_none_is_named_and_never_written_to() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_reason_to_fail() {
+fn a_byte_order_mark_is_accepted() {
     let home = Home::with_store(&format!("\u{feff}{UNKNOWN_KEYS}"));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "work"]);
@@ -287,7 +287,7 @@ fn a_broken_profile_does_not_break_the_others() {
 }
 
 #[test]
-fn windows_line_ends_are_no_reason_to_fail() {
+fn windows_line_endings_are_accepted() {
     let home = Home::with_store(&UNKNOWN_KEYS.replace('\n', "\r\n"));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "work"]);
@@ -353,7 +353,7 @@ fn the_directory_is_the_one_that_others_use() {
 }
 
 #[test]
-fn an_entry_that_is_no_profile_does_not_hide_the_others() {
+fn an_invalid_entry_does_not_hide_the_others() {
     for entry in [r#"{"remote_url": "x", "auth_type": "sso"}"#, "7", r#"{"\ud800": 1}"#] {
         let good = r#"{"remote_url": "https://app.example.com", "auth_type": "api_key"}"#;
         let store =

@@ -138,7 +138,7 @@ fn control_z_suspends_a_prompt() {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused_without_being_shown() {
+fn an_invalid_key_is_refused_without_being_shown() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = on_terminal(&sandbox);
     for (typed, status) in [("", 2), ("two words", 2), ("unheard-of-key", 3)] {
@@ -152,7 +152,7 @@ fn a_key_that_is_none_is_refused_without_being_shown() {
 }
 
 #[test]
-fn a_name_that_is_none_is_asked_for_again() {
+fn an_invalid_name_is_asked_for_again() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start(&home, KEY_LOGIN);
@@ -308,7 +308,7 @@ fn escape_and_the_end_of_input_cancel_every_prompt() {
 }
 
 #[test]
-fn sigterm_and_sigint_end_everything() {
+fn sigterm_and_sigint_end_every_command_that_waits() {
     for place in Place::ALL {
         for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
             let ended = give_up(place, |command| command.signal(signal));
@@ -354,7 +354,7 @@ fn control_c_ends_a_request_that_is_not_answered() {
 }
 
 #[test]
-fn a_terminal_that_is_gone_ends_the_command() {
+fn a_closed_terminal_ends_the_command() {
     for place in Place::ALL {
         for ignoring in ["", "trap '' HUP; "] {
             let (sandbox, terminal) = (sandbox(), Terminal::new());
@@ -405,7 +405,7 @@ fn prompts_are_on_stderr_and_data_on_stdout() {
 }
 
 #[test]
-fn a_browser_login_talks_on_stderr_alone() {
+fn a_browser_login_writes_its_messages_to_stderr_only() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = on_terminal(&sandbox);
     let mut login = terminal.start_redirected(&home, WEB_LOGIN, ">stdout");
@@ -419,7 +419,7 @@ fn a_browser_login_talks_on_stderr_alone() {
 }
 
 #[test]
-fn talk_in_a_file_has_no_escape_sequences() {
+fn messages_in_a_file_have_no_escape_sequences() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = on_terminal(&sandbox);
     let login = terminal.start_redirected(&home, WEB_LOGIN, "2>stderr");
@@ -435,7 +435,7 @@ fn talk_in_a_file_has_no_escape_sequences() {
 }
 
 #[test]
-fn nobody_is_asked_without_a_terminal_to_read_from_and_one_to_ask_on() {
+fn a_prompt_needs_a_terminal_on_stdin_and_on_stderr() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = home_with_three(&sandbox);
     for redirection in ["</dev/null", "<&-", "2>/dev/null", "2>&-", "<&- >&- 2>&-"] {
@@ -448,7 +448,7 @@ fn nobody_is_asked_without_a_terminal_to_read_from_and_one_to_ask_on() {
 }
 
 #[test]
-fn closed_streams_are_no_reason_to_fail() {
+fn closed_streams_are_not_an_error() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = home_with_three(&sandbox);
     for redirection in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
@@ -479,7 +479,7 @@ fn a_key_on_a_pipe_needs_no_terminal_around_it() {
 // Terminals of every kind.
 
 #[test]
-fn a_terminal_without_abilities_gets_plain_text() {
+fn a_dumb_terminal_gets_plain_text() {
     for term in [Some("dumb"), None] {
         let (sandbox, terminal) = (sandbox(), Terminal::new());
         let mut home = Home::at(&sandbox);
@@ -505,7 +505,7 @@ fn a_terminal_without_abilities_gets_plain_text() {
 }
 
 #[test]
-fn a_terminal_without_abilities_can_still_be_asked_on() {
+fn a_dumb_terminal_can_still_show_prompts() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = Home::at(&sandbox).with("TERM", "dumb");
     let key = sandbox.api_key("ada").unwrap();
@@ -656,7 +656,7 @@ fn the_browser_gets_the_url_and_no_secret() {
 }
 
 #[test]
-fn a_browser_that_fails_is_no_failure_of_the_login() {
+fn a_browser_that_fails_does_not_fail_the_login() {
     for script in ["exit 1", "kill -SEGV $$", "exec /no/such/program"] {
         let (sandbox, terminal) = (sandbox(), Terminal::new());
         let home = on_terminal(&sandbox).with_browser(script);

@@ -53,7 +53,7 @@ fn a_login_in_two_steps() {
 }
 
 #[test]
-fn the_first_step_as_text() {
+fn the_first_step_prints_text() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let outcome = home.run(FIRST);
@@ -62,7 +62,7 @@ fn the_first_step_as_text() {
 }
 
 #[test]
-fn the_second_step_remembers_what_the_first_was_told() {
+fn the_second_step_uses_the_options_of_the_first() {
     let sandbox = sandbox();
     let home = Home::new();
     let remote = sandbox.remote_url();
@@ -102,7 +102,7 @@ fn a_second_first_step_replaces_the_first() {
 }
 
 #[test]
-fn a_denied_or_expired_login_is_3_and_forgotten() {
+fn a_denied_or_expired_login_is_3_and_is_deleted() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     home.run(FIRST);
@@ -143,7 +143,7 @@ fn an_interrupted_second_step_can_be_run_again() {
 }
 
 #[test]
-fn a_second_step_forgets_no_login_but_its_own() {
+fn a_second_step_deletes_only_its_own_login() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     home.run(FIRST);
@@ -201,7 +201,7 @@ fn a_file_that_another_program_has_put_there_is_not_removed() {
 }
 
 #[test]
-fn a_code_that_is_used_up_is_forgotten() {
+fn a_used_code_is_deleted() {
     let used = answer(400, "", r#"{"error": "invalid_grant"}"#);
     let server = Server::start([ok(STARTED), used]);
     let home = Home::at_remote(server.remote("http"));

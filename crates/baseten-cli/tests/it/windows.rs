@@ -41,7 +41,7 @@ fn a_secret_is_kept_in_the_credential_manager() {
 }
 
 #[test]
-fn a_secret_that_the_credential_manager_is_too_small_for_goes_to_the_file() {
+fn a_secret_too_large_for_the_credential_manager_goes_to_the_file() {
     let home = Home::with_script([ok(r#"{"user_id": "u", "email": "ada@example.com"}"#)]);
     let key = "k".repeat(2561);
     let outcome = home.log_in(&key, "large", &[]);

@@ -57,7 +57,7 @@ fn requests(server: &Server) -> Vec<String> {
 }
 
 #[test]
-fn every_request_is_as_agreed() {
+fn every_request_is_as_specified() {
     let server = Server::start([
         ok(STARTED),
         answer(400, "", r#"{"error": "authorization_pending"}"#),
@@ -140,7 +140,7 @@ fn changed(body: &str, member: &str, replacement: &str) -> String {
 
 /// What is seen in the wild, and the least pause before the first poll, in seconds.
 #[test]
-fn leniency() {
+fn unusual_answers_are_accepted() {
     let start = |member: &str, replacement: &str| changed(STARTED, member, replacement);
     let token = |member: &str, replacement: &str| changed(TOKENS, member, replacement);
     // Otherwise, the answers here are of no type at all.
@@ -207,7 +207,7 @@ fn leniency() {
 }
 
 #[test]
-fn what_a_user_has_not_may_be_null_or_missing() {
+fn missing_fields_of_a_user_may_be_null() {
     for (body, stdout) in [
         (ADA, "Logged in as ada@example.com (Engines) as profile bot\n"),
         (
@@ -308,7 +308,7 @@ fn the_management_url_can_be_replaced_for_one_run() {
 }
 
 #[test]
-fn an_error_in_an_answer_of_200_is_that_error() {
+fn an_error_with_status_200_is_still_an_error() {
     for (error, status) in
         [("access_denied", 3), ("expired_token", 3), ("invalid_grant", 3), ("invalid_client", 3)]
     {
