@@ -33,19 +33,39 @@ pub fn read_api_key(input: impl Read) -> io::Result<Result<Secret, ApiKeyError>>
     Ok(parse_api_key(&bytes))
 }
 
-/// Takes the first line that is not blank, without a byte order mark and surrounding white space.
+/// Takes the first line that is not blank, without surrounding white space. The text is UTF-8, or
+/// UTF-16 with a byte order mark.
 pub fn parse_api_key(input: &[u8]) -> Result<Secret, ApiKeyError> {
     if input.len() > MAX_INPUT_BYTES {
         return Err(ApiKeyError::TooLong);
     }
-    let input = input.strip_prefix("\u{feff}".as_bytes()).unwrap_or(input);
-    let text = std::str::from_utf8(input).map_err(|_| ApiKeyError::Malformed)?;
+    let text = decode(input)?;
     let key =
         text.lines().map(str::trim).find(|line| !line.is_empty()).ok_or(ApiKeyError::Empty)?;
     if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ApiKeyError::Malformed);
     }
     Ok(Secret::from(key))
+}
+
+/// The text without a byte order mark, which tells UTF-16 from UTF-8: PowerShell's `>` writes it.
+fn decode(input: &[u8]) -> Result<Zeroizing<String>, ApiKeyError> {
+    let unit: fn([u8; 2]) -> u16 = match input {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => {
+            let input = input.strip_prefix("\u{feff}".as_bytes()).unwrap_or(input);
+            let text = std::str::from_utf8(input).map_err(|_| ApiKeyError::Malformed)?;
+            return Ok(Zeroizing::new(text.to_owned()));
+        }
+    };
+    let (units, rest) = input.as_chunks();
+    // With room for all of it, no copy is left behind by a growing text.
+    let mut text = Zeroizing::new(String::with_capacity(input.len() * 2));
+    for character in char::decode_utf16(units.iter().skip(1).map(|bytes| unit(*bytes))) {
+        text.push(character.map_err(|_| ApiKeyError::Malformed)?);
+    }
+    if rest.is_empty() { Ok(text) } else { Err(ApiKeyError::Malformed) }
 }
 
 #[cfg(test)]
@@ -62,6 +82,18 @@ mod tests {
     }
 
     #[test]
+    fn utf_16_is_told_by_its_byte_order_mark() {
+        let units: Vec<u16> = "\u{feff}\r\n key \r\n".encode_utf16().collect();
+        let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+        for input in [&little, &big] {
+            assert_eq!(parse_api_key(input), Ok("key".into()));
+            assert_eq!(parse_api_key(&input[..input.len() - 1]), Err(ApiKeyError::Malformed));
+        }
+        assert_eq!(parse_api_key(b"\xff\xfe\x00\xd8"), Err(ApiKeyError::Malformed));
+    }
+
+    #[test]
     fn refuses_what_no_header_carries() {
         let too_long = vec![b'k'; MAX_INPUT_BYTES + 1];
         for (input, expected) in [
@@ -69,7 +101,8 @@ mod tests {
             (b" \n\t\n", ApiKeyError::Empty),
             (b"two words", ApiKeyError::Malformed),
             (b"bell\x07", ApiKeyError::Malformed),
-            (b"\xff\xfe", ApiKeyError::Malformed),
+            (b"\xff\xfe", ApiKeyError::Empty),
+            (b"\xff\xff", ApiKeyError::Malformed),
             ("clé".as_bytes(), ApiKeyError::Malformed),
             (&too_long, ApiKeyError::TooLong),
         ] {

@@ -120,7 +120,12 @@ impl Terminal {
 
     /// Whether what is typed is shown by the terminal itself.
     pub fn echoes(&self) -> bool {
-        self.stty(&["-a"]).split_ascii_whitespace().any(|mode| mode == "echo")
+        self.has_mode("echo")
+    }
+
+    /// Whether `stty` says that this mode is on.
+    pub fn has_mode(&self, wanted: &str) -> bool {
+        self.stty(&["-a"]).split_ascii_whitespace().any(|mode| mode == wanted)
     }
 
     /// The modes, as `stty` writes them down.

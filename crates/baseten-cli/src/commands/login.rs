@@ -273,6 +273,9 @@ fn report(name: &ProfileName, user: User) -> Report {
 fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let authorization = start(&plan, host)?;
+    if authorization.has_expired(context.wait().now()) {
+        return Err(plan.failed(DeviceError::Expired));
+    }
     let record = PendingRecord {
         verification_uri: authorization.verification_uri.clone(),
         verification_uri_complete: authorization

@@ -94,14 +94,14 @@ impl Interrupt {
         let mut state = self.state();
         match state.phase {
             Phase::Open => {
-                let (redraws, leftover) = (self.redraws, state.leftover);
+                let (redraws, leftover) = (self.redraws, state.leftover.clone());
                 let insists = state.waiting_since.is_some_and(|at| at.elapsed() >= INSISTENCE);
                 // A terminal that goes away is nobody who insists.
                 if insists && exit != Exit::HungUp {
-                    end(exit, redraws, leftover);
+                    end(exit, redraws, leftover.as_ref());
                 }
                 // What the library holds back can't be had again: it waits until that is kept.
-                if self.cancel.when_released(move || end(exit, redraws, leftover)) {
+                if self.cancel.when_released(move || end(exit, redraws, leftover.as_ref())) {
                     state.waiting_since.get_or_insert_with(Instant::now);
                 }
             }
@@ -161,7 +161,7 @@ fn ignored_signals() -> u64 {
 
 /// Leaves the terminal as it was found, says so, and ends the process.
 #[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it runs")]
-pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<Leftover>) -> ! {
+pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<&Leftover>) -> ! {
     // From here on, nobody else draws: a waiting line would do so until the process is gone.
     let _quiet = std::io::stderr().lock();
     restore_terminal(redraws, leftover);
@@ -170,12 +170,12 @@ pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<Leftover>) -> ! {
 }
 
 /// Gives back echo, cursor and pastes, and clears a waiting line, or a prompt and its choices.
-fn restore_terminal(redraws: bool, leftover: Option<Leftover>) {
+fn restore_terminal(redraws: bool, leftover: Option<&Leftover>) {
     use crossterm::terminal::{disable_raw_mode, is_raw_mode_enabled};
     let prompting = is_raw_mode_enabled().unwrap_or(false);
     let _ = disable_raw_mode();
     if redraws || prompting {
-        let cleared = window::cleared(leftover) + "\x1b[?25h\x1b[?2004l";
-        let _ = std::io::stderr().write_all(cleared.as_bytes());
+        window::clear(leftover);
+        let _ = std::io::stderr().write_all(b"\x1b[?25h\x1b[?2004l");
     }
 }

@@ -95,7 +95,7 @@ fn ask<T>(prompt: impl FnOnce() -> io::Result<Option<T>>) -> Result<T, CliError>
     let watch = move || {
         while pending.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
             if !io::stdin().is_terminal() {
-                interrupt::end(Exit::Interrupted, false, None);
+                interrupt::end(Exit::HungUp, false, None);
             }
         }
     };

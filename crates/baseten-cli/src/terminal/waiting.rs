@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::render::{self, talk};
 use crate::terminal::interrupt::Interrupt;
-use crate::terminal::window::{self, Leftover, Window};
+use crate::terminal::window::{self, Echo, Leftover, Window};
 
 /// Where a person goes to approve a login.
 pub(crate) struct Invitation {
@@ -192,8 +192,8 @@ impl Waiting {
             talk("Waiting for the approval in the browser…");
         }
         let picture = invitation.and_then(|invitation| invitation.picture.as_ref());
-        let leftover =
-            window.zip(picture).map(|(window, picture)| Leftover { lines: picture.lines, window });
+        let lines = picture.map_or(0, |picture| picture.lines);
+        let leftover = window.map(|window| Leftover { lines, window, echo: Echo::off() });
         interrupt.leave(leftover);
         Self { window, interrupt: interrupt.clone(), turn: 0 }
     }
@@ -209,7 +209,7 @@ impl Waiting {
     /// Takes the line away, and the QR code above it.
     pub(crate) fn end(self) {
         if self.window.is_some() {
-            draw(&window::cleared(self.interrupt.take_leftover()));
+            window::clear(self.interrupt.take_leftover().as_ref());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the terminal can do, how large its window is, and how lines are taken off it again.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 use baseten_auth::internal::Env;
 use crossterm::cursor::MoveUp;
@@ -68,19 +68,82 @@ pub(crate) fn missing_for_prompts() -> Option<&'static str> {
     (!std::io::stderr().is_terminal()).then_some("stderr")
 }
 
-/// Lines above the one that the cursor is in, which are of no use once a wait is over.
-#[derive(Debug, Clone, Copy)]
+/// What a wait leaves on the terminal, and is of no use once it is over.
+#[derive(Debug, Clone)]
 pub(crate) struct Leftover {
+    /// Lines above the one that the cursor is in.
     pub(crate) lines: usize,
+    /// The window that they were drawn in.
     pub(crate) window: Window,
+    /// What to do about the echo.
+    pub(crate) echo: Echo,
 }
 
-/// Takes the line that the cursor is in off the screen, and what is left over above it.
-pub(crate) fn cleared(leftover: Option<Leftover>) -> String {
+/// Takes the line that the cursor is in off the screen, and what is left over.
+pub(crate) fn clear(leftover: Option<&Leftover>) {
     // In a window that was resized meanwhile, nobody knows which lines it stands on.
     let lines = leftover
         .filter(|leftover| Window::of(&std::io::stderr()) == Some(leftover.window))
-        .and_then(|leftover| u16::try_from(leftover.lines).ok());
+        .and_then(|leftover| u16::try_from(leftover.lines).ok())
+        .filter(|lines| *lines > 0);
     let up = lines.map(|lines| MoveUp(lines).to_string()).unwrap_or_default();
-    format!("\r{up}{}", Clear(ClearType::FromCursorDown))
+    let cleared = format!("\r{up}{}", Clear(ClearType::FromCursorDown));
+    // A line that cannot be seen is nobody's loss.
+    let _ = std::io::stderr().write_all(cleared.as_bytes());
+    if let Some(leftover) = leftover {
+        leftover.echo.restore();
+    }
+}
+
+/// The modes that the terminal had before its echo was turned off.
+#[cfg(unix)]
+#[derive(Debug, Clone)]
+pub(crate) struct Echo(Option<rustix::termios::Termios>);
+
+#[cfg(unix)]
+impl Echo {
+    /// Stops the terminal from showing what is typed: Enter would move the cursor away from the
+    /// lines that are drawn anew.
+    pub(crate) fn off() -> Self {
+        use rustix::termios::LocalModes;
+        let before = rustix::termios::tcgetattr(std::io::stderr()).ok().filter(|_| is_ours());
+        if let Some(mut modes) = before.clone() {
+            modes.local_modes.remove(LocalModes::ECHO);
+            set_modes(&modes);
+        }
+        Self(before)
+    }
+
+    fn restore(&self) {
+        if let Some(modes) = self.0.as_ref().filter(|_| is_ours()) {
+            set_modes(modes);
+        }
+    }
+}
+
+/// Whether we are in the foreground: a job in the background that changes modes is stopped.
+#[cfg(unix)]
+fn is_ours() -> bool {
+    let foreground = rustix::termios::tcgetpgrp(std::io::stderr());
+    foreground.is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+#[cfg(unix)]
+fn set_modes(modes: &rustix::termios::Termios) {
+    use rustix::termios::{OptionalActions, tcsetattr};
+    let _ = tcsetattr(std::io::stderr(), OptionalActions::Now, modes);
+}
+
+/// Windows shows nothing that is typed while nobody reads it.
+#[cfg(not(unix))]
+#[derive(Debug, Clone)]
+pub(crate) struct Echo;
+
+#[cfg(not(unix))]
+impl Echo {
+    pub(crate) fn off() -> Self {
+        Self
+    }
+
+    fn restore(&self) {}
 }

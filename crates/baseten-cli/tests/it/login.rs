@@ -117,6 +117,21 @@ fn a_management_url_is_not_taken_for_a_remote() {
 // API keys.
 
 #[test]
+fn a_key_may_come_as_powershell_writes_it() {
+    let sandbox = sandbox();
+    let key = sandbox.api_key("ada").unwrap();
+    let text = format!("\u{feff}{key}\r\n");
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for input in [little, big] {
+        let home = Home::at(&sandbox);
+        let outcome = home.log_in(input, "bot", &["--insecure-storage"]);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert!(home.store().contains(&key));
+    }
+}
+
+#[test]
 fn the_first_line_that_is_not_blank_is_the_key() {
     let sandbox = sandbox();
     let key = sandbox.api_key("ada").unwrap();

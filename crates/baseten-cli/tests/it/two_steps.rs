@@ -211,3 +211,13 @@ fn a_used_code_is_deleted() {
     assert!(outcome.stderr.contains("start again with: baseten auth login --web --no-wait"));
     assert!(!pending_file(&home).exists());
 }
+
+#[test]
+fn a_code_that_has_expired_is_no_first_step() {
+    let sandbox = sandbox_with(|config| config.device_code_lifetime = Duration::ZERO);
+    let home = Home::at(&sandbox);
+    let outcome = home.run(&["auth", "login", "--web", "--no-wait"]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (3, ""), "{outcome}");
+    assert!(outcome.stderr.starts_with("error: the code expired before"), "{outcome}");
+    assert_eq!(home.run(&["auth", "login", "--resume"]).status, 3);
+}

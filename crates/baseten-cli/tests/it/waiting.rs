@@ -141,6 +141,48 @@ fn the_end_of_the_wait_takes_the_picture_away() {
 }
 
 #[test]
+fn what_is_typed_meanwhile_does_not_move_what_is_taken_away() {
+    let sandbox = sandbox();
+    let home = on_terminal(&sandbox);
+    for canceled in [false, true] {
+        let terminal = Terminal::of_size(80, 40);
+        let (mut login, _) = start_login(&terminal, &home);
+        login.shows("Waiting");
+        terminal.press("\r\rtyped\r");
+        // It would be shown by now.
+        login.shows("14:58");
+        if canceled {
+            terminal.press(CONTROL_C);
+        } else {
+            approve(&sandbox, "ada");
+        }
+        let ended = login.end();
+        assert!(!ended.screen.contains(['█', '▀', '▄']), "{ended}");
+        assert!(!ended.screen.contains("Waiting") && !ended.screen.contains("typed"), "{ended}");
+    }
+}
+
+#[test]
+fn control_z_suspends_the_wait() {
+    let sandbox = sandbox();
+    let home = on_terminal(&sandbox);
+    let terminal = Terminal::of_size(80, 40);
+    // An interactive shell, which gives the terminal its own modes back when a job stops.
+    let script = "exec bash --norc -i -c 'set -m; \"$0\" auth login --web --insecure-storage; \
+                  echo suspended; read line; echo \"got $line\"; fg' \"$0\"";
+    let mut login = terminal.start_script(&home, script);
+    login.until("it waits", |terminal| terminal.bytes().contains("Waiting"));
+    terminal.press("\x1a");
+    login.shows("suspended");
+    terminal.press("a line\r");
+    login.shows("got a line");
+    approve(&sandbox, "ada");
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    assert!(ended.screen.contains("as profile ada@"), "{ended}");
+}
+
+#[test]
 fn control_c_takes_the_picture_away() {
     let sandbox = sandbox();
     let home = on_terminal(&sandbox);
