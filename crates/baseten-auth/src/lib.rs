@@ -101,6 +101,7 @@ pub mod internal {
     };
     pub use crate::store::budget::{Budget, TimeoutError};
     pub use crate::store::document::{Profiles, Summary};
+    pub use crate::store::entry::Entry;
     pub use crate::store::error::{PlaceError, StoreError};
     pub use crate::store::file::Store;
     pub use crate::store::helper::Helper;

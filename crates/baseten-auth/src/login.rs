@@ -15,6 +15,7 @@ use crate::session::refresh::lock_profile;
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
 use crate::storage::StoragePolicy;
+use crate::store::entry::Entry;
 use crate::store::error::{PlaceError, StoreError};
 use crate::store::file::Store;
 use crate::store::place::Place;
@@ -146,7 +147,7 @@ fn identity(user: &User) -> Identity {
 enum Kept {
     InFile,
     FileInstead { reason: PlaceError },
-    Elsewhere { place: Place, before: Option<Secret> },
+    Elsewhere { place: Place, before: Option<Entry> },
 }
 
 impl Kept {
@@ -188,7 +189,7 @@ fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> R
 /// Not every helper can keep a secret under every name, and few say so.
 fn check_kept(place: &Place, profile: &Profile, secret: &Secret) -> Result<(), PlaceError> {
     if place.takes_every_name()
-        || place.get(&profile.name, &profile.remote_url)?.as_ref() == Some(secret)
+        || place.get(&profile.name, &profile.remote_url)? == Some(secret.clone().into())
     {
         return Ok(());
     }

@@ -225,7 +225,7 @@ fn a_large_secret_comes_back() {
     let script = Script::new(KEEPER);
     let large = Secret::from("s\"".repeat(64 * 1024));
     script.place().set(&name(), REMOTE, &large).unwrap();
-    assert_eq!(script.place().get(&name(), REMOTE).unwrap(), Some(large));
+    assert_eq!(script.place().get(&name(), REMOTE).unwrap(), Some(large.into()));
 }
 
 #[test]

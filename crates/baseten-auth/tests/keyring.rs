@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use baseten_auth::internal::{Budget, Cancel, Env, Keyring, Place, PlaceError, ProfileName, Wait};
+use baseten_auth::internal::{
+    Budget, Cancel, Entry, Env, Keyring, Place, PlaceError, ProfileName, Wait,
+};
 use baseten_auth::{Event, Observer, Secret};
 use baseten_testing::fake_service::{FakeService, PromptEnd, Script};
 use baseten_testing::keyring::KeyringSession;
@@ -22,7 +24,7 @@ fn what_is_set_is_found_by_others() {
     let place = place(&session);
     place.set(&name(NAME), REMOTE, &Secret::from("first é")).unwrap();
     assert_eq!(session.lookup(NAME).as_deref(), Some("first é"));
-    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Secret::from("first é")));
+    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Entry::from("first é")));
     assert_eq!(place.label(), "system keyring");
 }
 
@@ -53,7 +55,7 @@ fn what_others_store_with_more_attributes_is_found_and_updated_in_place() {
     session.store(NAME, "theirs", &["application", "other"]);
     let before = items(&session);
     let place = place(&session);
-    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Secret::from("theirs")));
+    assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Entry::from("theirs")));
     place.set(&name(NAME), REMOTE, &Secret::from("ours")).unwrap();
     assert_eq!(items(&session), before);
     assert_eq!(session.lookup(NAME).as_deref(), Some("ours"));
@@ -137,7 +139,7 @@ fn names_and_secrets_of_any_kind_come_back() {
     for (profile, secret) in [("a 'b' \"c\" %d é 🗝", "x\n\"y\"\\"), (&long, &large), ("e", "")]
     {
         place.set(&name(profile), REMOTE, &Secret::from(secret)).unwrap();
-        assert_eq!(place.get(&name(profile), REMOTE).unwrap(), Some(Secret::from(secret)));
+        assert_eq!(place.get(&name(profile), REMOTE).unwrap(), Some(secret.into()));
     }
 }
 

@@ -99,14 +99,23 @@ impl KeyringSession {
 
     /// What `secret-tool` finds for a profile.
     pub fn lookup(&self, profile: &str) -> Option<String> {
+        self.lookup_bytes(profile).map(|secret| String::from_utf8(secret).expect("text"))
+    }
+
+    /// The same, which may be no text.
+    pub fn lookup_bytes(&self, profile: &str) -> Option<Vec<u8>> {
         let attributes = ["lookup", "service", "baseten-profile", "username", profile];
         let output = self.secret_tool(&attributes, "");
-        let secret = String::from_utf8(output.stdout).expect("text");
-        output.status.success().then_some(secret)
+        output.status.success().then_some(output.stdout)
     }
 
     /// Stores a secret as `secret-tool` does, which adds an attribute of its own.
     pub fn store(&self, profile: &str, secret: &str, options: &[&str]) {
+        self.store_bytes(profile, secret.as_bytes(), options);
+    }
+
+    /// The same with a secret that may be no text.
+    pub fn store_bytes(&self, profile: &str, secret: &[u8], options: &[&str]) {
         let mut arguments = vec!["store", "--label=another program's"];
         let (flags, attributes): (Vec<&str>, _) =
             options.iter().partition(|option| option.starts_with("--"));
@@ -118,7 +127,7 @@ impl KeyringSession {
     }
 
     /// Runs `secret-tool` with this input.
-    pub fn secret_tool(&self, arguments: &[&str], input: &str) -> Output {
+    pub fn secret_tool(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
         let mut child = self
             .command("secret-tool", "libsecret-tools")
             .args(arguments)
@@ -127,7 +136,7 @@ impl KeyringSession {
             .stderr(Stdio::piped())
             .spawn()
             .expect("secret-tool starts");
-        let written = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        let written = child.stdin.take().expect("a pipe").write_all(input.as_ref());
         written.expect("secret-tool reads its input");
         child.wait_with_output().expect("secret-tool ends")
     }

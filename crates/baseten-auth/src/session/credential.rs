@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::profile::{AuthType, Credential, OAuthCredential, Profile};
 use crate::secret::Secret;
 use crate::storage::StoragePolicy;
+use crate::store::entry::Entry;
 use crate::store::error::PlaceError;
 use crate::store::secret_text::{decode_secret, encode_secret};
 
@@ -164,7 +165,8 @@ pub(crate) fn read_place(
     let answer = place
         .get(&profile.name, &profile.remote_url)
         .map_err(|source| Error::place(Some(&profile.name), &place, source));
-    let usable = |secret: &Secret| {
+    let usable = |entry: &Entry| {
+        let secret = entry.text()?;
         let credential = decode_secret(secret)?;
         (credential.auth_type() == profile.auth_type).then(|| (credential, secret.clone()))
     };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::budget::{Budget, Call};
+use super::entry::Entry;
 use super::error::PlaceError;
 use crate::child::{OUTPUT_LIMIT, POLL, Running, find_program, presentable};
 use crate::env::Env;
@@ -57,9 +58,10 @@ impl Helper {
         profile: &ProfileName,
         remote: &str,
         budget: &Budget,
-    ) -> Result<Option<Secret>, PlaceError> {
+    ) -> Result<Option<Entry>, PlaceError> {
         budget.call(&self.program, false, |call| {
-            self.look_up(profile, &server_url(profile, remote), call)
+            let found = self.look_up(profile, &server_url(profile, remote), call)?;
+            Ok(found.map(Entry::Text))
         })
     }
 
@@ -118,7 +120,9 @@ impl Helper {
     ) -> Result<Option<Secret>, PlaceError> {
         let input = server_url.to_owned().into_bytes().into();
         let Some(output) = self.run("get", input, None, call)? else { return Ok(None) };
-        let answer: Answer = serde_json::from_slice(&output)
+        // An entry that is no text is one that we don't understand, and no broken helper.
+        let output = Zeroizing::new(String::from_utf8_lossy(&output).into_owned());
+        let answer: Answer = serde_json::from_str(&output)
             // What the parser says may quote the answer.
             .map_err(|_| self.failed("its answer is not the JSON of a credential".to_owned()))?;
         let secret = Secret::from(answer.secret);

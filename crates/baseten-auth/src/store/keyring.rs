@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::budget::{Budget, Call};
+use super::entry::Entry;
 use super::error::PlaceError;
 use crate::env::Env;
 use crate::profile::ProfileName;
-use crate::secret::Secret;
 use crate::wait::Task;
 
 #[cfg(all(feature = "keyring", any(target_os = "macos", test)))]
@@ -59,7 +59,7 @@ impl Keyring {
         &self,
         profile: &ProfileName,
         budget: &Budget,
-    ) -> Result<Option<Secret>, PlaceError> {
+    ) -> Result<Option<Entry>, PlaceError> {
         let profile = profile.clone();
         self.run(budget, false, move |backend, call| backend.get(profile.as_str(), call))
     }
@@ -67,12 +67,12 @@ impl Keyring {
     pub(super) fn set(
         &self,
         profile: &ProfileName,
-        secret: &Secret,
+        entry: &Entry,
         budget: &Budget,
         undoes: bool,
     ) -> Result<(), PlaceError> {
-        let (profile, secret) = (profile.clone(), secret.clone());
-        self.run(budget, undoes, move |backend, call| backend.set(profile.as_str(), &secret, call))
+        let (profile, entry) = (profile.clone(), entry.clone());
+        self.run(budget, undoes, move |backend, call| backend.set(profile.as_str(), &entry, call))
     }
 
     pub(super) fn remove(
@@ -111,11 +111,11 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// What a keyring gave, as text. Bytes that are not are wiped.
+/// What a keyring gave.
 #[cfg(feature = "keyring")]
-fn secret_from(bytes: Vec<u8>) -> Result<Secret, PlaceError> {
-    String::from_utf8(bytes).map(Secret::from).map_err(|error| {
-        drop(zeroize::Zeroizing::new(error.into_bytes()));
-        PlaceError::failed("the entry is not text")
-    })
+fn entry_from(bytes: Vec<u8>) -> Entry {
+    match String::from_utf8(bytes) {
+        Ok(text) => Entry::Text(text.into()),
+        Err(error) => Entry::Other(error.into_bytes().into()),
+    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod budget;
 pub(crate) mod disk;
 pub(crate) mod document;
+pub(crate) mod entry;
 pub(crate) mod error;
 mod expiry;
 pub(crate) mod file;

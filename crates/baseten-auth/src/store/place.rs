@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::entry::Entry;
 use super::error::PlaceError;
 use super::helper::Helper;
 use super::keyring::Keyring;
@@ -60,9 +61,9 @@ impl Place {
         matches!(self.kind, Kind::Helper(_))
     }
 
-    /// The secret of a profile of the app at `remote`; `None` when the place answered that it has
-    /// none.
-    pub fn get(&self, profile: &ProfileName, remote: &str) -> Result<Option<Secret>, PlaceError> {
+    /// What is kept for a profile of the app at `remote`; `None` when the place answered that it
+    /// has nothing.
+    pub fn get(&self, profile: &ProfileName, remote: &str) -> Result<Option<Entry>, PlaceError> {
         match &self.kind {
             Kind::Keyring(keyring) => keyring.get(profile, &self.budget),
             Kind::Helper(helper) => helper.get(profile, remote, &self.budget),
@@ -78,7 +79,7 @@ impl Place {
         remote: &str,
         secret: &Secret,
     ) -> Result<(), PlaceError> {
-        self.put(profile, remote, secret, false)
+        self.put(profile, remote, &secret.clone().into(), false)
     }
 
     /// Removes the secret of a profile; `false` when there was none.
@@ -93,10 +94,10 @@ impl Place {
         &self,
         profile: &ProfileName,
         remote: &str,
-        before: Option<&Secret>,
+        before: Option<&Entry>,
     ) -> Result<(), PlaceError> {
         match before {
-            Some(secret) => self.put(profile, remote, secret, true),
+            Some(entry) => self.put(profile, remote, entry, true),
             None => self.erase(profile, remote, true).map(drop),
         }
     }
@@ -105,12 +106,16 @@ impl Place {
         &self,
         profile: &ProfileName,
         remote: &str,
-        secret: &Secret,
+        entry: &Entry,
         undoes: bool,
     ) -> Result<(), PlaceError> {
-        match &self.kind {
-            Kind::Keyring(keyring) => keyring.set(profile, secret, &self.budget, undoes),
-            Kind::Helper(helper) => helper.set(profile, remote, secret, &self.budget, undoes),
+        match (&self.kind, entry) {
+            (Kind::Keyring(keyring), entry) => keyring.set(profile, entry, &self.budget, undoes),
+            (Kind::Helper(helper), Entry::Text(secret)) => {
+                helper.set(profile, remote, secret, &self.budget, undoes)
+            }
+            // A helper talks in text, and has never given us this.
+            (Kind::Helper(_), Entry::Other(_)) => Ok(()),
         }
     }
 

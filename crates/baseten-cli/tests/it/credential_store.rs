@@ -214,6 +214,77 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
 }
 
 #[test]
+fn an_entry_that_is_no_text_is_replaced_by_a_login_and_put_back_by_one_that_fails() {
+    let (sandbox, keyring) = (sandbox(), KeyringSession::start());
+    let key = sandbox.api_key("ada").unwrap();
+    let home = Home::at(&sandbox).with_patient_keyring(&keyring);
+    let home = home.with("BASETEN_CREDENTIAL_STORE", "keyring");
+    let name = only_profile(&home, "no-text", elsewhere(&sandbox.remote_url(), "api_key"));
+    let garbage = b"\xff\xfe\0k";
+    keyring.store_bytes(&name, garbage, &[]);
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (3, ""), "{outcome}");
+    assert!(outcome.stderr.contains("hint: "), "{outcome}");
+    let arguments = ["auth", "login", "--with-api-key", "--profile", &name];
+    let outcome = straced(&home, "renameat:error=EIO:when=2", &arguments, &key);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    assert_eq!(keyring.lookup_bytes(&name).as_deref(), Some(&garbage[..]));
+    let outcome = home.log_in(&key, &name, &[]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert_eq!(keyring.lookup(&name), Some(key.clone()));
+    keyring.store_bytes(&name, garbage, &[]);
+    let outcome = home.run(&["auth", "logout"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert_eq!(keyring.lookup_bytes(&name), None);
+
+    // What a helper keeps is text. One that gives other bytes all the same is not broken.
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
+    home.install("docker-credential-keeper", KEEPER);
+    home.log_in(&key, "bot", &[]).succeeded();
+    let kept = fs::read_dir(home.path().join("vault")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&kept).unwrap();
+    let (before, after) = text.split_once(&key).unwrap();
+    fs::write(&kept, [before.as_bytes(), b"\xff", after.as_bytes()].concat()).unwrap();
+    assert_eq!(home.run(&["auth", "token"]).status, 3);
+    home.log_in(&key, "bot", &[]).succeeded();
+    assert_eq!(home.run(&["auth", "token"]).stdout.trim(), key);
+}
+
+#[test]
+fn a_refresh_keeps_what_it_does_not_know_of_an_entry() {
+    let (sandbox, keyring) = (sandbox(), KeyringSession::start());
+    let name = name("unknown-members");
+    let mut entry = session(&sandbox, "ada", -60);
+    entry["note"] = json!({ "theirs": [1.50, "é"] });
+    keyring.store(&name, &entry.to_string(), &[]);
+    let in_keyring = Home::at(&sandbox).with_patient_keyring(&keyring);
+
+    let mut with_helper = session(&sandbox, "ada", -60);
+    with_helper["note"] = entry["note"].clone();
+    let answer = json!({ "ServerURL": "", "Username": name, "Secret": with_helper.to_string() });
+    let in_helper = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:one");
+    in_helper.install("docker-credential-one", "case $1 in get) cat kept;; *) cat > kept;; esac");
+    fs::write(in_helper.path().join("kept"), answer.to_string()).unwrap();
+
+    for home in [&in_keyring, &in_helper] {
+        let profile = elsewhere(&sandbox.remote_url(), "oauth");
+        home.write_store(&store([(name.as_str(), profile)]));
+        let outcome = home.run(&["auth", "token"]);
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+        let kept = match fs::read_to_string(home.path().join("kept")) {
+            Ok(text) => {
+                let item: Value = serde_json::from_str(&text).unwrap();
+                item["Secret"].as_str().unwrap().to_owned()
+            }
+            Err(_) => keyring.lookup(&name).unwrap(),
+        };
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(kept["access_token"], json!(outcome.stdout.trim()));
+        assert_eq!(kept["note"], entry["note"]);
+    }
+}
+
+#[test]
 fn a_helper_that_fails_half_way_is_told_to_undo_it() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");

@@ -8,10 +8,10 @@ use keyring_core::{Entry, Error};
 use security_framework::os::macos::keychain::SecKeychain;
 use zeroize::Zeroizing;
 
-use super::{SERVICE, encoding, secret_from};
+use super::{SERVICE, encoding, entry_from};
 use crate::env::Env;
-use crate::secret::Secret;
 use crate::store::budget::Call;
+use crate::store::entry::Entry as Kept;
 use crate::store::error::PlaceError;
 
 pub(super) struct Backend;
@@ -27,24 +27,27 @@ impl Backend {
         Ok(())
     }
 
-    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, PlaceError> {
+    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Kept>, PlaceError> {
         let stored = match with_entry(profile, call, Entry::get_secret) {
             Ok(stored) => Zeroizing::new(stored),
             Err(Error::NoEntry) => return Ok(None),
             Err(error) => return Err(explain(error)),
         };
-        let bytes = encoding::decode(&stored)
-            .ok_or_else(|| PlaceError::failed("the entry is not encoded as its prefix says"))?;
-        secret_from(bytes).map(Some)
+        // What is no text is kept as it is, to be put back so.
+        let text = encoding::decode(&stored).map(entry_from);
+        Ok(Some(text.filter(|kept| matches!(kept, Kept::Text(_))).unwrap_or(Kept::Other(stored))))
     }
 
     pub(super) fn set(
         &mut self,
         profile: &str,
-        secret: &Secret,
+        kept: &Kept,
         call: &Call,
     ) -> Result<(), PlaceError> {
-        let stored = encoding::encode(secret.expose());
+        let stored = match kept {
+            Kept::Text(secret) => encoding::encode(secret.expose()),
+            Kept::Other(stored) => stored.clone(),
+        };
         call.begin_change()?;
         with_entry(profile, call, |entry| entry.set_secret(&stored)).map_err(explain)
     }

@@ -1,8 +1,8 @@
 //! A build without the feature `keyring`: there is no keyring that could be asked.
 
 use crate::env::Env;
-use crate::secret::Secret;
 use crate::store::budget::Call;
+use crate::store::entry::Entry;
 use crate::store::error::PlaceError;
 
 pub(super) struct Backend;
@@ -17,11 +17,11 @@ impl Backend {
         Err(PlaceError::NotAvailable { source: "this program was built without it".into() })
     }
 
-    pub(super) fn get(&mut self, _: &str, _: &Call) -> Result<Option<Secret>, PlaceError> {
+    pub(super) fn get(&mut self, _: &str, _: &Call) -> Result<Option<Entry>, PlaceError> {
         self.check().map(|()| None)
     }
 
-    pub(super) fn set(&mut self, _: &str, _: &Secret, _: &Call) -> Result<(), PlaceError> {
+    pub(super) fn set(&mut self, _: &str, _: &Entry, _: &Call) -> Result<(), PlaceError> {
         self.check()
     }
 

@@ -16,10 +16,10 @@ use dbus::strings::Path;
 use dbus::{Error, Message};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use super::{SERVICE, secret_from};
+use super::{SERVICE, entry_from};
 use crate::env::Env;
-use crate::secret::Secret;
 use crate::store::budget::Call;
+use crate::store::entry::Entry;
 use crate::store::error::{Cause, PlaceError};
 use crate::wait::SLICE;
 
@@ -34,8 +34,6 @@ const SERVICE_PATH: &str = "/org/freedesktop/secrets";
 
 /// The collection that desktops unlock at login, and that other programs prefer too.
 const LOGIN_COLLECTION: &str = "/org/freedesktop/secrets/collection/login";
-
-const CONTENT_TYPE: &str = "text/plain; charset=utf8";
 
 /// A prompt that is dismissed sooner than this was never seen: where there is no display, the
 /// service gives up by itself.
@@ -77,17 +75,17 @@ impl Backend {
         self.connect().map(drop)
     }
 
-    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, PlaceError> {
+    pub(super) fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Entry>, PlaceError> {
         self.service(call)?.get(profile, call)
     }
 
     pub(super) fn set(
         &mut self,
         profile: &str,
-        secret: &Secret,
+        entry: &Entry,
         call: &Call,
     ) -> Result<(), PlaceError> {
-        self.service(call)?.set(profile, secret, call)
+        self.service(call)?.set(profile, entry, call)
     }
 
     pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
@@ -203,7 +201,7 @@ impl Service {
         Ok(Self { channel, session: None })
     }
 
-    fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Secret>, PlaceError> {
+    fn get(&mut self, profile: &str, call: &Call) -> Result<Option<Entry>, PlaceError> {
         let mut found = self.find(profile, call)?;
         if found.unlocked.is_empty() && !found.locked.is_empty() {
             self.unlock(&found.locked, call)?;
@@ -221,10 +219,10 @@ impl Service {
         // The session, parameters of its encryption, the secret, and its content type.
         let (_, _, bytes, _): (Path<'_>, &[u8], &[u8], &str) =
             answer.read1().map_err(PlaceError::failed)?;
-        secret_from(bytes.to_vec()).map(Some)
+        Ok(Some(entry_from(bytes.to_vec())))
     }
 
-    fn set(&mut self, profile: &str, secret: &Secret, call: &Call) -> Result<(), PlaceError> {
+    fn set(&mut self, profile: &str, entry: &Entry, call: &Call) -> Result<(), PlaceError> {
         let collection = self.collection(call)?;
         if let Some(collection) = &collection
             && collection.locked
@@ -235,10 +233,10 @@ impl Service {
         let session = self.session(call)?;
         let Some(kept) = self.preferred(&items, call)? else {
             let collection = collection.ok_or_else(|| not_available("it has no collection"))?;
-            return self.create(profile, secret, session, &collection.path, call);
+            return self.create(profile, entry, session, &collection.path, call);
         };
         call.begin_change()?;
-        let value = (session, [0_u8; 0].as_slice(), secret.expose().as_bytes(), CONTENT_TYPE);
+        let value = value(session, entry);
         self.ask::<()>(call, &kept, ITEM_INTERFACE, "SetSecret", (value,))?;
         let others: Vec<_> = items.into_iter().filter(|item| *item != kept).collect();
         self.delete(&others, call)
@@ -342,7 +340,7 @@ impl Service {
     fn create(
         &self,
         profile: &str,
-        secret: &Secret,
+        entry: &Entry,
         session: ObjectPath,
         collection: &ObjectPath,
         call: &Call,
@@ -361,7 +359,7 @@ impl Service {
             ),
             (property("Attributes"), boxed(Box::new(attributes))),
         ]);
-        let value = (session, [0_u8; 0].as_slice(), secret.expose().as_bytes(), CONTENT_TYPE);
+        let value = value(session, entry);
         // Should another process create the same item meanwhile, the service makes them one.
         let replace = true;
         call.begin_change()?;
@@ -519,6 +517,16 @@ fn completed(message: &Message, prompt: &ObjectPath) -> Option<bool> {
         && message.member().is_some_and(|member| &*member == "Completed")
         && message.path().is_some_and(|path| path == *prompt);
     if matches { message.get1() } else { None }
+}
+
+/// An entry as the service takes it: with the session it travels under, parameters of an
+/// encryption that there is not, and its content type.
+fn value(session: ObjectPath, entry: &Entry) -> (ObjectPath, &[u8], &[u8], &str) {
+    let (bytes, content_type) = match entry {
+        Entry::Text(secret) => (secret.expose().as_bytes(), "text/plain; charset=utf8"),
+        Entry::Other(bytes) => (bytes.as_slice(), "application/octet-stream"),
+    };
+    (session, &[], bytes, content_type)
 }
 
 fn service_path() -> ObjectPath {

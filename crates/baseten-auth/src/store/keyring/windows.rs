@@ -7,10 +7,10 @@ use keyring_core::api::CredentialStoreApi as _;
 use keyring_core::{Entry, Error};
 use windows_native_keyring_store::Store;
 
-use super::{SERVICE, secret_from};
+use super::{SERVICE, entry_from};
 use crate::env::Env;
-use crate::secret::Secret;
 use crate::store::budget::Call;
+use crate::store::entry::Entry as Kept;
 use crate::store::error::PlaceError;
 
 /// The largest blob of a credential (`CRED_MAX_CREDENTIAL_BLOB_SIZE`), in bytes.
@@ -29,13 +29,9 @@ impl Backend {
         Ok(())
     }
 
-    pub(super) fn get(
-        &mut self,
-        profile: &str,
-        _call: &Call,
-    ) -> Result<Option<Secret>, PlaceError> {
+    pub(super) fn get(&mut self, profile: &str, _call: &Call) -> Result<Option<Kept>, PlaceError> {
         match entry(profile).and_then(|entry| entry.get_secret()) {
-            Ok(bytes) => secret_from(bytes).map(Some),
+            Ok(bytes) => Ok(Some(entry_from(bytes))),
             Err(Error::NoEntry) => Ok(None),
             Err(error) => Err(explain(error)),
         }
@@ -44,10 +40,13 @@ impl Backend {
     pub(super) fn set(
         &mut self,
         profile: &str,
-        secret: &Secret,
+        kept: &Kept,
         call: &Call,
     ) -> Result<(), PlaceError> {
-        let bytes = secret.expose().as_bytes();
+        let bytes = match kept {
+            Kept::Text(secret) => secret.expose().as_bytes(),
+            Kept::Other(bytes) => bytes,
+        };
         if bytes.len() > LIMIT {
             return Err(PlaceError::TooLarge { size: bytes.len(), limit: LIMIT });
         }
@@ -98,8 +97,9 @@ mod tests {
             let profile = format!("test-{}@é", std::process::id());
             assert_eq!(backend.get(&profile, call).unwrap(), None);
             for secret in ["first é", "second"] {
-                backend.set(&profile, &secret.into(), call).unwrap();
-                assert_eq!(backend.get(&profile, call).unwrap(), Some(secret.into()));
+                let kept = Kept::Text(secret.into());
+                backend.set(&profile, &kept, call).unwrap();
+                assert_eq!(backend.get(&profile, call).unwrap(), Some(kept));
                 let others = Store::new().unwrap();
                 let target = format!("baseten-profile:{profile}");
                 let target = HashMap::from([("target", target.as_str())]);
@@ -118,10 +118,11 @@ mod tests {
     fn a_secret_that_is_too_large_is_refused_before_the_call() {
         on_backend(|backend, call| {
             let profile = format!("large-{}", std::process::id());
-            let fits = Secret::from("s".repeat(2560));
+            let fits = Kept::Text("s".repeat(2560).into());
             backend.set(&profile, &fits, call).unwrap();
             assert_eq!(backend.get(&profile, call).unwrap(), Some(fits));
-            let error = backend.set(&profile, &"s".repeat(2561).into(), call).unwrap_err();
+            let large = Kept::Text("s".repeat(2561).into());
+            let error = backend.set(&profile, &large, call).unwrap_err();
             assert!(matches!(error, PlaceError::TooLarge { size: 2561, limit: 2560 }));
             backend.remove(&profile, call).unwrap();
         });

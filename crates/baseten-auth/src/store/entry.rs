@@ -1,0 +1,38 @@
+//! What a place outside of the file keeps under a name.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// What a place keeps under a name.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A secret of ours, or of a program that we share the name with.
+    Text(Secret),
+    /// Something that is no text: the bytes as they are stored.
+    Other(Zeroizing<Vec<u8>>),
+}
+
+impl Entry {
+    /// The secret, if it may be one.
+    pub fn text(&self) -> Option<&Secret> {
+        match self {
+            Self::Text(secret) => Some(secret),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl<T: Into<Secret>> From<T> for Entry {
+    fn from(text: T) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Entry(…)")
+    }
+}
