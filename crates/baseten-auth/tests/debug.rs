@@ -1,5 +1,4 @@
-//! What a panic or a careless log line would show of a value is its `Debug`. No public type that
-//! holds a secret shows it there.
+//! A panic or a log line may print the `Debug` form of a value. No public type shows a secret in it.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 

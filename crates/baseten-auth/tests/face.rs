@@ -1,4 +1,4 @@
-//! The crate's face is small, and its page says how small.
+//! The public API of the crate is small, and its page says how many items it has.
 
 /// The names that `lib.rs` exports, without the module for the command.
 fn exported() -> Vec<&'static str> {

@@ -21,7 +21,7 @@ const REMOTE: &str = "https://app.baseten.co";
 const NAME: &str = "alice@example.com";
 const SECRET: &str = r#"{"access_token":"canary-token","refresh_token":"é"}"#;
 
-/// A helper that keeps one credential in the file `kept` and writes down what it was told.
+/// A helper that keeps one credential in the file `kept` and logs its calls.
 const KEEPER: &str = r#"
 echo "$1" >> calls
 case "$1" in
@@ -186,7 +186,7 @@ fn a_cancellation_lets_a_store_end() {
 #[test]
 fn a_helper_inherits_the_environment_but_not_the_api_key() {
     if !Env::from_process().has("BASETEN_API_KEY") {
-        // Once more, in a process that has one.
+        // Run this test again in a process that has one.
         let test = "a_helper_inherits_the_environment_but_not_the_api_key";
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test])
@@ -257,7 +257,7 @@ fn round_trip(place: &Place) {
     assert_eq!(place.get(&other, REMOTE).unwrap(), Some("other".into()));
 }
 
-/// The program `docker-credential-test` in a directory of its own, which it works in.
+/// The program `docker-credential-test`, which runs in its own directory.
 struct Script {
     directory: tempfile::TempDir,
 }
@@ -311,7 +311,7 @@ impl Script {
     fn group_is_gone(&self) -> bool {
         let group: i32 = self.read("id").trim().parse().unwrap();
         let group = rustix::process::Pid::from_raw(group).unwrap();
-        wait::came_about(Duration::from_secs(2), || {
+        wait::within(Duration::from_secs(2), || {
             rustix::process::test_kill_process_group(group).is_err()
         })
     }

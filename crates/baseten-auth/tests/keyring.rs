@@ -1,5 +1,5 @@
-//! The system keyring, against a real gnome-keyring in a session of its own, and against a fake
-//! service for what a real one does only with people in front of it.
+//! The system keyring: against a real gnome-keyring in a private session, and against a fake service
+//! for prompts that a real one shows only on a display.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may")]
 

@@ -1,7 +1,7 @@
 //! Once a secret is no longer needed, the memory of the process has no copy of it.
 //!
-//! Libraries between us and the network or the keyring keep buffers of their own; what is looked
-//! at here is what this library does by itself.
+//! Libraries for the network and the keyring have their own buffers; this tests only the buffers of
+//! this library.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may")]
@@ -15,7 +15,7 @@ use baseten_auth::internal::{Context, Env, ProfileName, read_api_key};
 use baseten_auth::{Secret, Session};
 use zeroize::Zeroizing;
 
-/// A text that this test knows without having it in its own memory.
+/// A text that this test can search for without having it in its own memory.
 struct Canary([u8; Self::LENGTH]);
 
 impl Canary {
@@ -51,7 +51,7 @@ impl Canary {
         let is_tail = |window: &[u8]| window.iter().zip(tail).all(|(a, b)| *a ^ Self::MASK == *b);
         let memory = File::open("/proc/self/mem").unwrap();
         let mut chunk = Zeroizing::new(vec![0; CHUNK + tail.len() - 1]);
-        // What the search itself has read is no find.
+        // The search's own buffer does not count.
         let own = chunk.as_ptr_range();
         let own = own.start.addr()..own.end.addr();
         let mut copies = 0;
@@ -98,7 +98,7 @@ impl Read for Masked<'_> {
     }
 }
 
-/// One test, for the memory is everybody's.
+/// A single test, since all tests of a process share its memory.
 #[test]
 fn nothing_is_left_of_a_secret_that_is_dropped() {
     an_api_key_that_was_read();

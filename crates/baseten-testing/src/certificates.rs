@@ -1,4 +1,4 @@
-//! Authorities, the certificates that they issue, and servers that show them.
+//! Certificate authorities, their certificates, and TLS servers.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::server::{Act, http, read_request};
 
-/// An authority, and the directory with its certificate.
+/// A certificate authority, and a directory with its certificate.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
@@ -34,7 +34,7 @@ impl Authority {
         self.directory.path().join("ca.pem").to_str().unwrap().to_owned()
     }
 
-    /// The directory with nothing but that file.
+    /// The directory, which contains only that file.
     pub fn directory(&self) -> String {
         self.directory.path().to_str().unwrap().to_owned()
     }
@@ -44,7 +44,7 @@ impl Authority {
         self.issue_with(&params(host))
     }
 
-    /// A server's certificate of this form, and its key.
+    /// A server's certificate with these parameters, and its key.
     pub fn issue_with(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -63,14 +63,14 @@ pub fn identity(certificate: CertificateDer<'static>, key: &KeyPair) -> Identity
     Identity { certificate, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
 }
 
-/// What a certificate for this host, a name or an address, says.
+/// The parameters of a certificate for this host, a name or an address.
 pub fn params(host: &str) -> CertificateParams {
     let mut params = CertificateParams::new([host.to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, host);
     params
 }
 
-/// A connection with TLS at the server's end.
+/// The server's side of a TLS connection.
 pub fn accept(identity: &Identity, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -82,7 +82,7 @@ pub fn accept(identity: &Identity, stream: TcpStream) -> StreamOwned<ServerConne
     StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), stream)
 }
 
-/// Answers one request over TLS with an empty object, if it gets that far.
+/// Answers one request over TLS with an empty JSON object.
 pub fn serve(identity: Identity) -> Act {
     serve_answer(&Arc::new(identity), http(200, "", "{}"))
 }
@@ -98,13 +98,13 @@ pub fn serve_answer(identity: &Arc<Identity>, answer: Vec<u8>) -> Act {
             stream.conn.send_close_notify();
             let _ = stream.flush();
         } else {
-            // Take the alert, or the other side may see a reset before it has read ours.
+            // Read the alert, or the client may see a reset before it has read the response.
             let _ = stream.sock.read(&mut [0; 1024]);
         }
     }))
 }
 
-/// A self-signed certificate, as an authority's (`openssl req -x509` makes these) or as a server's.
+/// A self-signed certificate: of an authority, as `openssl req -x509` makes them, or of a server.
 pub fn self_signed(host: &str, is_ca: bool) -> (Identity, String) {
     let mut params = params(host);
     if is_ca {

@@ -19,7 +19,7 @@ fn counterpart(path: &str) -> PathBuf {
     here.join("../../counterparts").join(path)
 }
 
-/// Fails with what to install, instead of somewhere in the middle.
+/// Fails early with what to install.
 fn need_packages(directory: &str) {
     let installed = counterpart(directory).join("node_modules").is_dir();
     assert!(
@@ -36,7 +36,7 @@ fn node() -> PathBuf {
     node
 }
 
-/// A remote whose OAuth is npm's oidc-provider. It ends when this is dropped.
+/// A remote whose OAuth server is npm's oidc-provider. Dropping it stops it.
 pub struct OidcServer {
     _daemon: Daemon,
     /// Its remote URL.
@@ -98,7 +98,7 @@ impl OidcServer {
     }
 }
 
-/// Lets the program's browser be a person with Chromium, who has these options.
+/// Makes the browser of this home a script that acts as a person in Chromium, with these options.
 pub fn with_person(mut home: Home, options: &str) -> Home {
     node();
     find("chromium", "chromium");
@@ -110,7 +110,7 @@ pub fn with_person(mut home: Home, options: &str) -> Home {
     home
 }
 
-/// What the person said of the pages.
-pub fn words_of_person(home: &Home) -> String {
+/// The log of that script.
+pub fn person_log(home: &Home) -> String {
     fs::read_to_string(home.path().join("person.log")).unwrap_or_default()
 }

@@ -1,5 +1,4 @@
-//! A Secret Service that misbehaves on purpose: it keeps at most one item, and says what it was
-//! told.
+//! A fake Secret Service with at most one item, which misbehaves as scripted and logs its calls.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +25,7 @@ pub struct Script {
     pub secret: Option<&'static str>,
     /// Whether the collection is locked at first. A locked one shows no items.
     pub locked: bool,
-    /// What becomes of a prompt, and how long after it is shown; `None` when nothing does.
+    /// How a prompt ends, and how long after it is shown; `None` for a prompt that does not end.
     pub prompt: Option<(PromptEnd, Duration)>,
     /// How long it takes to create an item.
     pub slow_create: Duration,
@@ -34,16 +33,16 @@ pub struct Script {
     pub slow_set: Duration,
 }
 
-/// What somebody does about a prompt.
+/// How a user ends a prompt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PromptEnd {
-    /// Gives the password.
+    /// Enters the password.
     Unlocked,
     /// Closes the window.
     Dismissed,
 }
 
-/// The service, on a thread of its own.
+/// The service, which runs on its own thread.
 pub struct FakeService {
     stop: Arc<AtomicBool>,
     calls: Arc<Mutex<Vec<String>>>,
@@ -71,7 +70,7 @@ impl FakeService {
         Self { stop, calls, thread: Some(thread) }
     }
 
-    /// The methods that were called, with what a write carried.
+    /// The methods that were called, and the contents of each write.
     pub fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
     }
@@ -180,7 +179,7 @@ impl State {
     }
 }
 
-/// What a `CreateItem` carries: label, attributes, secret, content type, and whether it replaces.
+/// The contents of a `CreateItem`: label, attributes, secret, content type, and whether it replaces.
 fn describe(message: &Message) -> String {
     type Value<'a> = (Path<'a>, Vec<u8>, Vec<u8>, String);
     let (properties, value, replace): (PropMap, Value<'_>, bool) = message.read3().unwrap();

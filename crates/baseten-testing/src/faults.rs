@@ -9,7 +9,7 @@ use crate::home::Home;
 use crate::outcome::{Outcome, Running};
 use crate::program::{baseten, find};
 
-/// Whether the tests run as root. Where not, says which part is left out.
+/// Whether the tests run as root. If not, prints which part is left out.
 #[expect(clippy::print_stderr, reason = "what is left out must be seen")]
 pub fn is_root(what: &str) -> bool {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
@@ -26,7 +26,7 @@ fn must(program: &str, arguments: &[&str]) {
     assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
 }
 
-/// Something mounted on a directory, until it is dropped.
+/// A mount. Dropping it unmounts it.
 pub struct Mount(PathBuf);
 
 impl Mount {
@@ -39,7 +39,7 @@ impl Mount {
         mount
     }
 
-    /// Puts a disk of 64 KiB there.
+    /// Mounts a file system of 64 KiB there.
     pub fn tiny(directory: &Path) -> Self {
         Self::disk(directory, "size=64k")
     }
@@ -66,8 +66,8 @@ impl Drop for Mount {
     }
 }
 
-/// Runs the program with this injected into its system calls, if anything, and this on stdin.
-/// Leaves the `trace` in the home.
+/// Runs the program under `strace`, with this fault injected, if any, and this on stdin. The file
+/// `trace` in the home has its system calls.
 pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Outcome {
     let trace = home.path().join("trace");
     let mut command = home.command_of(find("strace", "strace"), &[]);
@@ -123,7 +123,7 @@ pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Whether an error is EIO, in the words of either C library.
+/// Whether an error is EIO, in the words of glibc or musl.
 pub fn says_io_error(text: &str) -> bool {
     text.contains("Input/output error") || text.contains("I/O error")
 }

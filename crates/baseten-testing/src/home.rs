@@ -1,4 +1,4 @@
-//! A home of its own for every test, and the built program in it.
+//! A home directory for every test, and the built program in it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use crate::server::{Act, Server};
 /// The arguments of a browser login that stores its tokens in the file.
 pub const WEB_LOGIN: &[&str] = &["auth", "login", "--web", "--insecure-storage"];
 
-/// A fresh home directory and an environment with nothing in it but what a test puts there.
+/// A new home directory and an empty environment, which a test fills.
 pub struct Home {
     directory: tempfile::TempDir,
     variables: Vec<(String, String)>,
@@ -30,7 +30,7 @@ impl Home {
         let mut home = Self { directory, variables: Vec::new() };
         let path = home.path().to_str().unwrap().to_owned();
         if cfg!(windows) {
-            // Under the name that it has on Linux, so that both show the same paths.
+            // The same name as on Linux, so that snapshots show the same paths.
             home.set("APPDATA", format!("{path}\\.config"));
             home.set("USERPROFILE", path);
             // Without it, Windows finds no sockets.
@@ -40,7 +40,7 @@ impl Home {
             home.set("HOME", path);
         }
         if cfg!(any(windows, target_os = "macos")) {
-            // These always have a display, and nobody wants a browser for every test.
+            // These always have a display, and tests must not open a browser.
             home.set("SSH_CONNECTION", "test");
         }
         home
@@ -66,7 +66,7 @@ impl Home {
         Self::with_api(server.url("localhost", ""))
     }
 
-    /// A home whose every API request goes to a server that plays this script.
+    /// A home whose every API request goes to a server with this script.
     pub fn with_script(script: impl IntoIterator<Item = Act>) -> Self {
         Self::served_by(&Server::start(script))
     }
@@ -97,7 +97,7 @@ impl Home {
         self
     }
 
-    /// The same, and a busy machine does not make the keyring too slow.
+    /// The same, with a keyring timeout that is long enough for a busy machine.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn with_patient_keyring(self, session: &KeyringSession) -> Self {
@@ -133,7 +133,7 @@ impl Home {
         self.path().join(".config").join("baseten").join("auth.json")
     }
 
-    /// The text of the store; empty where there is none.
+    /// The text of the store; empty if there is none.
     pub fn store(&self) -> String {
         std::fs::read_to_string(self.auth_json()).unwrap_or_default()
     }
@@ -149,7 +149,7 @@ impl Home {
         std::fs::read_to_string(self.path().join(name)).unwrap()
     }
 
-    /// Makes a shell script a program of this name, which is found in `PATH`, and gives its path.
+    /// Installs a shell script as a program in `PATH` and returns its path.
     #[cfg(unix)]
     pub fn install(&self, name: &str, script: &str) -> String {
         let directory = self.path().join("bin");
@@ -159,7 +159,7 @@ impl Home {
         program.into_os_string().into_string().unwrap()
     }
 
-    /// The program with these arguments in this home, its streams piped or closed.
+    /// The program with these arguments in this home, with stdin empty and stdout and stderr piped.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.command_of(baseten(), arguments)
     }
@@ -193,19 +193,19 @@ impl Home {
         Running::start(&mut self.command(arguments))
     }
 
-    /// Logs in with this API key, which goes to where the home and the other arguments say.
+    /// Logs in with this API key.
     pub fn log_in(&self, key: impl AsRef<[u8]>, profile: &str, more: &[&str]) -> Outcome {
         let arguments = [&["auth", "login", "--with-api-key", "--profile", profile], more].concat();
         self.run_with_input(&arguments, key)
     }
 
-    /// Logs in with an API key of this user, which goes to the file, and expects it to work.
+    /// Logs in with an API key of this user, stored in the file; it must succeed.
     pub fn log_in_with_key(&self, sandbox: &Sandbox, user: &str, profile: &str) {
         let key = sandbox.api_key(user).unwrap();
         self.log_in(key, profile, &["--insecure-storage"]).succeeded();
     }
 
-    /// Logs in through the browser as this user and expects it to work.
+    /// Logs in through the browser as this user; it must succeed.
     pub fn log_in_by_browser(&self, sandbox: &Sandbox, user: &str, more: &[&str]) -> Outcome {
         let running = self.start(&[WEB_LOGIN, more].concat());
         approve(sandbox, user);

@@ -1,7 +1,6 @@
-//! A D-Bus session of its own with a gnome-keyring of its own, for tests.
+//! A private D-Bus session with a private gnome-keyring.
 //!
-//! Nothing of it touches the session, the home directory or the keyring of whoever runs the
-//! tests.
+//! It does not touch the session, the home directory or the keyring of the user who runs the tests.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -16,7 +15,7 @@ use crate::outcome::Running;
 use crate::program::find;
 use crate::wait;
 
-/// Where the programs of a session find others.
+/// `PATH` of the programs in a session.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A session bus in a private directory, with or without a keyring. It ends when dropped.
@@ -47,7 +46,7 @@ impl KeyringSession {
         self
     }
 
-    /// A session in which nobody keeps secrets.
+    /// A session without a keyring.
     pub fn without_keyring() -> Self {
         Self::at("path")
     }
@@ -85,12 +84,12 @@ impl KeyringSession {
         environment(self.directory.path(), &self.address)
     }
 
-    /// A program that runs in this session and has nothing of the tests' own environment.
+    /// A program in this session, with no variable of the tests' own environment.
     pub fn command(&self, program: &str, package: &str) -> Command {
         command(self.directory.path(), &self.address, program, package)
     }
 
-    /// Whether a service on the bus keeps secrets.
+    /// Whether there is a Secret Service on the bus.
     pub fn has_keyring(&self) -> bool {
         let name = "string:org.freedesktop.secrets";
         let call = "org.freedesktop.DBus.NameHasOwner";
@@ -158,7 +157,7 @@ impl KeyringSession {
         self.keyring().signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Lets it continue.
     pub fn thaw(&self) {
         self.keyring().signal(Signal::CONT);
     }
@@ -168,7 +167,7 @@ impl KeyringSession {
         &self.keyring.as_ref().expect("a keyring").process
     }
 
-    /// Calls a method over the session bus and gives what `dbus-send` prints.
+    /// Calls a method over the session bus and returns what `dbus-send` prints.
     pub fn call(&self, destination: &str, path: &str, method: &[&str]) -> String {
         let output = self
             .command("dbus-send", "dbus-bin")

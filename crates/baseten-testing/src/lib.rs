@@ -1,4 +1,4 @@
-//! What the tests of all crates share. It knows nothing of `baseten-auth`, so that the unit tests
+//! What the tests of all crates share. It does not depend on `baseten-auth`, so that the unit tests
 //! of that crate can use it too.
 
 #![expect(

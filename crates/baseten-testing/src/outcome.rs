@@ -1,4 +1,4 @@
-//! Programs that run, and everything that they showed.
+//! Running programs, and everything that they printed.
 
 use std::fmt;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::wait;
 
-/// A program that was started. Dropping it ends it.
+/// A running program. Dropping it kills it.
 pub struct Running(
     /// Its process.
     pub Child,
@@ -86,14 +86,14 @@ impl From<Output> for Outcome {
     }
 }
 
-/// Everything that a command showed. Its `Display` is made for snapshots.
+/// Everything that a command printed. Its `Display` is for snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The exit status as a shell shows it.
     pub status: i32,
-    /// What it printed.
+    /// What it wrote to stdout.
     pub stdout: String,
-    /// What it said besides.
+    /// What it wrote to stderr.
     pub stderr: String,
 }
 
@@ -103,7 +103,7 @@ impl Outcome {
         Self { status: 0, stdout: stdout.to_owned(), stderr: String::new() }
     }
 
-    /// The same, which has to be a success.
+    /// Fails the test if the command failed.
     #[track_caller]
     #[expect(clippy::return_self_not_must_use, reason = "the check may be all that is wanted")]
     pub fn succeeded(self) -> Self {
@@ -141,7 +141,7 @@ macro_rules! assert_outcome {
     }};
 }
 
-/// The paths of Windows as they would be on Linux, so that both have the same snapshots.
+/// Paths of Windows as they are on Linux, so that both have the same snapshots.
 pub fn with_slashes(text: String) -> String {
     if cfg!(windows) { text.replace(r"\\", "/").replace('\\', "/") } else { text }
 }

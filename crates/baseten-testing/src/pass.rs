@@ -1,4 +1,4 @@
-//! The password store `pass`, with a key for `gpg` of its own.
+//! A password store of `pass` with its own `gpg` key.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::home::Home;
 use crate::program::find;
 
-/// A home with a store of `pass`. The agent of `gpg` ends when this is dropped.
+/// A home with a password store. Dropping it stops the `gpg` agent.
 pub struct Pass {
     /// The home.
     pub home: Home,

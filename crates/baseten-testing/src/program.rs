@@ -1,4 +1,4 @@
-//! The program under test, and those of other people.
+//! The program under test, and other programs that tests need.
 
 #[cfg(unix)]
 use std::path::Path;
@@ -16,7 +16,7 @@ pub fn baseten() -> &'static str {
     &PROGRAM
 }
 
-/// The path of a program. A test without its program fails and says what to install.
+/// The path of a program. If it is missing, the test fails and says what to install.
 pub fn find(program: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -27,7 +27,7 @@ pub fn find(program: &str, package: &str) -> PathBuf {
         })
 }
 
-/// Makes a shell script a program at this path.
+/// Writes an executable shell script.
 #[cfg(unix)]
 pub fn write_script(path: &Path, script: &str) {
     use std::os::unix::fs::PermissionsExt as _;

@@ -16,12 +16,12 @@ pub fn sandbox_with(change: impl FnOnce(&mut Config)) -> Sandbox {
     Sandbox::start(config).unwrap()
 }
 
-/// Allows the login that waits in the sandbox.
+/// Approves the login that waits in the sandbox.
 pub fn approve(sandbox: &Sandbox, user: &str) {
     sandbox.approve(&waiting_code(sandbox), user).unwrap();
 }
 
-/// Denies it.
+/// Denies the login that waits in the sandbox.
 pub fn deny(sandbox: &Sandbox) {
     sandbox.deny(&waiting_code(sandbox)).unwrap();
 }

@@ -1,4 +1,4 @@
-//! A server that plays a script: one connection, one act.
+//! A scripted HTTP server: each connection gets the next act of the script.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,13 +18,13 @@ pub enum Act {
     Reset,
     /// Never says anything.
     Hang,
-    /// Reads the request and answers with what this makes of it.
+    /// Reads the request and answers with what this function returns for it.
     Respond(Box<dyn FnOnce(String) -> Vec<u8> + Send>),
-    /// Whatever else.
+    /// Anything else.
     Custom(Box<dyn FnOnce(TcpStream) + Send>),
 }
 
-/// A running script. When it has been played, connections are refused.
+/// A running server. After the last act, connections are refused.
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
@@ -32,7 +32,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Plays the script on a free port.
+    /// Runs the script on a free port.
     pub fn start(script: impl IntoIterator<Item = Act>) -> Self {
         Self::start_on("127.0.0.1:0", script)
     }
@@ -82,7 +82,7 @@ fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<(Instant, String)>
         request
     };
     match act {
-        // Whoever does not read to the end closes early.
+        // The write fails if the client closed the connection early.
         Act::Answer(bytes) => {
             read();
             let _ = stream.write_all(&bytes);
@@ -97,7 +97,7 @@ fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<(Instant, String)>
             let _ = stream.write_all(&answer);
         }
         Act::Close => drop(read()),
-        // To close with something unread is a reset.
+        // Closing a connection with unread data resets it.
         Act::Reset => drop(stream.peek(&mut [0])),
         Act::Hang => {
             std::thread::spawn(move || stream.peek(&mut [0]).map(|_| std::thread::park()));
@@ -106,7 +106,7 @@ fn play(act: Act, mut stream: TcpStream, requests: &Mutex<Vec<(Instant, String)>
     }
 }
 
-/// Writes a byte every 50 ms, on a thread of its own, for as long as somebody listens.
+/// Writes a byte every 50 ms, on its own thread, until the client closes the connection.
 pub fn dribble(mut stream: impl Write + Send + 'static, bytes: Vec<u8>) {
     std::thread::spawn(move || {
         for byte in bytes {
@@ -152,12 +152,12 @@ pub fn http(status: u16, headers: &str, body: &str) -> Vec<u8> {
     (head + body).into_bytes()
 }
 
-/// Answers once the request is read and this is done with it.
+/// Reads the request and answers with what this function returns for it.
 pub fn respond(with: impl FnOnce(String) -> Vec<u8> + Send + 'static) -> Act {
     Act::Respond(Box::new(with))
 }
 
-/// Reads a request and hands the connection over, which stays open for as long as it is kept.
+/// Reads a request, does not answer, and passes the connection on; dropping it closes it.
 pub fn silence() -> (Act, Receiver<TcpStream>) {
     let (sender, arrived) = channel();
     let act = Act::Custom(Box::new(move |mut stream| {
@@ -167,16 +167,16 @@ pub fn silence() -> (Act, Receiver<TcpStream>) {
     (act, arrived)
 }
 
-/// What a server says in a login that goes well. The code is good for ten minutes.
+/// The response to the start of a device login. The code expires in ten minutes.
 pub const STARTED: &str = r#"{"device_code": "canary-device", "user_code": "WDJB-MJHT",
     "interval": 1, "verification_uri": "https://app.example.com/device", "expires_in": 600}"#;
-/// Its tokens, which last for an hour.
+/// The response with the tokens, which expire in an hour.
 pub const TOKENS: &str = r#"{"access_token": "canary-access", "refresh_token": "canary-refresh",
     "token_type": "Bearer", "expires_in": 3600}"#;
-/// Its user.
+/// The response with the user.
 pub const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com", "name": null}"#;
 
-/// An answer of the token endpoint to a refresh.
+/// The body of the response to a refresh.
 pub fn refreshed(access: &str, refresh: Option<&str>) -> String {
     let refresh = refresh.map_or(String::new(), |token| format!(r#","refresh_token":"{token}""#));
     format!(r#"{{"access_token":"{access}"{refresh},"expires_in":3600}}"#)

@@ -1,4 +1,4 @@
-//! Stores as a login, or another program, left them.
+//! Stores as a login or another program writes them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::home::Home;
 use crate::server::Act;
 
-/// An expiry that no test lives to see.
+/// An expiry in the future.
 pub const LIVES: &str = "2100-01-01T00:00:00Z";
-/// An expiry that is over.
+/// An expiry in the past.
 pub const EXPIRED: &str = "2020-01-01T00:00:00Z";
-/// A remote that no request reaches: its homes have the API elsewhere.
+/// A remote that no request reaches: the homes of these tests override its API URL.
 pub const REMOTE: &str = "https://app.example.com";
 
 /// A profile name that no other test uses: the locks of profiles are shared by all of a user's
@@ -33,12 +33,12 @@ pub fn tokens(access: &str, refresh: &str, expiry: &str) -> Value {
     json!({ "access_token": access, "refresh_token": refresh, "expiry": expiry })
 }
 
-/// The tokens of a session, as a login would have stored them so that they end then.
+/// The tokens of a session, stored with an expiry so many seconds from now.
 pub fn session_tokens(session: &Tokens, seconds: i64) -> Value {
     tokens(&session.access_token, session.refresh_token.as_deref().unwrap(), &ends_in(seconds))
 }
 
-/// A new session of this user that ends in so many seconds, as far as its holder knows.
+/// The tokens of a new session of this user, stored with an expiry so many seconds from now.
 pub fn session(sandbox: &Sandbox, user: &str, seconds: i64) -> Value {
     session_tokens(&sandbox.new_session(user).unwrap(), seconds)
 }
@@ -53,7 +53,7 @@ pub fn with_key(remote: &str, key: &str) -> Value {
     json!({ "remote_url": remote, "auth_type": "api_key", "api_key": key })
 }
 
-/// A profile whose secret is somewhere else.
+/// A profile whose secret is not in the file.
 pub fn elsewhere(remote: &str, auth_type: &str) -> Value {
     json!({ "remote_url": remote, "auth_type": auth_type })
 }
@@ -68,7 +68,7 @@ pub fn store<'a>(profiles: impl IntoIterator<Item = (&'a str, Value)>) -> String
     format!("{store:#}\n")
 }
 
-/// Stores this profile, and no other, under a new [`name`], which it gives.
+/// Stores only this profile, under a new [`name`], and returns the name.
 pub fn only_profile(home: &Home, what: &str, profile: Value) -> String {
     let name = name(what);
     home.write_store(&store([(name.as_str(), profile)]));
@@ -80,7 +80,7 @@ pub fn read(home: &Home) -> Value {
     serde_json::from_str(&home.store()).unwrap()
 }
 
-/// A profile as it is stored now; null where it is not.
+/// A profile as it is stored now; null if there is none.
 pub fn profile(home: &Home, name: &str) -> Value {
     read(home)["profiles"][name].clone()
 }
@@ -90,7 +90,7 @@ pub fn names(home: &Home) -> Vec<String> {
     read(home)["profiles"].as_object().unwrap().keys().cloned().collect()
 }
 
-/// The current profile; null where there is none.
+/// The current profile; null if there is none.
 pub fn current(home: &Home) -> Value {
     read(home)["current"].clone()
 }
@@ -100,7 +100,7 @@ pub fn tokens_of(home: &Home, name: &str) -> Value {
     profile(home, name)["oauth_credential"].clone()
 }
 
-/// A home with the current OAuth profile `work`, whose requests go to a server that plays this.
+/// A home with the current OAuth profile `work`, whose requests go to a server with this script.
 pub fn logged_in(expiry: &str, script: impl IntoIterator<Item = Act>) -> Home {
     let home = Home::with_script(script);
     let profile = in_file("https://app.baseten.co", &tokens("access", "refresh", expiry));

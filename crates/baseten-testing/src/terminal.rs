@@ -16,14 +16,14 @@ use crate::outcome::{Running, code};
 use crate::program::baseten;
 use crate::wait;
 
-/// What follows the last output of a program: terminals ignore it, and no program writes it.
+/// Written after the last output of a program. Terminals ignore it, and no program writes it.
 const END: &[u8] = &[0; 8];
 
 /// The key Enter.
 pub const ENTER: &str = "\r";
 /// The key Escape.
 pub const ESCAPE: &str = "\x1b";
-/// The key with an arrow down.
+/// The arrow key down.
 pub const DOWN: &str = "\x1b[B";
 /// Ctrl-C.
 pub const CONTROL_C: &str = "\x03";
@@ -52,7 +52,7 @@ impl Terminal {
 
     /// A terminal of this many columns and rows.
     pub fn of_size(columns: u16, rows: u16) -> Self {
-        // A child that had it would keep the terminal open.
+        // A child that inherits it would keep the terminal open.
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
@@ -107,7 +107,7 @@ impl Terminal {
         (&self.keyboard).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Everything that was ever written to the terminal.
+    /// Everything that has been written to the terminal.
     pub fn bytes(&self) -> String {
         String::from_utf8_lossy(&self.shown().bytes).replace('\0', "")
     }
@@ -118,7 +118,7 @@ impl Terminal {
         text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 
-    /// Whether what is typed is shown by the terminal itself.
+    /// Whether the terminal echoes what is typed.
     pub fn echoes(&self) -> bool {
         self.has_mode("echo")
     }
@@ -128,7 +128,7 @@ impl Terminal {
         self.stty(&["-a"]).split_ascii_whitespace().any(|mode| mode == wanted)
     }
 
-    /// The modes, as `stty` writes them down.
+    /// The modes, as `stty -g` prints them.
     fn modes(&self) -> String {
         self.stty(&["-g"])
     }
@@ -179,15 +179,18 @@ impl OnTerminal<'_> {
         self.until(&format!("'{text}' is shown"), |terminal| terminal.screen().contains(text));
     }
 
-    /// Waits until something is so.
+    /// Waits until the condition is true.
     pub fn until(&mut self, what: &str, is_so: impl Fn(&Terminal) -> bool) {
         let mut ended = false;
-        let came_about = wait::came_about(wait::PATIENCE, || {
+        let within = wait::within(wait::PATIENCE, || {
             let was_over = std::mem::replace(&mut ended, self.child.has_ended());
             is_so(self.terminal) || was_over
         });
         let screen = self.terminal.screen();
-        assert!(came_about && is_so(self.terminal), "not so: {what} (ended: {ended})\n{screen}");
+        assert!(
+            within && is_so(self.terminal),
+            "timed out waiting until {what} (ended: {ended})\n{screen}"
+        );
     }
 
     /// Waits for a prompt and answers it. The prompt is there when the terminal no longer echoes.
@@ -196,7 +199,7 @@ impl OnTerminal<'_> {
         self.terminal.press(keys);
     }
 
-    /// Waits for a prompt that listens.
+    /// Waits for a prompt that reads keys.
     pub fn asks(&mut self, prompt: &str) {
         self.shows(prompt);
         self.until("the prompt listens", |terminal| !terminal.echoes());
@@ -217,10 +220,10 @@ impl OnTerminal<'_> {
         self.child.signal(signal);
     }
 
-    /// Waits for the end, and for the terminal to be as it was before.
+    /// Waits for the end, and checks that the terminal is as it was before.
     pub fn end(mut self) -> Ended {
         let terminal = self.terminal;
-        let ended = wait::came_about(wait::PATIENCE, || self.child.has_ended());
+        let ended = wait::within(wait::PATIENCE, || self.child.has_ended());
         assert!(ended, "the command does not end\n{}", terminal.screen());
         let status = code(self.child.0.wait().unwrap());
         (&terminal.window).write_all(END).unwrap();
@@ -236,7 +239,7 @@ impl OnTerminal<'_> {
     }
 }
 
-/// How it ended, and what is left on the screen.
+/// The exit status, and what is left on the screen.
 #[derive(Debug)]
 pub struct Ended {
     /// The exit status as a shell shows it.

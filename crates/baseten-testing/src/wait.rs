@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Waits until something is so.
+/// Waits until the condition is true, and fails the test after [`PATIENCE`].
 #[track_caller]
 pub fn until(what: &str, is_so: impl FnMut() -> bool) {
-    assert!(came_about(PATIENCE, is_so), "not in time: {what}");
+    assert!(within(PATIENCE, is_so), "timed out waiting until {what}");
 }
 
-/// Waits until there is something.
+/// Waits until there is a value, and fails the test after [`PATIENCE`].
 #[track_caller]
 pub fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let mut found = None;
@@ -22,8 +22,8 @@ pub fn until_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     found.unwrap()
 }
 
-/// Whether something became so in this time.
-pub fn came_about(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+/// Whether the condition became true within this time.
+pub fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !is_so() {
         if start.elapsed() > time {

@@ -1,4 +1,4 @@
-//! What documents and sources say of the program, compared with the program.
+//! Compares documents and sources with the program.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 

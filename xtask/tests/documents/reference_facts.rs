@@ -1,4 +1,4 @@
-//! The facts of the reference that the program is built to: options, short forms, types, defaults.
+//! The options of the reference: names, short forms, types, defaults.
 
 /// An option: its command, its name, its short form, whether it takes a value, its default.
 type Fact = (&'static str, &'static str, Option<char>, Kind, Option<&'static str>);
@@ -36,7 +36,7 @@ const FACTS: &[Fact] = &[
     ("status", "verbose", Some('v'), Bool, None),
 ];
 
-/// What the reference has no word of, and we have.
+/// Options that the reference does not have.
 #[rustfmt::skip]
 const OURS: &[(&str, &str)] = &[
     ("login", "no-browser"), ("login", "no-wait"), ("login", "resume"), ("status", "check"),

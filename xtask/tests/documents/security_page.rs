@@ -1,4 +1,4 @@
-//! Every test that `SECURITY.md` names as proof is there.
+//! Every test that `SECURITY.md` names exists.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The HTTP client against servers and proxies that misbehave in every way known.
+//! The HTTP client against servers and proxies that misbehave.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, too")]
 

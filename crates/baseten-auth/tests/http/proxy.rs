@@ -1,4 +1,4 @@
-//! Proxies: who goes through them, and how they fail.
+//! Proxies: which requests go through them, and how they fail.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::http;
 /// A host that only the proxies of these tests can reach.
 const URL: &str = "https://api.example.com/v1/users/me";
 
-/// A proxy that wants a login and leads every connection to one server.
+/// A proxy with a password that connects every client to one server.
 fn tunnel(to: &Server) -> Act {
     let to = to.address;
     Act::Custom(Box::new(move |mut stream| {
@@ -116,7 +116,7 @@ fn a_proxy_that_speaks_tls_itself() {
 fn exchange(mut near: impl Read + Write, mut far: TcpStream) {
     far.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut buffer = [0; 16 * 1024];
-    // The client speaks first, and each of its flights has an answer.
+    // The client writes first, and each of its flights is answered.
     while let Ok(amount @ 1..) = near.read(&mut buffer) {
         far.write_all(&buffer[..amount]).unwrap();
         while let Ok(amount @ 1..) = far.read(&mut buffer) {
@@ -181,7 +181,7 @@ fn a_proxy_that_hangs_or_dribbles_is_bounded() {
     }
 }
 
-/// A SOCKS 5 proxy (RFC 1928, RFC 1929) that leads every connection to one server.
+/// A SOCKS 5 proxy (RFC 1928, RFC 1929) that connects every client to one server.
 fn socks(to: &Server, password: &'static [u8]) -> Act {
     let to = to.address;
     Act::Custom(Box::new(move |mut stream| {

@@ -1,4 +1,4 @@
-//! Certificates, good and bad, and who vouches for them.
+//! Valid and invalid certificates, and trusted authorities.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -77,7 +77,7 @@ fn an_unknown_authority_is_told_apart() {
     let stranger = Authority::new("Somebody else");
     let unknown = CertificateProblem::UnknownIssuer;
     assert_eq!(problem(stranger.issue(HOST), &trusting), unknown);
-    // The same name does not make the same authority.
+    // An authority with the same name is not the same authority.
     let impostor = Authority::new("Private authority");
     assert!(get(impostor.issue(HOST), &trusting).is_err());
     // As the system has it.

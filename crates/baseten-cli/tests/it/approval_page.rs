@@ -1,20 +1,20 @@
-//! The sandbox's own approval page, in a real browser that our own code starts.
+//! The sandbox's approval page, in a real browser that the program starts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baseten_sandbox::{Config, Sandbox, User};
-use baseten_testing::counterparts::{with_person, words_of_person};
+use baseten_testing::counterparts::{person_log, with_person};
 use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::Outcome;
 use baseten_testing::sandbox::sandbox_with;
 use baseten_testing::wait;
 
-/// Where the person fails, the login ends in time to say so.
+/// If the person in the browser fails, the login expires soon enough to report it.
 const SOON: fn(&mut Config) = |config| config.device_code_lifetime = Duration::from_secs(45);
 
-/// A place for a picture that stays, for people to look at.
+/// The path of a screenshot that is kept, for people to look at.
 fn picture(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("approval-page");
     fs::create_dir_all(&directory).unwrap();
@@ -24,12 +24,12 @@ fn picture(name: &str) -> PathBuf {
     path
 }
 
-/// The width in pixels of a picture of the question, once there is one of the page after it, too.
-/// Until then the person is still looking at the sandbox.
+/// The width of a screenshot in pixels, once there is also one of the page that follows. Until then
+/// the browser still needs the sandbox.
 fn width(home: &Home, picture: &Path) -> u32 {
     let after = picture.with_extension("png.after.png");
     let is_whole = || fs::read(&after).is_ok_and(|bytes| bytes.ends_with(b"IEND\xae\x42\x60\x82"));
-    assert!(wait::came_about(wait::PATIENCE, is_whole), "{}", words_of_person(home));
+    assert!(wait::within(wait::PATIENCE, is_whole), "{}", person_log(home));
     let bytes = fs::read(picture).unwrap();
     assert!(bytes.starts_with(b"\x89PNG"));
     u32::from_be_bytes(bytes[16..20].try_into().unwrap())
@@ -47,7 +47,7 @@ fn a_person_chooses_a_user_and_allows() {
     let path = picture("light.png");
     let options = format!("--user Grace --screenshot {}", path.display());
     let (home, outcome) = person_logs_in(&sandbox, &options);
-    assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
+    assert_eq!(outcome.status, 0, "{outcome}\n{}", person_log(&home));
     let expected = "Logged in as grace@example.com (Compilers) as profile \
                     grace@example.com:localhost\n";
     assert_eq!(outcome.stdout, expected);
@@ -60,7 +60,7 @@ fn a_person_denies_in_dark_mode() {
     let path = picture("dark.png");
     let options = format!("--deny --dark --screenshot {}", path.display());
     let (home, outcome) = person_logs_in(&sandbox, &options);
-    assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));
+    assert_eq!(outcome.status, 3, "{outcome}\n{}", person_log(&home));
     let denied = "error: the login was denied in the browser\nhint: start again with: baseten auth login --web";
     assert!(outcome.stderr.contains(denied), "{outcome}");
     assert_eq!(home.store(), "");
@@ -83,7 +83,7 @@ fn the_page_fits_a_small_phone() {
         let path = picture(name);
         let options = format!("{} {mode} --screenshot {}", phone(), path.display());
         let (home, outcome) = person_logs_in(&sandbox, &options);
-        assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
+        assert_eq!(outcome.status, 0, "{outcome}\n{}", person_log(&home));
         assert_eq!(width(&home, &path), 640);
     }
 }
@@ -98,6 +98,6 @@ fn the_buttons_are_in_view_however_many_accounts_there_are() {
     let path = picture("many.png");
     let options = format!("{} --screenshot {}", phone(), path.display());
     let (home, outcome) = person_logs_in(&sandbox, &options);
-    assert_eq!(outcome.status, 0, "{outcome}\n{}", words_of_person(&home));
+    assert_eq!(outcome.status, 0, "{outcome}\n{}", person_log(&home));
     assert_eq!(width(&home, &path), 640);
 }

@@ -1,4 +1,4 @@
-//! Completion, as each shell does it when somebody presses the tab key.
+//! Completion in each shell, with the tab key pressed.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn shell_home() -> Home {
     home
 }
 
-/// Types into an interactive shell, with the tab key in it, and runs what has come of it.
+/// Types keys, with tabs among them, into an interactive shell, and runs the completed command.
 fn type_and_run(home: &Home, words: &[&str], setup: &str, keys: &str, expected: &[&str]) {
     let terminal = Terminal::new();
     let mut shell = terminal.spawn(home, words);
@@ -115,7 +115,7 @@ fn fish_completes_profiles() {
     ");
 }
 
-/// There is no PowerShell to try it in: only what it is told is looked at.
+/// There is no PowerShell on the test machine: this only checks the candidates.
 #[test]
 fn powershell_is_given_candidates_with_descriptions() {
     let home = shell_home().with("BASETEN_COMPLETE", "powershell");
@@ -148,7 +148,7 @@ fn a_name_that_would_make_two_candidates_is_not_offered() {
     assert_eq!(ask(&home).stdout, "c\n");
 }
 
-/// Neither is there to be asked: a keyring that hangs would be noticed by the time it takes.
+/// Helper, bus and certificates do not exist here; using one would fail or take time.
 #[test]
 fn completion_is_quick_and_asks_no_keyring() {
     let home = shell_home()
@@ -160,6 +160,6 @@ fn completion_is_quick_and_asks_no_keyring() {
     for _ in 0..10 {
         assert!(ask(&home).stdout.contains("bob"));
     }
-    // A few milliseconds each; the bound leaves room for a busy machine and an unoptimized build.
+    // Each takes a few milliseconds; the bound leaves room for a busy machine and a debug build.
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Many processes change one store, and each change is there afterwards.
+//! Many processes change one store, and no change is lost.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,7 +23,7 @@ fn end_all(running: Vec<Running>) {
     }
 }
 
-/// Ends the reader, also where the test fails meanwhile.
+/// Stops the reader, even if the test fails.
 struct StopReading<'a>(&'a AtomicBool);
 
 impl Drop for StopReading<'_> {
@@ -32,7 +32,7 @@ impl Drop for StopReading<'_> {
     }
 }
 
-/// Reads the store over and over while something happens, and never finds it broken.
+/// Reads the store again and again while something happens, and checks that it is never broken.
 fn watched<T>(home: &Home, happens: impl FnOnce() -> T) -> (T, usize) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

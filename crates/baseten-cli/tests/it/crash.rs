@@ -14,35 +14,38 @@ use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::stored::{in_file, session, store, tokens_of, with_key};
 use serde_json::Value;
 
-/// What is done to a store.
+/// A command that changes the store.
 #[derive(Clone, Copy)]
-struct Deed {
+struct Operation {
     arguments: &'static [&'static str],
-    /// The store before has an OAuth session under the name `session`, that ends so soon.
+    /// If set, the store has an OAuth session named `session`, which expires in so many seconds.
     session: Option<i64>,
-    /// There is a store before.
+    /// Whether there is a store before the command.
     store: bool,
 }
 
 const KEY_LOGIN: &[&str] =
     &["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "new"];
 
-const FIRST_LOGIN: Deed = Deed { arguments: KEY_LOGIN, session: None, store: false };
-const LOGIN: Deed = Deed { arguments: KEY_LOGIN, session: None, store: true };
-const SWITCH: Deed =
-    Deed { arguments: &["auth", "switch", "--profile", "second"], session: None, store: true };
-const LOGOUT: Deed = Deed {
+const FIRST_LOGIN: Operation = Operation { arguments: KEY_LOGIN, session: None, store: false };
+const LOGIN: Operation = Operation { arguments: KEY_LOGIN, session: None, store: true };
+const SWITCH: Operation =
+    Operation { arguments: &["auth", "switch", "--profile", "second"], session: None, store: true };
+const LOGOUT: Operation = Operation {
     arguments: &["auth", "logout", "--profile", "session"],
     session: Some(3600),
     store: true,
 };
-const REFRESH: Deed =
-    Deed { arguments: &["auth", "token", "--profile", "session"], session: Some(-1), store: true };
+const REFRESH: Operation = Operation {
+    arguments: &["auth", "token", "--profile", "session"],
+    session: Some(-1),
+    store: true,
+};
 
-impl Deed {
-    /// A home as it is before the deed.
+impl Operation {
+    /// A home before the command.
     fn home(&self, sandbox: &Sandbox) -> Home {
-        // Other places for secrets have tests of their own.
+        // Other storages have their own tests.
         let home = Home::at(sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
         if !self.store {
             return home;
@@ -65,10 +68,10 @@ impl Deed {
         straced(home, inject, self.arguments, &sandbox.api_key("ada").unwrap())
     }
 
-    /// Whether the store is as it is after the deed.
+    /// Whether the store is as the command leaves it.
     fn is_done(&self, home: &Home, sandbox: &Sandbox, done: &str) -> bool {
         if self.arguments == REFRESH.arguments {
-            // Other tokens every time.
+            // The tokens differ every time.
             let access = tokens_of(home, "session")["access_token"].clone();
             let refresh = tokens_of(home, "session")["refresh_token"].clone();
             let live = |token: Value| sandbox.is_live(token.as_str().unwrap_or_default());
@@ -78,14 +81,14 @@ impl Deed {
     }
 }
 
-/// As this program leaves them.
+/// Sets the modes that this program sets.
 fn tighten(home: &Home) {
     let directory = home.auth_json().parent().unwrap().to_owned();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     fs::set_permissions(home.auth_json(), fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A system call of a trace: its name, its arguments, and that it was the how many-th of its name.
+/// A system call of a trace: its name, its arguments, and its number among the calls of that name.
 #[derive(Debug, Clone)]
 struct Call {
     name: String,
@@ -124,7 +127,7 @@ fn changes(calls: &[Call]) -> Vec<Call> {
     calls.iter().filter(changes).cloned().collect()
 }
 
-/// Nobody else may read anything of ours, and nothing is left lying about.
+/// Checks that no other user can read the files, and, if asked, that no temporary file is left.
 fn assert_private(home: &Home, and_tidy: bool, what: &str) {
     let directory = home.auth_json().parent().unwrap().to_owned();
     let Ok(entries) = fs::read_dir(&directory) else { return };
@@ -139,26 +142,26 @@ fn assert_private(home: &Home, and_tidy: bool, what: &str) {
     }
 }
 
-/// Does it undisturbed, and gives the calls to disturb and the state that it leads to.
-fn rehearsed(deed: Deed, sandbox: &Sandbox) -> (Vec<Call>, String) {
-    let home = deed.home(sandbox);
-    let outcome = deed.run(&home, sandbox, "");
+/// Runs the command without a fault, and returns the calls to disturb and the resulting store.
+fn run_without_fault(operation: Operation, sandbox: &Sandbox) -> (Vec<Call>, String) {
+    let home = operation.home(sandbox);
+    let outcome = operation.run(&home, sandbox, "");
     assert_eq!(outcome.status, 0, "{outcome}");
     let calls = changes(&trace(&home));
     assert!(calls.iter().any(|call| call.name.starts_with("rename")), "{calls:?}");
     (calls, home.store())
 }
 
-fn kill_everywhere(deed: Deed) {
+fn kill_everywhere(operation: Operation) {
     let sandbox = sandbox();
-    let (calls, done) = rehearsed(deed, &sandbox);
+    let (calls, done) = run_without_fault(operation, &sandbox);
     let (mut old, mut new) = (0, 0);
     for call in &calls {
         let what = format!("killed before {} {}({}", call.name, call.number, call.arguments);
-        let home = deed.home(&sandbox);
+        let home = operation.home(&sandbox);
         let before = home.store();
         let inject = format!("{}:signal=KILL:when={}", call.name, call.number);
-        let outcome = deed.run(&home, &sandbox, &inject);
+        let outcome = operation.run(&home, &sandbox, &inject);
         if outcome.status == 0 && is_lock_tried_again(call) {
             continue;
         }
@@ -166,7 +169,7 @@ fn kill_everywhere(deed: Deed) {
         if home.store() == before {
             old += 1;
         } else {
-            assert!(deed.is_done(&home, &sandbox, &done), "{what}: {}", home.store());
+            assert!(operation.is_done(&home, &sandbox, &done), "{what}: {}", home.store());
             new += 1;
         }
         assert_private(&home, false, &what);
@@ -175,7 +178,7 @@ fn kill_everywhere(deed: Deed) {
         home.log_in_with_key(&sandbox, "grace", "next");
         assert_private(&home, true, &what);
     }
-    // Before the rename there is the old state, and after it there are calls, too.
+    // There are calls both before and after the rename.
     assert!(old >= 3 && new >= 1, "{old} old, {new} new");
 }
 
@@ -204,8 +207,7 @@ fn a_refresh_killed_anywhere_leaves_a_whole_store() {
     kill_everywhere(REFRESH);
 }
 
-/// How often a lock is tried depends on who holds it meanwhile: tests that run beside this one have
-/// profiles of the same names.
+/// How often a lock is tried depends on other tests, which have profiles of the same names.
 fn is_lock_tried_again(call: &Call) -> bool {
     call.name == "flock" && call.number > 1
 }
@@ -218,13 +220,13 @@ fn is_of_a_profile_lock(call: &Call) -> bool {
 #[test]
 fn a_disk_that_fails_anywhere_leaves_the_old_state_and_an_error() {
     let sandbox = sandbox();
-    for deed in [FIRST_LOGIN, LOGIN, SWITCH, LOGOUT] {
-        let (calls, done) = rehearsed(deed, &sandbox);
+    for operation in [FIRST_LOGIN, LOGIN, SWITCH, LOGOUT] {
+        let (calls, done) = run_without_fault(operation, &sandbox);
         for call in calls {
-            let home = deed.home(&sandbox);
+            let home = operation.home(&sandbox);
             let before = home.store();
             let inject = format!("{}:error=EIO:when={}", call.name, call.number);
-            let outcome = deed.run(&home, &sandbox, &inject);
+            let outcome = operation.run(&home, &sandbox, &inject);
             let what = format!("{inject} ({}: {outcome}", call.arguments);
             if outcome.status == 0 && is_lock_tried_again(&call) {
                 continue;
@@ -249,9 +251,9 @@ fn a_disk_that_fails_anywhere_leaves_the_old_state_and_an_error() {
 #[test]
 fn a_file_is_on_the_disk_before_it_is_renamed() {
     let sandbox = sandbox();
-    for deed in [FIRST_LOGIN, LOGIN, SWITCH, LOGOUT, REFRESH] {
-        let home = deed.home(&sandbox);
-        assert_eq!(deed.run(&home, &sandbox, "").status, 0);
+    for operation in [FIRST_LOGIN, LOGIN, SWITCH, LOGOUT, REFRESH] {
+        let home = operation.home(&sandbox);
+        assert_eq!(operation.run(&home, &sandbox, "").status, 0);
         let calls = trace(&home);
         let target = format!("\"{}\"", home.auth_json().display());
         let at = |calls: &[Call], like: &dyn Fn(&Call) -> bool| calls.iter().rposition(like);
@@ -267,7 +269,7 @@ fn a_file_is_on_the_disk_before_it_is_renamed() {
         assert!(write < fsync, "{written:?}");
         let (file, _) = written[write].arguments.split_once(',').unwrap();
         assert!(written[fsync].arguments.starts_with(file), "{written:?}");
-        // And the rename itself, afterwards.
+        // The directory is synced after the rename.
         let directory = format!("\"{}\"", home.auth_json().parent().unwrap().display());
         let open = after
             .iter()
@@ -276,7 +278,7 @@ fn a_file_is_on_the_disk_before_it_is_renamed() {
     }
 }
 
-/// Each command that changes the store fails, says why, and has done nothing at all.
+/// Checks that each command that changes the store fails, says why, and changes nothing.
 fn assert_refused(home: &Home, sandbox: &Sandbox, reason: &str) {
     let before = home.store();
     let requests = sandbox.requests().len();
@@ -308,7 +310,7 @@ fn a_full_disk_is_reported_before_anything_is_done() {
     let _mount = Mount::tiny(&directory);
     home.write_store(&LOGOUT.home(&sandbox).store());
     let _ = fs::write(directory.join("filler"), vec![0; 64 * 1024]);
-    // A file without content still fits, or not; both are a full disk.
+    // Whether an empty file still fits or not, the disk is full.
     assert_refused(&home, &sandbox, "No space left on device");
 }
 
@@ -338,7 +340,7 @@ fn a_directory_of_another_user_is_reported_before_anything_is_done() {
         return;
     }
     let sandbox = sandbox();
-    // Readable by everybody, and closed.
+    // A directory that everybody can read, and one that nobody else can read.
     for (mode, action) in [(0o755, "lock"), (0o700, "read")] {
         let home = LOGOUT.home(&sandbox);
         for path in [home.path().join(".config"), home.auth_json().parent().unwrap().to_owned()] {
@@ -385,8 +387,8 @@ fn a_home_that_is_missing_or_not_a_directory_is_reported_before_anything_is_done
 
 #[test]
 fn a_token_of_a_killed_login_is_not_left_readable() {
-    // The temporary file, before its rename, holds the secret: nobody else can read it, and the
-    // next change removes it.
+    // Before its rename, the temporary file has the secret. No other user can read it, and the next
+    // change removes it.
     let sandbox = sandbox_with(|_| ());
     let home = LOGIN.home(&sandbox);
     let outcome = LOGIN.run(&home, &sandbox, "renameat:signal=KILL:when=2");

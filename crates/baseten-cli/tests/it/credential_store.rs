@@ -1,4 +1,4 @@
-//! Where a login puts its secret, and what happens when that place fails.
+//! Where a login stores its secret, and what happens when that storage fails.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_still_stored() {
     let secret = session(&sandbox, "ada", -60).to_string();
     let answer = serde_json::json!({ "ServerURL": "", "Username": name, "Secret": secret });
     fs::write(home.path().join("secret"), answer.to_string()).unwrap();
-    // It is asked before the lock and under it; there is no time for more of that.
+    // The helper is asked before the lock is taken and again under it, which uses up the time.
     let outcome = home.run(&["auth", "token"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     let stored = fs::read_to_string(home.path().join("stored")).unwrap();
@@ -117,7 +117,7 @@ fn a_helper_that_fails_is_named_and_nothing_is_stored_elsewhere() {
             let outcome = match command {
                 "login" => home.log_in(&key, "new", &[]),
                 "login over the old" => home.log_in(&key, helper, &[]),
-                // To this one's answer to a request to erase, there is no objection.
+                // The protocol ignores the output of `erase`.
                 "logout" if helper == "talking" => continue,
                 command => home.run(&["auth", command]),
             };
@@ -151,7 +151,7 @@ fn a_login_that_insists_on_the_keyring_fails_without_one() {
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(outcome.status, 1);
     assert_eq!(home.store(), "");
-    // The option is nearer than the variable.
+    // The option takes precedence over the variable.
     let outcome = home.log_in(sandbox.api_key("ada").unwrap(), "bot", &["--insecure-storage"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
 }
@@ -193,7 +193,7 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
     assert_eq!(home.log_in(&old, &replaced, &[]).status, 0);
     let before = home.store();
     for (name, was) in [(&fresh, None), (&replaced, Some(old))] {
-        // The first rename is of the rehearsal.
+        // The first rename is the one that tests whether the directory is writable.
         let arguments = ["auth", "login", "--with-api-key", "--profile", name];
         let outcome = straced(&home, "renameat:error=EIO:when=2", &arguments, &new);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
@@ -204,7 +204,7 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
         assert_eq!(keyring.lookup(name), was);
         assert_eq!(home.store(), before);
     }
-    // So does a helper.
+    // The same with a helper.
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
     home.install("docker-credential-keeper", KEEPER);
     let arguments = ["auth", "login", "--with-api-key", "--profile", "bot"];
@@ -291,7 +291,7 @@ fn a_helper_that_fails_half_way_is_told_to_undo_it() {
     home.install("docker-credential-keeper", KEEPER);
     let (old, new) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
     assert_eq!(home.log_in(&old, "bot", &[]).status, 0);
-    // It stores what it is given, and fails the first time.
+    // It stores what it is given, but reports a failure the first time.
     let fail = "[ $1 != store ] || [ -e failed ] || { touch failed; echo half way; exit 1; }";
     home.install("docker-credential-keeper", &format!("{KEEPER}\n{fail}"));
     let outcome = home.log_in(&new, "bot", &[]);
@@ -305,7 +305,7 @@ fn a_login_over_an_old_one_ends_the_old_session() {
     let sandbox = sandbox_with(|config| config.auto_approve = Some("ada".into()));
     let keyring = KeyringSession::start();
     let home = Home::at(&sandbox).with_patient_keyring(&keyring);
-    // From one storage to the other and back, with the old session fresh.
+    // From one storage to the other and back, while the old session is still valid.
     for storage in ["keyring", "keyring", "file", "file", "keyring"] {
         let home_ = Home::at(&sandbox)
             .with_patient_keyring(&keyring)
@@ -352,7 +352,7 @@ fn start_pass(sandbox: &Sandbox) -> Pass {
 fn a_session_in_pass_is_refreshed_there_again_and_again() {
     let sandbox = sandbox_with(|config| {
         config.auto_approve = Some("ada".into());
-        // So short that every use refreshes.
+        // So short that every command refreshes.
         config.access_token_lifetime = Duration::from_secs(30);
     });
     let pass = start_pass(&sandbox);
@@ -380,7 +380,7 @@ fn profiles_of_any_name_in_pass_give_their_own_secret_or_a_clear_error() {
     let sandbox = sandbox();
     let pass = start_pass(&sandbox);
     let home = &pass.home;
-    // The helper makes a file name of the user's name, and takes the first that it finds.
+    // The helper uses the user name as a file name, and takes the first file that it finds.
     let names = ["bot", "a b", "ünïcode-é", "a@b.c:host", "a/b", "a", "a/b/c", "..", "../x", "%2e"];
     let mut stored = Vec::new();
     for name in names {
@@ -409,7 +409,7 @@ fn profiles_of_any_name_in_pass_give_their_own_secret_or_a_clear_error() {
     }
     assert!(given >= 4, "{given} of {}", stored.len());
 
-    // What another program stored under such a name is not mistaken either.
+    // What another program stored under such a name is not used for the profile either.
     let mut profile = elsewhere(&sandbox.remote_url(), "api_key");
     profile["credential_helper"] = json!("pass");
     home.write_store(&store([("x/y", profile)]));

@@ -1,5 +1,4 @@
-//! Every error that can be provoked without much ado, in one place, so that all can be read
-//! together.
+//! Every error that is easy to provoke, in one snapshot, so that they can be read together.
 
 use std::fmt::Write as _;
 
@@ -24,7 +23,7 @@ fn four_profiles() -> Home {
     home
 }
 
-/// The same, with a server that plays this.
+/// The same, with a server that has this script.
 fn at(script: impl IntoIterator<Item = Act>) -> Home {
     let server = Server::start(script);
     four_profiles().with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""))
@@ -40,7 +39,7 @@ const TOKEN: &[&str] = &["auth", "token"];
 const STATUS: &[&str] = &["auth", "status"];
 const WHOAMI: &[&str] = &["whoami"];
 
-/// Runs a command and writes down how it ended.
+/// Runs a command and adds its status and its errors to the notes.
 fn note(notes: &mut String, home: &Home, arguments: &[&str]) {
     let outcome = home.run(arguments);
     assert_ne!(outcome.status, 0, "{outcome}");

@@ -1,4 +1,4 @@
-//! The exit statuses: every row of their table, and every case that has one of its own.
+//! Exit statuses: every row of their table, and every special case.
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -14,7 +14,7 @@ use baseten_testing::server::{Act, Server, answer, http, ok};
 use baseten_testing::stored::{EXPIRED, LIVES, REMOTE, elsewhere, logged_in, store};
 
 /// A home whose only credential is an API key of the environment, and whose requests go to a
-/// server that plays this.
+/// server with this script.
 fn asking(script: impl IntoIterator<Item = Act>) -> Home {
     Home::with_script(script).with("BASETEN_API_KEY", "key")
 }
@@ -372,7 +372,7 @@ fn a_machine_without_a_home_is_1() {
     assert!(outcome.stderr.contains(variable), "{outcome}");
 }
 
-/// The other systems' keyrings are always there.
+/// On other systems the keyring is always available.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_keyring_that_is_not_available_is_1() {
@@ -461,7 +461,7 @@ fn success_is_0() {
 mod slow_tests {
     use super::*;
 
-    /// A listener whose queue is full drops whoever else wants to connect.
+    /// A listener whose queue is full drops further connections.
     #[test]
     fn a_timeout_is_6() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

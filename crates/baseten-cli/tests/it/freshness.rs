@@ -1,4 +1,4 @@
-//! Which secret is used where the file and a real keyring disagree, and what is sent of them.
+//! Which secret is used when the file and a real keyring disagree.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use baseten_testing::stored::{
 use baseten_testing::wait::PATIENCE;
 use serde_json::{Value, json};
 
-/// A server that refreshes any token, and knows everybody but the bearers of `refused`.
+/// A server that refreshes any token and accepts any credential but `refused-access`.
 fn obliging() -> Server {
     let oblige = |request: String| {
         if request.contains("grant_type=refresh_token") {
@@ -28,7 +28,7 @@ fn obliging() -> Server {
     Server::start((0..8).map(|_| respond(oblige)))
 }
 
-/// Tokens of one of the two places, that end in so many seconds.
+/// Tokens named after the place, which expire in so many seconds.
 fn of(place: &str, seconds: i64) -> Value {
     tokens(&format!("{place}-access"), &format!("{place}-refresh"), &ends_in(seconds))
 }
@@ -53,14 +53,14 @@ fn mistyped(auth_type: &str) -> Value {
 
 const NOTHING: &str = "";
 
-/// What is stored where, and what comes of it.
+/// What is stored in both places, and the expected result.
 struct Case {
     what: &'static str,
     file: Value,
     keyring: String,
-    /// The credential that the request is made with; none where none may be sent.
+    /// The credential in the request; `None` if no request may be sent.
     sent: Option<&'static str>,
-    /// The refresh token that is presented before.
+    /// The refresh token that is sent before, if any.
     presented: Option<&'static str>,
     /// What the keyring has afterwards.
     keyring_after: String,
@@ -106,7 +106,7 @@ impl Case {
             .iter()
             .filter_map(|request| request.split("refresh_token=").nth(1))
             .filter_map(|rest| rest.split('&').next())
-            // The grant type has the same name.
+            // This is the grant type, not the token.
             .filter(|token| *token != "refresh_token")
             .collect();
         assert_eq!(presented, self.presented.as_slice(), "{what}: {outcome}");
@@ -129,7 +129,7 @@ impl Case {
         } else {
             assert_eq!(in_keyring, self.keyring_after, "{what}");
         }
-        // A refreshed profile has its tokens where its login put them; any other is as it was.
+        // A refresh writes the tokens to the storage that the login chose; nothing else changes.
         if self.presented.is_some() && self.file.get("oauth_credential").is_some() {
             assert_eq!(tokens_of(&home, &name)["refresh_token"], "new-refresh", "{what}");
         } else {
@@ -242,7 +242,7 @@ fn after_a_refused_token_the_keyring_is_asked_before_a_refresh() {
     let keyring = KeyringSession::start();
     let server = obliging();
     let home = Home::served_by(&server).with_keyring(&keyring);
-    // Refused although it should live longer than the other program's: that one has replaced it.
+    // It is refused although it expires later than the token of the other program, which replaced it.
     let name = only_profile(&home, "refused", in_file(REMOTE, &of("refused", 7200)));
     keyring.store(&name, &of("keyring", 3600).to_string(), &[]);
     let outcome = home.run(&["whoami"]);
@@ -257,7 +257,7 @@ fn tokens_that_are_refused_in_both_places_are_refreshed() {
     let keyring = KeyringSession::start();
     let server = obliging();
     let home = Home::served_by(&server).with_keyring(&keyring);
-    // Neither has ended by its own word.
+    // Neither has expired.
     let name = only_profile(&home, "both-refused", in_file(REMOTE, &of("file-refused", 7200)));
     keyring.store(&name, &of("keyring-refused", 3600).to_string(), &[]);
     let outcome = home.run(&["whoami"]);
@@ -297,7 +297,7 @@ fn a_fresh_token_in_the_file_is_used_without_asking_the_keyring() {
         assert_eq!(outcome.status, 0, "{outcome}");
         assert!(!outcome.stderr.contains("keyring"), "{outcome}");
     }
-    // A question to the frozen keyring would have taken 30 s.
+    // A call to the frozen keyring would have taken 30 s.
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 

@@ -1,4 +1,4 @@
-//! Help: on every command, with the form of its output, and with an idea of what was meant.
+//! Help of every command, the format of its output, and suggestions for mistyped options.
 
 use baseten_testing::home::Home;
 

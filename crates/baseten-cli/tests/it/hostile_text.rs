@@ -1,5 +1,5 @@
-//! Text from servers, files, helpers and arguments that tries to move the cursor, set the title,
-//! hide itself or turn other text around. None of it may reach stdout or stderr.
+//! Text from servers, files, helpers and arguments is sanitized: nothing that moves the cursor, sets
+//! the title, is invisible or reorders other text reaches stdout or stderr.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const EVIL: &str = "no\u{1b}[2J\u{1b}[8m\u{1b}]0;title\u{7}\u{9b}2J\u{9d}0;t\u{9c}\u{8}\u{7f}\r\u{200b}\
                     \u{202e}\u{2066}\u{feff}\u{e0041}\u{3164}pe";
 
-/// Every way to print. What a filter finds bare, and what it says when it fails, are text as well.
+/// Every output mode. The raw results and the errors of a filter must be sanitized as well.
 const MODES: &[&[&str]] = &[
     &[],
     &["-v"],
@@ -25,7 +25,7 @@ const MODES: &[&[&str]] = &[
     &["-q", "(.[]?, .) | tonumber"],
 ];
 
-/// Nothing that a terminal obeys or hides, but for our own bold, dim, colours and underlines.
+/// Checks that there are no control or invisible characters except the styles of this program.
 #[track_caller]
 fn assert_harmless(outcome: &Outcome) {
     for text in [&outcome.stdout, &outcome.stderr] {
@@ -45,8 +45,8 @@ fn assert_harmless(outcome: &Outcome) {
     }
 }
 
-/// Runs a command in every mode, to a pipe and as if to a terminal with colours; each time in a
-/// home that is made anew. A pipe alone would not do: escape sequences are stripped there anyway.
+/// Runs a command in every mode, with and without colours, each time in a new home. Without colours
+/// alone the test would prove little, since all escape sequences are removed there.
 fn in_every_mode(command: &[&str], home: impl Fn() -> Home) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for mode in MODES {
@@ -92,7 +92,7 @@ fn errors_of_the_server_are_sanitized() {
                 assert_harmless(&home.run(&command));
             }
             let home = Home::with_script([act(), act(), act(), act()]).with("CLICOLOR_FORCE", "1");
-            // Those that are tried again take their time.
+            // Errors of 500 and more are retried, which takes time.
             if status < 500 {
                 assert_harmless(&home.run(WEB_LOGIN));
             }
@@ -112,7 +112,7 @@ fn everything_the_server_says_about_a_user_is_sanitized() {
     };
     for command in [&["whoami"][..], &["auth", "status", "--check"]] {
         let outcomes = in_every_mode(command, home);
-        // It is shown, and in JSON to the letter.
+        // The text is shown sanitized, and JSON has it unchanged.
         assert!(outcomes[0].stdout.contains("no"), "{}", outcomes[0]);
         assert_eq!(outcomes[4].json()["email"], EVIL);
     }
@@ -135,7 +135,7 @@ fn a_user_name_that_becomes_a_profile_name_is_sanitized() {
         let home = Home::with_script([started(), tokens(), me]).with("CLICOLOR_FORCE", "1");
         let outcome = home.run(&[WEB_LOGIN, &["-v"]].concat());
         assert_harmless(&outcome);
-        // A name with control characters is refused; one that deceives is at least not shown so.
+        // A name with control characters is refused; one with only invisible characters is sanitized.
         assert_eq!(outcome.status == 0, email == hidden, "{outcome}");
         for command in [&["auth", "list"][..], &["auth", "status"], &["auth", "switch"]] {
             assert_harmless(&home.run(command));
@@ -252,7 +252,7 @@ fn only_pages_that_may_be_opened_are_shown_and_opened() {
         "--help",
     ];
     for page in refused {
-        // As the only page, and beside one that is good.
+        // As the only page, and beside a good one.
         let (outcome, opened) = login_with_pages(page, None);
         assert_eq!(outcome.status, 6, "{outcome}");
         assert!(!outcome.stderr.contains("evil") && !outcome.stderr.contains("alert"), "{outcome}");
@@ -271,7 +271,7 @@ fn only_pages_that_may_be_opened_are_shown_and_opened() {
     }
 }
 
-/// Starts a login that is denied at once, and gives what a browser was started with.
+/// Starts a login that is denied at once, and returns the page that the browser was started with.
 fn login_with_pages(page: &str, complete: Option<&str>) -> (Outcome, Option<String>) {
     let started = json_answer(&json!({
         "device_code": "d", "user_code": "ABCD", "expires_in": 60, "interval": 1,
@@ -284,9 +284,9 @@ fn login_with_pages(page: &str, complete: Option<&str>) -> (Outcome, Option<Stri
     let browser = home.install("browser", script);
     let home = home.with("BROWSER", browser);
     let outcome = home.run(WEB_LOGIN);
-    // Nobody waits for a browser but this test.
+    // The program does not wait for the browser, but this test does.
     if outcome.stderr.contains("Open this page") {
-        wait::came_about(Duration::from_secs(10), || opened.exists());
+        wait::within(Duration::from_secs(10), || opened.exists());
     }
     (outcome, std::fs::read_to_string(&opened).ok())
 }

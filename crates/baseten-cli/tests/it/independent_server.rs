@@ -1,15 +1,15 @@
-//! A login at an authorization server that other people wrote, approved on its pages in a real
-//! browser that our own code starts.
+//! A login at an independent authorization server, approved on its pages in a real browser that the
+//! program starts.
 
-use baseten_testing::counterparts::{OidcServer, with_person, words_of_person};
+use baseten_testing::counterparts::{OidcServer, person_log, with_person};
 use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::stored::tokens_of;
 
-/// Logs in as alice, who is asked in Chromium.
+/// Logs in as alice, who approves in Chromium.
 fn alice_logs_in(server: &OidcServer, more: &[&str]) -> Home {
     let home = with_person(server.home(), "--user alice");
     let outcome = home.run(&[WEB_LOGIN, more].concat());
-    let person = words_of_person(&home);
+    let person = person_log(&home);
     assert_eq!(outcome.status, 0, "{outcome}\n{person}\n{:?}", server.requests());
     assert_eq!(
         outcome.stdout,
@@ -26,20 +26,20 @@ fn token(home: &Home, name: &str) -> String {
     tokens_of(home, "alice@example.com:localhost")[name].as_str().unwrap().to_owned()
 }
 
-/// The exit status of `status --check`, and what it says of the credential.
+/// The exit status of `status --check`, and whether it says that the credential is valid.
 fn check(home: &Home) -> (i32, bool) {
     let outcome = home.run(&["auth", "status", "--check", "-o", "json"]);
     (outcome.status, outcome.json()["valid"].as_bool().unwrap())
 }
 
-/// How often something was asked for and answered so.
+/// How often a request was made with this result.
 fn count(server: &OidcServer, request: &str) -> usize {
     server.requests().iter().filter(|done| *done == request).count()
 }
 
 #[test]
 fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
-    // Shorter than the minute that a token must have left, so that every command refreshes it.
+    // Tokens are refreshed in their last minute, so every command refreshes this one.
     let server =
         OidcServer::start(&["--access-token-seconds", "30", "--device-code-seconds", "45"]);
     let home = alice_logs_in(&server, &[]);
@@ -60,14 +60,14 @@ fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
     assert_eq!(check(&home), (0, true));
     assert_eq!(count(&server, "refresh_token 200"), 2);
 
-    // Another program kept the first refresh token, and presents it once more.
+    // Another program kept the first refresh token and uses it again.
     let last = home.store();
     home.write_store(&first);
     let outcome = home.run(&["whoami"]);
     assert_eq!(outcome.status, 3, "{outcome}");
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(home.store(), first, "nothing is deleted");
-    // That has ended the session for the good tokens, too.
+    // That has ended the session, and with it the valid tokens.
     home.write_store(&last);
     assert_eq!(check(&home), (3, false));
     assert_eq!(count(&server, "refresh_token 400 invalid_grant"), 2);
@@ -89,7 +89,7 @@ fn a_logout_invalidates_the_tokens() {
     assert_eq!(count(&server, "logout 204"), 1);
     assert!(!home.store().contains("alice"), "{}", home.store());
 
-    // Whoever kept a copy has nothing: neither token is good any more.
+    // Neither token is valid any more.
     home.write_store(&store);
     assert_eq!(check(&home), (3, false));
     let requests = server.requests();
@@ -97,7 +97,7 @@ fn a_logout_invalidates_the_tokens() {
         requests.ends_with(&["me 401".to_owned(), "refresh_token 400 invalid_grant".to_owned()]),
         "{requests:?}"
     );
-    // And can still get rid of it.
+    // The copy can still be logged out.
     let outcome = home.run(&["auth", "logout"]);
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(!outcome.stderr.contains("could not be ended"), "{outcome}");
@@ -108,7 +108,7 @@ fn a_login_is_denied_on_the_page() {
     let server = OidcServer::start(&["--device-code-seconds", "45"]);
     let home = with_person(server.home(), "--deny");
     let outcome = home.run(WEB_LOGIN);
-    assert_eq!(outcome.status, 3, "{outcome}\n{}", words_of_person(&home));
+    assert_eq!(outcome.status, 3, "{outcome}\n{}", person_log(&home));
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!(home.store(), "");
     assert_eq!(count(&server, "device_code 400 access_denied"), 1);

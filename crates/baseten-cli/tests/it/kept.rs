@@ -1,5 +1,4 @@
-//! What a refresh brings is kept: whoever ends, stops or squeezes the process, whoever shares its
-//! directory, and whoever stands in its way.
+//! The tokens of a refresh are kept: through signals, full disks, other containers and hostile users.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use baseten_testing::stored::{REMOTE, ends_in, in_file, only_profile, session, t
 use baseten_testing::wait::{self, PATIENCE};
 use rustix::process::Signal;
 
-/// A sandbox that answers this late, after its work is done, and a home whose session has ended.
+/// A sandbox that delays its responses, and a home whose access token has expired.
 fn late(latency: Duration) -> (Sandbox, Home, String) {
     let sandbox = sandbox_with(|config| config.latency = latency);
     let home = Home::at(&sandbox);
@@ -62,14 +61,14 @@ fn ctrl_c_again_after_a_second_ends_the_command_and_another_hang_up_does_not() {
         let mut running = home.start(&["auth", "token"]);
         let _open = arrived.recv_timeout(PATIENCE).unwrap();
         running.signal(signal);
-        // Twice in a row is a nervous finger.
+        // Two signals in quick succession count as one.
         std::thread::sleep(Duration::from_millis(100));
         running.signal(signal);
         std::thread::sleep(Duration::from_millis(1200));
         assert!(!running.has_ended(), "{signal:?}");
         running.signal(signal);
         let time = Duration::from_millis(if ends { 5000 } else { 300 });
-        assert_eq!(wait::came_about(time, || running.has_ended()), ends, "{signal:?}");
+        assert_eq!(wait::within(time, || running.has_ended()), ends, "{signal:?}");
     }
 }
 
@@ -100,7 +99,7 @@ fn a_refresh_whose_answer_cannot_be_kept_is_not_sent() {
     assert!(outcome.stderr.contains("Read-only file system"), "{outcome}");
     assert_eq!((home.store(), sandbox.refresh_count()), (before, 0));
 
-    // No file may grow: `ulimit -f 0` sends SIGXFSZ to whoever tries.
+    // `ulimit -f 0` sends SIGXFSZ to a process that writes to a file.
     let script = format!("ulimit -f 0; exec '{}' auth token", baseten());
     let command = &mut home.command_of(find("sh", "dash"), &["-c", &script]);
     let outcome = Running::start(command).end();
@@ -158,7 +157,7 @@ fn containers_that_share_a_directory_refresh_once() {
     assert_alive(&sandbox, &home, &name);
 }
 
-/// Nobody's account on this system.
+/// A user ID without an account.
 const STRANGER: u32 = 60_124;
 
 #[test]

@@ -1,5 +1,5 @@
-//! Secrets in real keyrings: what we and other programs find of each other's, and keyrings that
-//! are away, locked, frozen or broken. No command waits longer than it said.
+//! Secrets in real keyrings: shared with other programs, and in keyrings that are unavailable,
+//! locked, frozen or broken. No command waits longer than its timeout.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -20,10 +20,10 @@ use rustix::net::SocketAddrUnix;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// What a command may take on top of the time that its keyring work has, on a busy machine.
+/// What a command may take on a busy machine in addition to its keyring timeout.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// The time for keyring work where nobody can be asked.
+/// The keyring timeout of a command that cannot show a prompt.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
 const NAME: &str = "bot";
@@ -34,7 +34,7 @@ fn with_profile(home: Home, sandbox: &Sandbox, auth_type: &str) -> Home {
     home
 }
 
-/// What the keyring's own tool finds of this profile, in all collections.
+/// How many items `secret-tool` finds for this profile, in all collections.
 fn count(session: &KeyringSession, profile: &str) -> usize {
     let attributes = ["search", "--all", "service", "baseten-profile", "username", profile];
     let output = session.secret_tool(&attributes, "");
@@ -47,7 +47,7 @@ fn timed(home: &Home, arguments: &[&str]) -> (Outcome, Duration) {
     (outcome, start.elapsed())
 }
 
-// What others find of ours, and we of theirs.
+// Secrets shared with other programs.
 
 #[test]
 fn an_api_key_is_stored_as_it_is_and_updated_in_place() {
@@ -187,7 +187,7 @@ fn we_use_and_update_what_pythons_keyring_stored() {
     assert_eq!(python(&session, &["-c", script]).stdout, format!("{newer}\n"));
 }
 
-// Keyrings that are away, locked or frozen.
+// Keyrings that are unavailable, locked or frozen.
 
 #[test]
 fn missing_locked_unavailable_and_slow_keyrings_are_told_apart() {
@@ -344,7 +344,7 @@ fn only_a_socket_of_this_machine_is_a_bus() {
 
 // Sessions of the counterparts' scripts: prompts, other keyrings, broken ones.
 
-/// A script that makes a session, and what to call it with.
+/// A script that makes a session, and its options.
 struct Session {
     script: &'static str,
     options: Vec<String>,
@@ -376,7 +376,7 @@ impl Session {
         Self { script, options: options.split_whitespace().map(str::to_owned).collect() }
     }
 
-    /// A shell script in the session, in which `baseten` is ours and tells its milliseconds.
+    /// A shell script in the session, in which `baseten` is a function that logs its milliseconds.
     fn command(&self, home: &Home, wrapper: &[&str], script: &str) -> Command {
         let program =
             format!("{}/../../counterparts/keyrings/{}", env!("CARGO_MANIFEST_DIR"), self.script);
@@ -396,18 +396,18 @@ impl Session {
         command
     }
 
-    /// Runs the script where nobody can be asked.
+    /// Runs the script without a terminal.
     fn run(&self, home: &Home, script: &str) -> Outcome {
         self.command(home, &[], script).output().unwrap().into()
     }
 
-    /// Starts the script where somebody can.
+    /// Starts the script on a terminal.
     fn start<'a>(&self, terminal: &'a Terminal, home: &Home, script: &str) -> OnTerminal<'a> {
         terminal.spawn_command(self.command(home, &["setsid", "--ctty"], script))
     }
 }
 
-/// How long each run of ours took in a session.
+/// How long each run of `baseten` took in a session.
 fn elapsed(home: &Home) -> Vec<Duration> {
     let text = home.read("elapsed");
     text.lines().map(|line| Duration::from_millis(line.parse().unwrap())).collect()
@@ -471,11 +471,11 @@ fn control_c_ends_the_wait_for_a_prompt() {
 fn a_locked_keyring_that_cannot_prompt_fails_at_once() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
-    // A display, and no terminal: an agent must not make windows appear.
+    // A display and no terminal: an agent must not open windows.
     let outcome = Session::gnome("--locked --prompt ignore").run(&home, "baseten auth token");
     assert_eq!(outcome.status, 1, "{outcome}");
     assert!(outcome.stderr.contains("the system keyring is locked"), "{outcome}");
-    // A terminal, and no display.
+    // A terminal and no display.
     let session = Session::gnome("--locked");
     let ended = session.start(&terminal, &home, "baseten auth token").end();
     assert_eq!(ended.status, 1, "{ended}");
@@ -532,7 +532,7 @@ mod slow_tests {
         let before = home.store();
         session.freeze();
 
-        // These never ask it.
+        // These never use the keyring.
         for arguments in [
             &["auth", "status"][..],
             &["auth", "status", "-o", "json"],
@@ -545,7 +545,7 @@ mod slow_tests {
             assert!(elapsed < Duration::from_secs(2), "{arguments:?}: {elapsed:?}");
         }
 
-        // These do, and give up in time.
+        // These do, and time out.
         gives_up_in(&home, DEFAULT_TIMEOUT, &before);
         let home = home.with("BASETEN_KEYRING_TIMEOUT", "0.5");
         gives_up_in(&home, Duration::from_millis(500), &before);
@@ -558,13 +558,13 @@ mod slow_tests {
         let (sandbox, terminal) = (sandbox(), Terminal::new());
         let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
         let session = Session::keepassxc("--locked");
-        // It would open its window for a mere search, and answer once that is closed.
+        // KeePassXC would open its window even for a search, and answer once the window is closed.
         let outcome = session.run(&home, "baseten auth token; baseten auth logout");
         assert_eq!(outcome.stderr.matches("the system keyring is locked").count(), 2, "{outcome}");
         for elapsed in elapsed(&home) {
             assert!(elapsed < DEFAULT_TIMEOUT + SLACK, "{elapsed:?}");
         }
-        // At a terminal, somebody may see it.
+        // On a terminal, a user may see the window.
         let home = home.with("BASETEN_KEYRING_TIMEOUT", "2");
         let ended = session.start(&terminal, &home, "baseten auth token").end();
         assert_eq!(ended.status, 1, "{ended}");

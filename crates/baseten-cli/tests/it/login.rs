@@ -1,5 +1,5 @@
-//! The login itself, by both ways: what fails early, what is stored and under which name, the
-//! browser.
+//! Logins with the browser and with an API key: early errors, stored profiles and their names, and
+//! the browser.
 
 #[cfg(unix)]
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn a_browser_login_stores_a_profile_named_after_the_email() {
     baseten_testing::assert_outcome!(home, outcome);
 }
 
-// What can fail early, fails before any request.
+// Errors that are found before any request.
 
 #[test]
 fn mistakes_are_found_before_any_request() {
@@ -226,7 +226,7 @@ fn browser_logins_are_named_after_their_user() {
 fn names_that_are_taken_get_numbers() {
     let sandbox = sandbox();
     let home = Home::with_api(sandbox.api_url());
-    // Three others of that name, and with them the workspace.
+    // The name is taken, with the workspace and with a number as well.
     let entry = |name: &str, more: &str| {
         format!(
             r#""{name}": {{"remote_url": "https://app.baseten.co", "auth_type": "oauth"{more}}}"#
@@ -359,7 +359,7 @@ fn a_page_that_is_not_https_is_neither_shown_nor_opened() {
 
 // The browser.
 
-/// What a browser does that notes its argument, its environment and its stdin first.
+/// A browser script that first notes its argument, its environment and its stdin.
 #[cfg(unix)]
 fn noting(script: &str) -> String {
     format!(
@@ -369,14 +369,14 @@ fn noting(script: &str) -> String {
     )
 }
 
-/// A home with this browser on its desktop, which is started where no variable names one.
+/// A home whose desktop has this browser, which is used if no variable names one.
 #[cfg(target_os = "linux")]
 fn with_desktop_browser(home: Home) -> Home {
     home.install("xdg-open", &noting("exit 0"));
     home
 }
 
-/// What the browser noted, once it is started.
+/// What the browser noted, once it has started.
 #[cfg(unix)]
 fn noted(home: &Home, name: &str) -> String {
     wait::until("a browser is started", || home.path().join("url").exists());

@@ -1,5 +1,4 @@
-//! Browser logins that run into trouble: servers that fail, hang or say much, and signals once the login
-//! is granted.
+//! Browser logins that fail: servers with errors, servers that hang, and signals after the approval.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +29,7 @@ fn a_login_that_cannot_be_stored_is_ended_at_the_server() {
     let home = Home::at_remote(server.remote("http"));
     let outcome = home.run(WEB);
     assert_eq!(outcome.status, 3, "{outcome}");
-    // The same login, not one at another remote or under another name.
+    // The hint has the same remote and the same name.
     let again = format!(
         "hint: start again with: baseten auth login --web --profile work --remote-url {} \
          --insecure-storage\n",
@@ -99,7 +98,7 @@ fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
     let mut home = Home::new();
     let lock = home.auth_json().with_file_name("auth.json.lock");
     let (locked, held) = std::sync::mpsc::channel();
-    // Another process has the store when this login would write to it.
+    // Another process holds the lock of the store when this login wants to write.
     let me = respond(move |_| {
         let file = std::fs::File::options().write(true).open(lock).unwrap();
         file.lock().unwrap();
@@ -117,14 +116,14 @@ fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
     home.set("BASETEN_REMOTE_URL", server.remote("http"));
     let running = home.start(WEB);
     let _held = held.recv_timeout(PATIENCE).unwrap();
-    // Sooner, it would end the process while nothing is stored yet.
+    // Earlier, the signal would end the process before it has begun to store the login.
     std::thread::sleep(Duration::from_millis(700));
     running.signal(Signal::INT);
     let request = heard.recv_timeout(PATIENCE).unwrap();
     assert!(request.starts_with("POST /v1/users/auth/logout "), "{request}");
     let start = Instant::now();
     let outcome = running.end();
-    // It stays until the server has answered.
+    // The process waits until the server has answered.
     assert!(start.elapsed() > Duration::from_millis(400), "{:?}", start.elapsed());
     assert_eq!(outcome.status, 130, "{outcome}");
     assert!(outcome.stderr.ends_with("Canceled.\n"), "{outcome}");

@@ -1,4 +1,4 @@
-//! What a look at the state must not do, as the system saw it.
+//! What commands that only read must not do, checked by their system calls.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use baseten_testing::program::{baseten, find};
 const STORE: &str = r#"{"version": 1, "current": "work", "profiles": {"work":
     {"remote_url": "https://app.baseten.co", "auth_type": "oauth"}}}"#;
 
-/// Runs `baseten` with these arguments and gives every system call that it made.
+/// Runs `baseten` with these arguments and returns its system calls.
 fn trace(home: &Home, arguments: &[&str]) -> Vec<String> {
     let log = tempfile::NamedTempFile::new().unwrap();
     let path = log.path().to_str().unwrap();
-    // Where it is shown, a path is shown whole.
+    // Paths are not shortened.
     let options = ["-f", "-y", "-s", "4096", "-o", path, baseten()];
     let strace = find("strace", "strace");
     let mut command = home.command_of(strace, &[&options, arguments].concat());
@@ -30,14 +30,14 @@ fn calls<'a>(trace: &'a [String], names: &[&str]) -> Vec<&'a str> {
     trace.iter().map(String::as_str).filter(is_one).collect()
 }
 
-/// What is opened below a directory.
+/// The calls that open something below a directory.
 fn opened_below<'a>(trace: &'a [String], directory: &Path) -> Vec<&'a str> {
     let directory = format!("\"{}", directory.to_str().unwrap());
     let opened = calls(trace, &["open", "openat", "openat2", "creat"]);
     opened.into_iter().filter(|line| line.contains(&directory)).collect()
 }
 
-/// A home with a keyring and a display within reach, as far as the variables say.
+/// A home with variables that point to a keyring, a display and a proxy.
 fn tempting_home() -> Home {
     let home = Home::with_store(STORE);
     let bus = format!("unix:path={}/bus", home.path().display());

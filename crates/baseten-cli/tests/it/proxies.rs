@@ -1,4 +1,4 @@
-//! A login through a proxy of somebody else's, which wants one itself.
+//! A login through tinyproxy with a password.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -44,14 +44,14 @@ impl Tinyproxy {
         format!("http://{login}127.0.0.1:{}", self.port)
     }
 
-    /// How many connections it was asked for, and whether granted or not.
+    /// How many connections were requested, granted or not.
     fn requests(&self) -> usize {
         let log = fs::read_to_string(self.directory.path().join("log")).unwrap();
         log.lines().filter(|line| line.contains("Request") && line.contains("CONNECT")).count()
     }
 }
 
-/// An address that leads to this machine, although it is not one of loopback.
+/// An address of this machine that is not a loopback address.
 const HERE: &str = "0.0.0.0";
 
 #[test]
@@ -86,7 +86,7 @@ fn a_login_goes_through_a_proxy_with_a_password() {
         insta::assert_snapshot!(format!("a_proxy_with_a_password_that_is_{name}"), text);
     }
 
-    // Around the proxy.
+    // `NO_PROXY` goes around the proxy.
     for list in [HERE, "example.com, 0.0.0.0/32", "*"] {
         let before = proxy.requests();
         let (_server, mut home) = start(&[ADA], "ada:canary-wrong@");

@@ -1,4 +1,4 @@
-//! A refresh happens once, whoever else is at work, and nothing that it brings is lost.
+//! A refresh happens once, however many processes need it, and its tokens are never lost.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use baseten_testing::stored::{
 use baseten_testing::wait::PATIENCE;
 use rustix::process::Signal;
 
-/// Starts so many at once and gives what they printed, which has to be the same token.
+/// Starts so many processes at once and returns the token, which must be the same for all.
 fn race(homes: &[&Home], processes: usize, name: &str) -> String {
     let running: Vec<Running> = (0..processes)
         .map(|number| homes[number % homes.len()].start(&["auth", "token", "--profile", name]))
@@ -45,7 +45,7 @@ fn sixty_four_processes_refresh_once() {
     assert!(sandbox.is_live(stored["refresh_token"].as_str().unwrap()));
 }
 
-/// The server has used the old token up by the time that anybody could complain.
+/// An error about the variable after the refresh would lose the tokens of a server that rotates them.
 #[test]
 fn an_invalid_variable_costs_no_token() {
     let sandbox = sandbox();
@@ -102,7 +102,7 @@ fn two_profiles_refresh_side_by_side() {
     assert_eq!(refreshes.len(), 2);
     let apart = refreshes[1].saturating_duration_since(refreshes[0]);
     assert!(apart < latency, "{apart:?}");
-    // Neither change of the file has undone the other.
+    // Neither process has undone what the other wrote.
     for name in [&one, &other] {
         let access = tokens_of(&home, name)["access_token"].as_str().unwrap().to_owned();
         assert!(sandbox.is_live(&access));
@@ -114,7 +114,7 @@ fn two_profiles_refresh_side_by_side() {
 
 #[test]
 fn what_another_program_stored_meanwhile_is_used_when_the_refresh_token_is_refused() {
-    // One that ends soon is still the best that there is.
+    // Even a token that expires soon is used.
     for seconds in [3600, 30] {
         second_chance(seconds);
     }
@@ -307,7 +307,7 @@ fn a_refresh_is_not_sent_to_a_full_disk() {
     let before = store([("stuck", in_file(&sandbox.remote_url(), &old))]);
     home.write_store(&before);
     fs::write(directory.join("auth.json.lock"), "").unwrap();
-    // As much as there is room for.
+    // As much as fits.
     let _ = fs::write(directory.join("filler"), vec![0; 64 * 1024]);
     let outcome = home.run(&["auth", "token"]);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
@@ -325,7 +325,7 @@ fn a_token_that_cannot_be_stored_is_printed_and_the_failure_is_reported() {
     let old = session(&sandbox, "ada", -1);
     let before = store([("stuck", in_file(&sandbox.remote_url(), &old))]);
     home.write_store(&before);
-    // The first one is the rehearsal's.
+    // The first one is the test whether the directory is writable.
     let outcome = straced(&home, "renameat:error=EIO:when=2", &["auth", "token"], "");
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(sandbox.is_live(outcome.stdout.trim()), "{outcome}");
@@ -414,7 +414,7 @@ mod slow_tests {
         let home = Home::served_by(&server);
         let text =
             store([("stopped", in_file(REMOTE, &tokens("access", "refresh", &ends_in(-1))))]);
-        // A name of its own for the lock, and one that is always the same for the snapshot.
+        // The lock needs a unique name, and the snapshot one that stays the same.
         let name = name("stopped");
         home.write_store(&text.replace("stopped", &name));
         let holder = home.start(&["auth", "token"]);

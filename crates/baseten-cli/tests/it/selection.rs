@@ -1,4 +1,4 @@
-//! Which profile a command speaks for, what it says about that, and what profile names may be.
+//! Which profile a command uses, what it says about that, and which profile names are allowed.
 
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
@@ -224,7 +224,7 @@ fn a_refused_key_of_the_environment_is_named_by_its_variable() {
     assert!(!outcome.stderr.contains("wrong\n"), "{outcome}");
 }
 
-// What still wins afterwards.
+// Variables that take precedence over the new current profile.
 
 #[test]
 fn a_variable_that_still_wins_is_warned_about_after_switch_login_and_logout() {

@@ -9,7 +9,7 @@ use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::sandbox;
 use baseten_testing::server::{http, ok, refreshed, silence};
 use baseten_testing::stored::{EXPIRED, LIVES, logged_in};
-use baseten_testing::wait::{PATIENCE, came_about};
+use baseten_testing::wait::{PATIENCE, within};
 use rustix::process::Signal;
 
 #[test]
@@ -106,9 +106,9 @@ fn an_answer_that_came_while_the_process_was_stopped_is_kept() {
     let mut stream = arrival.recv_timeout(PATIENCE).unwrap();
     running.signal(Signal::STOP);
     // It stops a moment later.
-    came_about(Duration::from_millis(500), || false);
+    within(Duration::from_millis(500), || false);
     stream.write_all(&http(200, "", &refreshed("access-2", Some("refresh-2")))).unwrap();
-    came_about(Duration::from_secs(27), || false);
+    within(Duration::from_secs(27), || false);
     running.signal(Signal::CONT);
     let outcome = running.end();
     assert_eq!(outcome.to_string(), Outcome::done("access-2\n").to_string());

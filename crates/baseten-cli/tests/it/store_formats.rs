@@ -1,4 +1,4 @@
-//! Stores that other programs wrote, or that something damaged: read, kept, never damaged more.
+//! Stores of other programs and damaged stores: what is read, kept and refused.
 
 use baseten_testing::home::Home;
 use baseten_testing::outcome::Outcome;
@@ -53,7 +53,7 @@ fn a_switch_changes_one_line() {
     assert_eq!(home.store(), expected.replace(names, r#""a<b>&c": {"#));
 }
 
-/// Keys that nobody knows at all three levels, in our layout.
+/// Unknown keys at all three levels, in the layout that this program writes.
 const UNKNOWN_KEYS: &str = r#"{
   "version": 1,
   "current": "work",
@@ -308,7 +308,7 @@ fn a_link_stays_a_link_and_its_target_is_replaced() {
     assert!(std::fs::symlink_metadata(home.auth_json()).unwrap().is_symlink());
     let expected = UNKNOWN_KEYS.replace("\"current\": \"work\"", "\"current\": \"bot\"");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), expected);
-    // The lock is where everybody finds it who has a link to the same file.
+    // The lock is beside the target, so that all links to the file share it.
     let left = std::fs::read_dir(target.parent().unwrap()).unwrap();
     let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
@@ -367,7 +367,7 @@ fn an_invalid_entry_does_not_hide_the_others() {
             list.stderr.contains("replace it with: baseten auth login --profile odd"),
             "{list}"
         );
-        // Nothing is made current that no command could use.
+        // A profile that no command could use does not become current.
         let switch = home.run(&["auth", "switch", "--profile", "odd"]);
         assert_eq!(switch.status, 1, "{switch}");
         assert_eq!(home.store(), store);

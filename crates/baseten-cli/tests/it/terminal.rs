@@ -246,11 +246,11 @@ fn home_with_three(sandbox: &Sandbox) -> Home {
 
 fn assert_key_unseen(terminal: &Terminal, key: &str) {
     let bytes = terminal.bytes();
-    // Not the first letters of it either, as would be echoed before the prompt takes over.
+    // Not even its first letters, which a terminal would echo before the prompt starts.
     assert!(!bytes.contains(&key[..8]), "the key is on the screen\n{}", terminal.screen());
 }
 
-// Giving up, at each place where somebody can.
+// Cancelling, at each place where a command waits for a person.
 
 /// Where a command waits for a person.
 #[derive(Debug, Clone, Copy)]
@@ -320,7 +320,7 @@ fn sigterm_and_sigint_end_every_command_that_waits() {
     }
 }
 
-/// Gives up at this place: it is said, and nothing is changed.
+/// Cancels at this place, and checks that the command says so and changes nothing.
 fn give_up(place: Place, act: impl FnOnce(&OnTerminal<'_>)) -> Ended {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = home_with_three(&sandbox);
@@ -370,7 +370,7 @@ fn a_closed_terminal_ends_the_command() {
             command.shows(prompt);
             let mut child = command.detach();
             drop(terminal);
-            // Nobody can be asked any more. Waiting for the approval may go on: it ends by itself.
+            // Prompts must end. Waiting for the approval may go on until the code expires.
             if let Place::Approval = place
                 && !ignoring.is_empty()
             {
@@ -381,7 +381,7 @@ fn a_closed_terminal_ends_the_command() {
     }
 }
 
-// Streams that are something else than the terminal.
+// Redirected streams.
 
 #[test]
 fn prompts_are_on_stderr_and_data_on_stdout() {
@@ -476,7 +476,7 @@ fn a_key_on_a_pipe_needs_no_terminal_around_it() {
     baseten_testing::assert_outcome!(home, ended);
 }
 
-// Terminals of every kind.
+// Kinds of terminals.
 
 #[test]
 fn a_dumb_terminal_gets_plain_text() {

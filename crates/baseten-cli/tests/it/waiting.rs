@@ -9,7 +9,7 @@ use baseten_testing::program::find;
 use baseten_testing::sandbox::{approve, sandbox};
 use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal};
 
-/// Starts a browser login and gives what it shows until it waits.
+/// Starts a browser login and returns what it shows before it waits.
 fn start_login<'a>(terminal: &'a Terminal, home: &Home) -> (OnTerminal<'a>, String) {
     let mut login = terminal.start(home, WEB_LOGIN);
     login.until("it waits", |terminal| terminal.bytes().contains("Waiting"));
@@ -17,7 +17,7 @@ fn start_login<'a>(terminal: &'a Terminal, home: &Home) -> (OnTerminal<'a>, Stri
     (login, shown)
 }
 
-/// Allows the login and gives what is shown from the waiting on.
+/// Approves the login and returns what is shown from the waiting line on.
 fn finish(login: OnTerminal<'_>, terminal: &Terminal, sandbox: &Sandbox) -> String {
     approve(sandbox, "ada");
     let ended = login.end();
@@ -29,7 +29,7 @@ fn on_terminal(sandbox: &Sandbox) -> Home {
     Home::at(sandbox).with("TERM", "xterm-256color").with("LANG", "C.UTF-8")
 }
 
-/// The text of escape sequences that are left out.
+/// The text without its escape sequences.
 fn without_escapes(text: &str) -> String {
     let mut plain = String::new();
     let mut characters = text.chars();
@@ -56,8 +56,8 @@ fn picture(shown: &str) -> Vec<String> {
     lines.map(without_escapes).collect()
 }
 
-/// What a scanner makes of lines of half blocks in this colour on that one,
-/// with nothing around them but the window's background.
+/// What a scanner reads from half blocks in this ink on this paper, surrounded by the background of
+/// the window.
 fn scan(home: &Home, lines: &[String], (ink, paper): (u8, u8), background: u8) -> String {
     const SCALE: usize = 4;
     const MARGIN: usize = 12;
@@ -107,7 +107,7 @@ fn a_scanner_reads_the_picture_on_dark_and_light_backgrounds() {
 #[test]
 fn a_scanner_reads_the_picture_without_colours() {
     let sandbox = sandbox();
-    // Foreground and background, as some terminals tell them; others tell nothing.
+    // Some terminals tell their foreground and background in `COLORFGBG`.
     for (told, inks, background) in [
         (None, (WHITE, BLACK), BLACK),
         (Some("15;0"), (WHITE, BLACK), BLACK),

@@ -1,4 +1,4 @@
-//! What goes over the wire, to the byte, and what is accepted from it.
+//! The exact bytes of every request, and which responses are accepted.
 
 use std::sync::Mutex;
 
@@ -19,7 +19,7 @@ const TOKENS: &str = r#"{"access_token": "access-1", "refresh_token": "refresh/1
 const ADA: &str = r#"{"user_id": "ada", "email": "ada@example.com", "name": "Ada",
     "workspace_name": "Engines"}"#;
 
-/// A whole request as this program makes it. The headers are in alphabetical order.
+/// A whole request as this program sends it, with the headers in alphabetical order.
 fn request(server: &Server, method: &str, path: &str, headers: &[&str], body: &str) -> String {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let mut lines = vec![
@@ -124,12 +124,12 @@ fn a_refresh_without_a_new_refresh_token_keeps_the_old_one() {
     let kept = tokens_of(&home, "ada@example.com:localhost");
     assert_eq!(kept["access_token"], "access-2");
     assert_eq!(kept["refresh_token"], "refresh/1+=&");
-    // No end is known, so that nothing is refreshed before the server says so.
+    // The expiry is not known, so the token is not refreshed before the server refuses it.
     assert_eq!(kept["expiry"], "0001-01-01T00:00:00Z");
     assert!(server.requests()[5].contains("Bearer access-2"));
 }
 
-/// An answer with one member replaced, or with one removed where there is none in its place.
+/// A response with one field replaced, or removed if there is no replacement.
 fn changed(body: &str, member: &str, replacement: &str) -> String {
     let mut json: serde_json::Value = serde_json::from_str(body).unwrap();
     json.as_object_mut().unwrap().remove(member).unwrap();
@@ -138,12 +138,12 @@ fn changed(body: &str, member: &str, replacement: &str) -> String {
     format!("{}{separator}{replacement}}}", text.strip_suffix('}').unwrap())
 }
 
-/// What is seen in the wild, and the least pause before the first poll, in seconds.
+/// Unusual responses of real servers, and the shortest pause before the first poll, in seconds.
 #[test]
 fn unusual_answers_are_accepted() {
     let start = |member: &str, replacement: &str| changed(STARTED, member, replacement);
     let token = |member: &str, replacement: &str| changed(TOKENS, member, replacement);
-    // Otherwise, the answers here are of no type at all.
+    // The other responses here have no content type.
     let html = "Content-Type: text/html\r\n";
     let json = "Content-Type: application/json; charset=utf-8\r\n";
     let cases = [
@@ -194,7 +194,7 @@ fn unusual_answers_are_accepted() {
                 let server = Server::start([started, tokens, ok(ADA)]);
                 let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
                 let waited = server.pauses().first().map_or(0.0, std::time::Duration::as_secs_f32);
-                // A loaded machine takes longer, but not the seconds to the next pause.
+                // A busy machine takes longer, but not as long as the next possible pause.
                 let in_time = (pause - 0.02..pause + 2.5).contains(&waited);
                 if outcome.status != 0 || !in_time {
                     failures.lock().unwrap().push(format!("{name}: {waited} s, {outcome}"));
@@ -266,7 +266,7 @@ fn the_management_url_follows_from_the_remote() {
         ("https://app.example.com:8443", "api.example.com:8443"),
         ("https://example.com", "api.example.com:443"),
     ] {
-        // Nobody reaches these hosts from here, but a proxy is told which one is meant.
+        // These hosts cannot be reached from the tests, but the proxy sees which one is meant.
         let proxy = Server::start([answer(403, "", "")]);
         let home = Home::at_remote(remote)
             .with("BASETEN_API_KEY", "key")
@@ -275,7 +275,7 @@ fn the_management_url_follows_from_the_remote() {
         assert_eq!(outcome.status, 6, "{outcome}");
         let request = proxy.requests().concat();
         assert!(request.starts_with(&format!("CONNECT {host} HTTP/1.1\r\n")), "{request}");
-        // What the proxy need not know.
+        // The proxy must not see the credential.
         assert!(!request.to_lowercase().contains("\r\nauthorization:"), "{request}");
     }
     for (remote, host) in [("localhost", "api.localhost"), ("app.localhost", "api.localhost")] {
