@@ -4,14 +4,17 @@
 //! this library.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
-use baseten_auth::internal::{Context, Env, ProfileName, read_api_key};
+use baseten_auth::internal::{
+    Context, Credential, DeviceAuthorization, Env, Pending, ProfileName, Remote, read_api_key,
+};
 use baseten_auth::{Secret, Session};
 use zeroize::Zeroizing;
 
@@ -103,6 +106,8 @@ impl Read for Masked<'_> {
 fn nothing_is_left_of_a_secret_that_is_dropped() {
     an_api_key_that_was_read();
     tokens_of_a_store_that_was_read_and_written();
+    tokens_of_a_store_that_was_laid_out_anew();
+    the_code_of_a_login_in_two_steps();
 }
 
 fn an_api_key_that_was_read() {
@@ -113,6 +118,15 @@ fn an_api_key_that_was_read() {
     assert!(canary.copies() >= 3, "the search finds what is there");
     drop((key, copy, again));
     assert_eq!(canary.copies(), 0);
+}
+
+/// A run with this as its store.
+fn context(canary: &Canary, store: &str) -> (tempfile::TempDir, Context) {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("auth.json"), &*canary.fill_in(store)).unwrap();
+    let directory = home.path().to_str().unwrap();
+    let env: Env = [("BASETEN_CONFIG_DIR", directory)].into_iter().collect();
+    (home, Context::new(env))
 }
 
 fn tokens_of_a_store_that_was_read_and_written() {
@@ -134,11 +148,7 @@ fn tokens_of_a_store_that_was_read_and_written() {
 }
 "#;
     let canary = Canary::new();
-    let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("auth.json"), &*canary.fill_in(STORE)).unwrap();
-    let directory = home.path().to_str().unwrap();
-    let env: Env = [("BASETEN_CONFIG_DIR", directory)].into_iter().collect();
-    let context = Context::new(env);
+    let (_home, context) = context(&canary, STORE);
     let session = Session::resolve(&context, None).unwrap();
     let header = session.authorization().unwrap().header_value();
     assert!(canary.copies() >= 1, "the search finds what is there");
@@ -151,5 +161,60 @@ fn tokens_of_a_store_that_was_read_and_written() {
             Ok::<_, baseten_auth::Error>(())
         })
         .unwrap();
+    assert_eq!(canary.copies(), 0);
+}
+
+/// Other programs write it in one line, and escape some letters.
+fn tokens_of_a_store_that_was_laid_out_anew() {
+    const STORE: &str = r#"{"profiles":{"ada":{"theirs":{"secret":"@"},"auth_type":"oauth","remote_url":"https://app.baseten.co","oauth_credential":{"scope":"@","expiry":"0001-01-01T00:00:00Z","refresh_token":"\u003c@\u003e\u0026\u003c@","access_token":"\u003c@\u003e\u0026\u003c@"}},"bot":{"auth_type":"api_key","remote_url":"https://app.baseten.co","api_key":"\u003c@\u003e"}},"theirs":"@"}"#;
+    let canary = Canary::new();
+    let (_home, context) = context(&canary, STORE);
+    let store = context.store().unwrap();
+    let [ada, bot] = ["ada", "bot"].map(|name| ProfileName::new(name).unwrap());
+    store
+        .update(|profiles| {
+            let mut tokens = profiles.get(&ada)?.unwrap();
+            let Some(Credential::OAuth(new)) = &tokens.in_file else { panic!("no tokens") };
+            assert!(canary.copies() >= 6, "the search finds what is there");
+            // A refresh, a login over an existing profile, and a first one.
+            profiles.set_tokens(&ada, new);
+            profiles.insert(&tokens, tokens.in_file.as_ref());
+            tokens.name = ProfileName::new("new").unwrap();
+            profiles.insert(&tokens, tokens.in_file.as_ref());
+            let key = profiles.get(&bot)?.unwrap();
+            profiles.insert(&key, key.in_file.as_ref());
+            Ok::<_, baseten_auth::Error>(())
+        })
+        .unwrap();
+    assert_eq!(canary.copies(), 0);
+}
+
+fn the_code_of_a_login_in_two_steps() {
+    let canary = Canary::new();
+    let (_home, context) = context(&canary, "{}");
+    let store = context.store().unwrap();
+    let device_code = Secret::from(str::from_utf8(&canary.text()).unwrap());
+    let pending = Pending {
+        remote: Remote::default(),
+        name: None,
+        switch: true,
+        insecure_storage: false,
+        authorization: DeviceAuthorization {
+            device_code,
+            user_code: "BCDF-GHJK".to_owned(),
+            // Long enough for a buffer to grow after the code is in it.
+            verification_uri: format!("https://app.baseten.co/{}", "x".repeat(5000)),
+            verification_uri_complete: None,
+            expires_at: "2100-01-01T00:00:00Z".parse().unwrap(),
+            interval: Duration::from_secs(5),
+        },
+    };
+    pending.save(&store).unwrap();
+    assert!(canary.copies() >= 1, "the search finds what is there");
+    drop(pending);
+    let again = Pending::load(&store).unwrap();
+    assert!(canary.copies() >= 1, "the search finds what is there");
+    Pending::forget(&store, &again.authorization).unwrap();
+    drop(again);
     assert_eq!(canary.copies(), 0);
 }

@@ -319,7 +319,7 @@ fn helper(entry: &Object<'_>) -> Result<Option<HelperName>, String> {
 /// A secret under the other type's key is never looked at. One that no header can carry does not
 /// count: it could only do harm, at a server or on the terminal that `auth token` prints to.
 fn api_key(entry: &Object<'_>) -> Result<Option<Secret>, String> {
-    let key = entry.value::<Secret>("api_key").map_err(unreadable)?;
+    let key = entry.secret("api_key").map_err(unreadable)?;
     Ok(key.filter(Secret::is_visible_ascii))
 }
 

@@ -10,6 +10,8 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use crate::secret::Secret;
+
 /// The text of a value: a part of what was read, or one that we made. It may be a secret, so it
 /// is wiped.
 #[derive(Clone)]
@@ -107,6 +109,11 @@ impl<'a> Object<'a> {
         self.get(key).map_or(Ok(None), |text| serde_json::from_str(text).map_err(|_| key))
     }
 
+    /// The text of a member, unless it is missing or `null`. The error is the key.
+    pub(super) fn secret(&self, key: &'static str) -> Result<Option<Secret>, &'static str> {
+        self.text(key).map(|text| unquote(text).ok_or(key)).transpose()
+    }
+
     /// Sets a member to a text, as a JSON string.
     pub(super) fn set_text(&mut self, key: &'static str, text: &str) {
         self.set(key, quote(text));
@@ -182,6 +189,27 @@ pub(super) fn render<'m>(
     out
 }
 
+/// The text of a JSON string; `None` where it is none. The parser would leave a copy behind of one
+/// that has escapes, so it gets only these.
+fn unquote(json: &str) -> Option<Secret> {
+    let mut rest = json.strip_prefix('"')?.strip_suffix('"')?;
+    // A text is never longer than its JSON form.
+    let mut text = Zeroizing::new(String::with_capacity(rest.len()));
+    while let Some((plain, _)) = rest.split_once('\\') {
+        text.push_str(plain);
+        rest = &rest[plain.len()..];
+        // `\n`, `\u000a`, or two of the latter for one character (RFC 8259 §7).
+        let (character, length) = [2, 6, 12].into_iter().find_map(|length| {
+            let escape = format!("\"{}\"", rest.get(..length)?);
+            Some((serde_json::from_str::<char>(&escape).ok()?, length))
+        })?;
+        text.push(character);
+        rest = &rest[length..];
+    }
+    text.push_str(rest);
+    Some(Secret::from(text.as_str()))
+}
+
 /// A text as a JSON string.
 pub(super) fn quote(text: &str) -> Zeroizing<String> {
     // As large as it can get, for a text that grows leaves copies behind.
@@ -190,4 +218,38 @@ pub(super) fn quote(text: &str) -> Zeroizing<String> {
     // in serde_json.
     let _ = serde_json::to_writer(&mut quoted, text);
     String::from_utf8(quoted).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_a_string_is_a_text() {
+        for json in ["7", "null", "\"", "", "{}", r#""\ud83d""#, r#""\ud83dx""#, r#""\u00""#] {
+            assert_eq!(unquote(json), None, "{json}");
+        }
+        let text = unquote(r#""a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00€""#).unwrap();
+        assert_eq!(text.expose(), "a\"\\/\u{8}\u{c}\n\r\t\u{e9}\u{1f600}\u{20ac}");
+    }
+
+    /// Every character as an escape, as far as that is possible.
+    fn escaped(text: &str) -> String {
+        let escape = |unit| format!("\\u{unit:04x}");
+        format!("\"{}\"", text.encode_utf16().map(escape).collect::<String>())
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_read_as_the_parser_reads_it(text in any::<String>(), json in "\"\\PC*\"") {
+            for json in [quote(&text).as_str(), &escaped(&text), &json] {
+                // What is read here has been through the parser.
+                if let Ok(expected) = serde_json::from_str::<String>(json) {
+                    prop_assert_eq!(unquote(json), Some(Secret::from(expected)), "{}", json);
+                }
+            }
+        }
+    }
 }

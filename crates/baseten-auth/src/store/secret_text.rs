@@ -20,7 +20,7 @@ pub(super) fn read_tokens(text: &str) -> Result<Option<OAuthCredential>, &'stati
         return Err("oauth_credential");
     }
     let secret = |key| {
-        let secret = tokens.value::<Secret>(key)?;
+        let secret = tokens.secret(key)?;
         Ok::<_, &'static str>(secret.filter(Secret::is_visible_ascii))
     };
     let Some(access_token) = secret("access_token")? else { return Ok(None) };
@@ -54,12 +54,6 @@ pub(super) fn write_tokens(
     object.render(ORDER, layout)
 }
 
-/// The other form of an API key that some programs write.
-#[derive(serde::Deserialize)]
-struct ApiKeyObject {
-    api_key: Secret,
-}
-
 /// Reads a secret that is kept outside of the file; `None` where it is neither tokens nor an API
 /// key.
 pub(crate) fn decode_secret(secret: &Secret) -> Option<Credential> {
@@ -70,8 +64,9 @@ pub(crate) fn decode_secret(secret: &Secret) -> Option<Credential> {
     if let Ok(Some(tokens)) = read_tokens(text) {
         return Some(Credential::OAuth(tokens));
     }
-    let object: ApiKeyObject = serde_json::from_str(text).ok()?;
-    let key = parse_api_key(object.api_key.expose().as_bytes()).ok()?;
+    // The other form of an API key that some programs write.
+    let key = Object::parse(text).ok()?.secret("api_key").ok()??;
+    let key = parse_api_key(key.expose().as_bytes()).ok()?;
     // Stored as it is, such a key would not be read again.
     (!key.expose().starts_with('{')).then_some(Credential::ApiKey(key))
 }
