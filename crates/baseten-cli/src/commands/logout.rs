@@ -8,6 +8,7 @@ use crate::args::SelectArgs;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::notices;
+use crate::render::talk;
 use crate::report::Report;
 
 /// The JSON of a logout.
@@ -24,8 +25,11 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let selected = select_stored(context, &store, args.select.profile.as_ref());
     let Selected { source, profile, .. } = selected?;
     host.interrupt().store(|| logout(context, &profile.name, source))?;
-    notices::still_wins(host.env(), None);
     let name = profile.name.as_str();
+    if let Some(variable) = source.variable() {
+        talk(&format!("{variable} selected the profile '{}'", plain_text(name)));
+    }
+    notices::still_wins(host.env(), None);
     let text = format!("Logged out {}\n", plain_text(name));
     Ok(Report::one(text, LogoutRecord { profile: name.to_owned() }))
 }

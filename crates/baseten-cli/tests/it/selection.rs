@@ -95,6 +95,8 @@ fn logout_takes_flag_variable_current_and_never_the_key() {
             (false, false) => "current",
         };
         assert_eq!(outcome.stdout, format!("Logged out {removed}\n"), "{outcome}");
+        let told = outcome.stderr.contains("BASETEN_PROFILE selected the profile 'variable'\n");
+        assert_eq!(told, removed == "variable", "{outcome}");
         for name in ["flag", "variable", "current"] {
             assert_eq!(home.store().contains(&format!("key-of-{name}")), name != removed);
         }
