@@ -104,9 +104,12 @@ fn commit(
         auth_type: login.credential.auth_type(),
         identity: identity(&login.user),
         helper: login.storage.helper().cloned(),
+        without_keyring: false,
         in_file: None,
     };
     let kept = keep_secret(operation, login, &profile)?;
+    profile.without_keyring =
+        matches!(kept, Kept::FileInstead { reason: PlaceError::NotAvailable { .. } });
     if !matches!(kept, Kept::Elsewhere { .. }) {
         profile.in_file = Some(login.credential.clone());
     }
@@ -207,8 +210,7 @@ fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept
         _ => false,
     };
     // That there is no keyring has just been said.
-    let is_known = old.in_file.is_some()
-        && matches!(kept, Kept::FileInstead { reason: PlaceError::NotAvailable { .. } });
+    let is_known = old.in_file.is_some() && new.without_keyring;
     if replaced || is_known {
         return;
     }

@@ -156,6 +156,8 @@ pub struct Profile {
     pub identity: Identity,
     /// The credential helper that keeps its secret, where its login chose one.
     pub helper: Option<HelperName>,
+    /// Whether its login found no keyring, and so left no copy of a secret in one.
+    pub without_keyring: bool,
     /// Its secret, where that is kept in the file. It is always of the profile's own type.
     pub in_file: Option<Credential>,
 }

@@ -40,6 +40,7 @@ fn the_debug_form_of_values_with_secrets_shows_none() {
         auth_type: AuthType::OAuth,
         identity: Identity::default(),
         helper: None,
+        without_keyring: false,
         in_file: Some(oauth.clone()),
     };
     let authorization = DeviceAuthorization {

@@ -205,15 +205,16 @@ pub(crate) fn remove(operation: &Operation<'_>, profile: &Profile) -> Result<(),
 }
 
 /// Removes the copy that another place has of a secret that is kept elsewhere. A place that can't be
-/// reached is reported and survived; where the environment says that there is no keyring, the lack
-/// of one is not worth a word.
+/// reached is reported and survived. That there is no keyring is not reported where there was none at
+/// the login either, or where the environment says so.
 pub(crate) fn remove_copy(operation: &Operation<'_>, profile: &Profile) {
     let Err(error) = remove(operation, profile) else { return };
     let no_keyring =
         matches!(error.failure(), Failure::Place { source: PlaceError::NotAvailable { .. }, .. });
     let context = operation.context;
-    let policy = StoragePolicy::from_env(context.env());
-    if !(no_keyring && profile.in_file.is_some() && policy == Ok(StoragePolicy::File)) {
+    let is_expected = profile.without_keyring
+        || StoragePolicy::from_env(context.env()) == Ok(StoragePolicy::File);
+    if !(no_keyring && profile.in_file.is_some() && is_expected) {
         let profile = &profile.name;
         context.observer().notify(&Event::OldCopyKept { profile, reason: error.reason() });
     }

@@ -26,6 +26,9 @@ const VERSION: u64 = 1;
 const TOP_KEYS: &[&str] = &["version", "current", "profiles"];
 const PROFILE_KEYS: &[&str] = &["remote_url", "auth_type", "oauth_credential", "api_key"];
 
+/// What a login writes where it found no keyring.
+const NO_KEYRING: &str = "unavailable";
+
 /// How deep things are in the file, for their indent.
 const PROFILES: Layout = Layout::Indented(1);
 const PROFILE: Layout = Layout::Indented(2);
@@ -164,6 +167,7 @@ impl<'a> Profiles<'a> {
             ("email", profile.identity.email.as_deref()),
             ("workspace_name", profile.identity.workspace_name.as_deref()),
             ("credential_helper", profile.helper.as_ref().map(HelperName::as_str)),
+            ("keyring", profile.without_keyring.then_some(NO_KEYRING)),
         ] {
             match value {
                 Some(text) => entry.set_text(key, text),
@@ -277,6 +281,7 @@ fn profile(name: &str, entry: &Object<'_>) -> Result<Profile, String> {
         auth_type,
         identity: identity(entry),
         helper: helper(entry)?,
+        without_keyring: entry.value("keyring") == Ok(Some(NO_KEYRING.to_owned())),
         in_file: match auth_type {
             AuthType::ApiKey => api_key(entry)?.map(Credential::ApiKey),
             AuthType::OAuth => oauth(entry)?.map(Credential::OAuth),

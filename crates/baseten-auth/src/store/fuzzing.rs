@@ -78,6 +78,7 @@ fn profile(auth_type: AuthType) -> Profile {
         auth_type,
         identity: Identity::default(),
         helper: None,
+        without_keyring: false,
         in_file: None,
     }
 }

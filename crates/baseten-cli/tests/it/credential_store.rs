@@ -144,6 +144,27 @@ fn a_login_without_a_keyring_falls_back_to_the_file_and_says_so() {
 }
 
 #[test]
+fn a_logout_warns_of_old_copies_only_where_a_keyring_may_have_one() {
+    let sandbox = sandbox();
+    let logout = |options: &[&str], store: &str| {
+        let home = Home::at(&sandbox);
+        let login = home.log_in(sandbox.api_key("ada").unwrap(), "bot", options);
+        assert_eq!(login.status, 0, "{login}");
+        let outcome = home.with("BASETEN_CREDENTIAL_STORE", store).run(&["auth", "logout"]);
+        assert_eq!((outcome.status, &*outcome.stdout), (0, "Logged out bot\n"), "{outcome}");
+        outcome.stderr
+    };
+    // The login has found no keyring, and said so.
+    assert_eq!(logout(&[], ""), "");
+    // This one has not looked for one.
+    let warned = logout(&["--insecure-storage"], "");
+    let advice = "no keyring was reachable to check. If this machine has none, set \
+                  BASETEN_CREDENTIAL_STORE=file\n";
+    assert!(warned.ends_with(advice), "{warned}");
+    assert_eq!(logout(&["--insecure-storage"], "file"), "");
+}
+
+#[test]
 fn a_login_that_insists_on_the_keyring_fails_without_one() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "keyring");

@@ -50,6 +50,7 @@ fn api_key_profile(text: &str) -> Profile {
         auth_type: AuthType::ApiKey,
         identity: Identity::default(),
         helper: None,
+        without_keyring: false,
         in_file: None,
     }
 }
