@@ -1,4 +1,4 @@
-//! The command line as types. What it means is decided elsewhere.
+//! The command line as types.
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read")]
 
@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcomm
 const COMMON: &str = "Common options";
 
 /// The version, the commit it was built from, and what it was built for, after the program's name.
-/// Other programs read the number behind the word `version`.
+/// Other programs parse the number after the word `version`.
 pub(crate) const VERSION_LINE: &str = concat!(
     "version ",
     env!("CARGO_PKG_VERSION"),
@@ -22,7 +22,7 @@ pub(crate) const VERSION_LINE: &str = concat!(
     ")"
 );
 
-/// The option that adds the form of a command's output to its help.
+/// The option that adds the schema of a command's output to its help.
 pub(crate) const HELP_OUTPUT: &str = "help-output";
 
 /// The examples of a command, from pairs of a sentence and a command line.
@@ -39,9 +39,8 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     Ok(cli.map_err(|error| error.format(&mut command()))?.command)
 }
 
-/// The arguments in the order in which they are parsed: `baseten help auth login`, as other command
-/// lines have it, becomes `baseten auth login --help`, and the common options may stand before the
-/// command or in the middle of it.
+/// The arguments in the order in which they are parsed: `baseten help auth login` becomes
+/// `baseten auth login --help`, and common options before the command move behind it.
 pub(crate) fn in_order(mut arguments: Vec<OsString>) -> Vec<OsString> {
     if arguments.get(1).is_some_and(|word| word == "help") {
         arguments.remove(1);
@@ -73,7 +72,7 @@ fn options_last(arguments: Vec<OsString>) -> Vec<OsString> {
             break;
         }
     }
-    // Those of a command that has others belong to none, and say nothing.
+    // A command that only has subcommands does not take these options.
     if !command.has_subcommands() {
         ordered.append(&mut options);
     }
@@ -88,12 +87,12 @@ fn common_option(word: &str) -> Option<bool> {
     match name {
         "--profile" | "--output" | "--jq" | "-q" | "-o" => Some(name == word),
         "--verbose" | "--raw-output" => Some(false),
-        // Several flags, or a value that is not apart: -vr, -ojson.
+        // Combined flags, or a value without a separator: -vr, -ojson.
         _ => ["-q", "-o", "-r", "-v"].iter().any(|short| word.starts_with(short)).then_some(false),
     }
 }
 
-/// The whole command tree, for documentation and completion too.
+/// The whole command tree. Documentation and completion use it too.
 pub fn command() -> clap::Command {
     Cli::command().mut_subcommands(finished)
 }
@@ -120,7 +119,7 @@ fn finished(command: clap::Command) -> clap::Command {
         )
 }
 
-/// The command that a command line names: only subcommands stand before its options.
+/// The command that the arguments name. Its options come after it.
 pub(crate) fn named<'c>(
     command: &'c clap::Command,
     arguments: &[OsString],
@@ -193,8 +192,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it may take long enough for somebody to interrupt it. The others read one file, and
-    /// leave signals to the system.
+    /// Whether it may take long enough to be interrupted. The others read one file, and leave signals
+    /// to the system.
     pub(crate) fn may_wait(&self) -> bool {
         match self {
             Self::Auth { command: AuthCommand::Status(args) } => {
@@ -415,7 +414,7 @@ pub(crate) struct CompletionArgs {
     pub(crate) shell: Shell,
 }
 
-/// A shell that we complete for.
+/// A shell with a completion script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shell {
     /// Bash
@@ -468,8 +467,8 @@ pub(crate) enum Format {
     None,
 }
 
-/// `--web=true` and `--web=false`, as other command lines write them, in our form. The last of
-/// several wins, so a `false` takes back what stands before it.
+/// Accepts `--web=true` and `--web=false`, as some command lines do. The last one wins, so `false`
+/// removes what stands before it.
 fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut plain: Vec<OsString> = Vec::new();
     let mut options = true;
@@ -489,7 +488,7 @@ fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     plain
 }
 
-/// The names of the flag that goes by this one, `--verbose` and `-v`; `None` for other options.
+/// The names of a flag, such as `--verbose` and `-v`; `None` for other options.
 fn flag(name: &str) -> Option<Vec<String>> {
     fn find(command: &clap::Command, name: &str) -> Option<Vec<String>> {
         let mut flags = command

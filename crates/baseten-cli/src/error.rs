@@ -11,10 +11,10 @@ use crate::exit::Exit;
 use crate::explanation::{Explanation, LOG_IN, with_causes};
 use crate::jq::language::FilterError;
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// The command line is wrong: what, and what would be right.
+    /// The command line is wrong.
     Usage { message: String, hint: String },
     /// An API key that was given is not valid.
     ApiKey(ApiKeyError),

@@ -1,4 +1,4 @@
-//! What the library's failures mean to a person: one sentence, and what to do next.
+//! The library's errors for a person: one sentence, and what to do next.
 
 use std::error::Error as StdError;
 use std::io;
@@ -12,7 +12,7 @@ use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
 
 use crate::exit::Exit;
 
-/// What is printed of an error.
+/// What is printed for an error.
 #[derive(Debug)]
 pub(crate) struct Explanation {
     pub(crate) exit: Exit,
@@ -21,7 +21,7 @@ pub(crate) struct Explanation {
 }
 
 impl Explanation {
-    /// The words for an error with this exit status.
+    /// A sentence and a hint for an error with this exit status.
     pub(crate) fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: Some(hint.into()) }
     }
@@ -30,7 +30,7 @@ impl Explanation {
         Self::new(Exit::of(kind), message, hint)
     }
 
-    /// The command was canceled, in this way.
+    /// The command was canceled by a signal or at a prompt.
     pub(crate) fn canceled(exit: Exit) -> Self {
         Self { exit, message: "Canceled.".to_owned(), hint: None }
     }
@@ -78,7 +78,7 @@ fn words(message: impl Into<String>, hint: impl Into<String>) -> Words {
     (message.into(), hint.into())
 }
 
-/// The command for whoever has no profile yet.
+/// The command for a person who has no profile yet.
 pub(crate) const LOG_IN: &str = "log in with: baseten auth login";
 const ANOTHER_FILE_SYSTEM: &str = "set BASETEN_CONFIG_DIR to a directory of another file system";
 const OTHERS_HANG: &str = "try again; if other baseten processes hang, stop them";
@@ -143,8 +143,8 @@ pub(crate) fn log_in_again(
     format!("log in again with: baseten auth login{with_key}{options}")
 }
 
-/// The same for the profile that an error is about.
-fn mended(profile: &ProfileName, error: &Error) -> String {
+/// The same command for the profile of an error.
+fn login_for(profile: &ProfileName, error: &Error) -> String {
     log_in_again(profile.as_str(), error.remote_url(), error.auth_type())
 }
 
@@ -197,7 +197,7 @@ fn library(error: &Error) -> Words {
         Failure::NoSuchProfile { name, selected_by } => no_such_profile(name, *selected_by, None),
         Failure::LoggedOutMeanwhile { profile } => words(
             format!("another process has logged out profile {}", shown(profile.as_str())),
-            mended(profile, error),
+            login_for(profile, error),
         ),
         Failure::CredentialMissing { profile, storage } => words(
             format!(
@@ -205,14 +205,14 @@ fn library(error: &Error) -> Words {
                 shown(profile.as_str()),
                 place_name(storage)
             ),
-            mended(profile, error),
+            login_for(profile, error),
         ),
         Failure::SessionEnded { profile } => words(
             format!(
                 "the session of profile {} has expired or was revoked",
                 shown(profile.as_str())
             ),
-            mended(profile, error),
+            login_for(profile, error),
         ),
         Failure::NewTokenRefused { profile } => words(
             format!(
@@ -379,7 +379,7 @@ fn device(error: &DeviceError, again: &str) -> Words {
 
 /// Whose credential a request had.
 enum Whose<'a> {
-    /// A stored profile's, about which the error knows more.
+    /// A stored profile's; the error knows its remote and type.
     Profile(&'a ProfileName, &'a Error),
     /// The API key of the environment.
     Environment,
@@ -403,7 +403,7 @@ impl Whose<'_> {
 
     fn hint(&self) -> String {
         match self {
-            Self::Profile(profile, error) => mended(profile, error),
+            Self::Profile(profile, error) => login_for(profile, error),
             Self::Environment => "set BASETEN_API_KEY to a key that is valid at this remote, \
                                   or unset it to use a stored profile"
                 .to_owned(),

@@ -1,4 +1,4 @@
-//! Help and version, which the parser stops for.
+//! Prints help and the version, for which the parser stops.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -33,8 +33,8 @@ fn has_option(arguments: &[OsString], option: &str) -> bool {
     names.any(|name| name == option)
 }
 
-/// A command's whole description, above the options in the same compact form as `-h` has it; at the
-/// end, if that is wanted, how it ends and what it prints.
+/// A command's long description, and its options in the short form of `-h`; with `with_output`, also
+/// its exit statuses and its output.
 fn full_help(arguments: &[OsString], with_output: bool) -> String {
     let mut root = args::command();
     root.build();
@@ -51,7 +51,7 @@ fn full_help(arguments: &[OsString], with_output: bool) -> String {
     let header = *command.get_styles().get_header();
     let output = outputs::of(&path.join(" "));
     let prose = format!("{}\n{}", examples.ansi(), endings(header, output));
-    // The schemas come after what is wrapped: they would be no JSON then.
+    // Added after the text is wrapped, which would break the JSON.
     let schemas: String = output.iter().flat_map(|output| output.records).map(schema).collect();
     whole = whole.after_help(prose);
     whole.render_help().ansi().to_string() + &schemas
@@ -71,7 +71,7 @@ fn surroundings(header: Style) -> String {
     text
 }
 
-/// How a command ends, and what it prints as text.
+/// The exit statuses, and what a command prints as text.
 fn endings(header: Style, output: Option<&Output>) -> String {
     let mut text = format!("{header}Exit statuses:{header:#}\n");
     for (status, meaning) in outputs::exit_statuses() {

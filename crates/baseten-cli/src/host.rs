@@ -31,7 +31,7 @@ impl Host {
         Self { context, interrupt, verbose: false }
     }
 
-    /// The same, telling what happens on stderr; all of it where `verbose`.
+    /// The same, with events printed on stderr; all of them if `verbose`.
     pub(crate) fn listening(self, verbose: bool) -> Self {
         let notices = Notices::new(verbose);
         let observer = Observer::new(move |event| notices.tell(event));
@@ -54,7 +54,7 @@ impl Host {
         self.context.env()
     }
 
-    /// The window of stderr, where lines can be written anew; a log would tear them apart.
+    /// The window of stderr, where lines can be redrawn and no log disturbs them.
     pub(crate) fn window(&self) -> Option<Window> {
         Window::of_stderr(self.env()).filter(|_| !self.verbose)
     }
@@ -64,7 +64,7 @@ impl Host {
         &self.interrupt
     }
 
-    /// An error of a run that was interrupted is the interruption.
+    /// The error of a run that was interrupted is the interruption.
     pub(crate) fn interrupted(&self, error: CliError) -> CliError {
         match self.interrupt.signal() {
             Some(exit) => CliError::Canceled(exit),

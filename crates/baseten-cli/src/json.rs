@@ -1,4 +1,4 @@
-//! JSON as text for stdout, which is a terminal sooner or later.
+//! JSON as text that is safe for a terminal.
 
 use std::fmt::Write as _;
 
@@ -17,14 +17,13 @@ pub(crate) fn one_line(value: &Value) -> String {
     escaped(&value.to_string())
 }
 
-/// A string without quotes, and a newline. What is harmful on a terminal is dropped; the other
-/// forms have all of it, as escapes.
+/// A string without quotes, and a newline. What is harmful on a terminal is dropped; the other forms
+/// keep it as escapes.
 pub(crate) fn bare(string: &str) -> String {
     sanitize(string) + "\n"
 }
 
-/// Control characters and those that change the direction of text, inside strings, as escapes that
-/// mean the same to every program.
+/// Escapes control characters and bidirectional overrides inside strings, and adds a newline.
 fn escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + 1);
     for character in json.chars() {

@@ -1,7 +1,7 @@
 //! The command line: arguments in, a report out, an exit status.
 //!
-//! [`run`] is the program: it parses the arguments, hands them to one function of `commands`, and
-//! is the only one to have what that returns rendered.
+//! [`run`] is the program: it parses the arguments, calls one function of `commands` with them, and
+//! prints what that returns.
 
 mod args;
 mod commands;
@@ -35,7 +35,7 @@ pub use args::command;
 pub use exit::Exit;
 pub use host::Host;
 
-/// Runs one command to its exit status.
+/// Runs one command, and gives its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
     let arguments: Vec<_> = arguments.into_iter().collect();
     if arguments.get(1).is_some_and(|word| word == jq::process::ARGUMENT) {
@@ -86,7 +86,7 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
     }
 }
 
-/// Checks the output options before anything else happens, runs a command, renders its report.
+/// Checks the output options before anything else happens, runs a command and prints its report.
 fn with_output(
     common: &Common,
     host: Host,

@@ -1,10 +1,10 @@
-//! Limits that the operating system keeps for this process.
+//! Limits of this process that the operating system enforces.
 
 /// Forbids core dumps of this process, and of the helpers and browsers that it starts: a crash must
 /// not leave the tokens in memory behind in a file.
 ///
-/// The limit and not `PR_SET_DUMPABLE`: with that, a keyring that asks its owner whether this
-/// program may have a secret could not tell which program it is.
+/// `PR_SET_DUMPABLE` would do that too, but a keyring that asks its owner whether this program may
+/// have a secret could not find out which program it is.
 #[cfg(unix)]
 pub(crate) fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,12 +13,11 @@ pub(crate) fn forbid_core_dumps() {
     let _ = setrlimit(Resource::Core, limit);
 }
 
-/// Windows makes none unless its owner asks for them.
+/// Windows makes none by default.
 #[cfg(not(unix))]
 pub(crate) fn forbid_core_dumps() {}
 
-/// Allows this process so many bytes of address space. macOS accepts the limit and does not keep it;
-/// Windows has none.
+/// Limits the address space of this process. macOS accepts the limit but does not enforce it.
 #[cfg(unix)]
 pub(crate) fn bound_memory(bytes: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -26,6 +25,6 @@ pub(crate) fn bound_memory(bytes: u64) {
     let _ = setrlimit(Resource::As, Rlimit { current: Some(bytes), maximum: Some(bytes) });
 }
 
-/// See above.
+/// Windows has no such limit.
 #[cfg(not(unix))]
 pub(crate) fn bound_memory(_: u64) {}

@@ -1,4 +1,4 @@
-//! What is wrong with a command line, in one sentence and a hint like every other error.
+//! Mistakes on the command line, as one sentence and a hint like every other error.
 
 use std::ffi::OsString;
 
@@ -7,12 +7,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::args;
 use crate::error::CliError;
 
-/// What the parser found wrong, and what was probably meant.
+/// The parser's error, and what was probably meant.
 pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
     let argument = context(stop, ContextKind::InvalidArg).unwrap_or_default();
     match stop.kind() {
-        // The parser would quote these, and they may be secrets: an API key given as an argument is
-        // as exposed as it needs to be.
+        // The parser would quote these, and they may be API keys.
         ErrorKind::UnknownArgument if !argument.starts_with('-') => CliError::usage(
             "unexpected argument: this command takes only options",
             hint_for_a_word(arguments),
@@ -28,7 +27,7 @@ pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
     }
 }
 
-/// What a word without an option was meant for.
+/// What a word that is not an option was probably meant for.
 fn hint_for_a_word(arguments: &[OsString]) -> &'static str {
     let root = args::command();
     let (command, _) = args::named(&root, arguments);
@@ -51,7 +50,7 @@ fn is_word(text: &str) -> bool {
     text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
-/// The parser's own words, without the usage that it shows below them.
+/// The parser's message, without the usage below it.
 fn sentence(stop: &clap::Error) -> String {
     let text = stop.render().to_string();
     let sentence = text.split("\n\n").next().unwrap_or_default();
@@ -83,7 +82,7 @@ fn command_of_auth(root: &clap::Command, stop: &clap::Error) -> Option<String> {
     Some(format!("{} auth {name}", root.get_name()))
 }
 
-/// The option for what other command lines call this.
+/// The option that other command lines call by this name.
 fn option_of_others(stop: &clap::Error) -> Option<String> {
     let meant = match context(stop, ContextKind::InvalidArg)? {
         "--json" => "-o json",
@@ -97,7 +96,7 @@ fn option_of_others(stop: &clap::Error) -> Option<String> {
     Some(meant.to_owned()).filter(|_| stop.kind() == ErrorKind::UnknownArgument)
 }
 
-/// What the parser keeps under this name; of several texts the last, which fits best.
+/// The parser's context of this kind; of several texts the last, which fits best.
 fn context(stop: &clap::Error, kind: ContextKind) -> Option<&str> {
     match stop.get(kind)? {
         ContextValue::String(text) => Some(text),
@@ -106,8 +105,8 @@ fn context(stop: &clap::Error, kind: ContextKind) -> Option<&str> {
     }
 }
 
-/// The option that was meant, where the parser itself has no suggestion: it finds the beginning of a
-/// long name, but not two letters of a short one that changed places.
+/// The option that was probably meant. The parser has suggestions of its own, but none for two
+/// swapped letters in a short name.
 fn closest_option(stop: &clap::Error, command: &clap::Command) -> Option<String> {
     let argument = context(stop, ContextKind::InvalidArg)?;
     let typed =

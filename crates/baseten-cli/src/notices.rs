@@ -1,4 +1,4 @@
-//! What the library tells while it works, as lines on stderr.
+//! Prints the library's events on stderr.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::render::{talk, warning};
 use crate::text::sanitize;
 use crate::words::selected_by;
 
-/// Prints what the library tells.
+/// Prints events.
 #[derive(Debug)]
 pub(crate) struct Notices {
     verbose: bool,
@@ -47,8 +47,8 @@ impl Notices {
     }
 }
 
-/// Says which variables will still win over the profile that a command has just chosen, or
-/// removed (`None`).
+/// Warns of variables that take precedence over the profile that a command has just chosen or
+/// (`None`) removed.
 pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
     if env.has("BASETEN_API_KEY") {
         warning("BASETEN_API_KEY is set and still takes precedence over the stored profiles");
@@ -145,7 +145,7 @@ fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
         Event::Selected { source, profile: None } => {
             Notice::Detail(format!("using {}", selected_by(*source)))
         }
-        // Whatever a newer library tells.
+        // Events of a newer library.
         _ => return None,
     })
 }

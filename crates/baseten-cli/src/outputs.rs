@@ -143,7 +143,7 @@ fn schema<T: JsonSchema>() -> Schema {
         .into_root_schema_for::<T>()
 }
 
-/// A field that has no value is left out of our records, and never `null`.
+/// A field without a value is left out, and never `null`.
 fn never_null(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|name| name != "null");

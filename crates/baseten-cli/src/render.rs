@@ -66,7 +66,7 @@ impl Output {
 pub(crate) fn success(output: Output, report: Report) -> Result<Exit, CliError> {
     let text = output.print(&report)?;
     match write_out(&text) {
-        // Whoever read our output has seen enough.
+        // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => return Err(CliError::Output(error)),
         Ok(()) => {}
@@ -94,7 +94,7 @@ fn write_out(text: &str) -> io::Result<()> {
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-/// No colour: none of them can be read on every background.
+/// No colour: none is readable on every background.
 const BOLD: Style = Style::new().bold();
 
 /// Prints an error, and gives its exit status.
@@ -121,7 +121,7 @@ pub(crate) fn has_colour() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// Prints a line, or several, to stderr. Nobody can be told that this failed.
+/// Prints one or more lines to stderr. If that fails, there is nowhere to report it.
 pub(crate) fn talk(text: &str) {
     let mut stderr = anstream::AutoStream::auto(io::stderr().lock());
     let _ = writeln!(stderr, "{text}");

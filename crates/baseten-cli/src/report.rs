@@ -1,4 +1,4 @@
-//! What a command has to say: text for people, records for programs.
+//! The result of a command: text for people, records for programs.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::error::CliError;
 
-/// The outcome of a command. Nothing of it is printed yet, and only what is printed is made.
+/// The result of a command, not printed yet. Its text and its records are made when they are needed.
 pub(crate) struct Report {
     content: Box<dyn Content>,
-    /// What went wrong although there is something to print.
+    /// An error that comes with output all the same.
     pub(crate) failure: Option<CliError>,
     /// Whether an error may quote the records.
     pub(crate) quotable: bool,
@@ -36,7 +36,7 @@ impl Report {
         Self { content: Box::new(One { text, record }), failure: None, quotable: true }
     }
 
-    /// A report of a list, and what makes its text.
+    /// A report of a list, and the function that makes its text.
     pub(crate) fn list<R: Serialize + 'static>(records: Vec<R>, text: fn(&[R]) -> String) -> Self {
         Self { content: Box::new(List { records, text }), failure: None, quotable: true }
     }
@@ -46,7 +46,7 @@ impl Report {
         Self { quotable: false, ..self }
     }
 
-    /// The same report, which is printed although something went wrong.
+    /// The same report, with an error that is printed after it.
     pub(crate) fn failing(self, failure: Option<CliError>) -> Self {
         Self { failure, ..self }
     }
@@ -62,7 +62,7 @@ impl Report {
     }
 }
 
-/// It may be a token that is reported.
+/// Without the content, which may be a token.
 impl fmt::Debug for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Report").field("failure", &self.failure).finish_non_exhaustive()
@@ -99,7 +99,7 @@ impl<R: Serialize> Content for List<R> {
     }
 }
 
-/// Our records are structs of strings, numbers and truth values, which always have a JSON form.
+/// Records are structs of strings, numbers and booleans, which always have a JSON form.
 fn value(record: &impl Serialize) -> Value {
     serde_json::to_value(record).unwrap_or_default()
 }

@@ -32,8 +32,8 @@ fn line<const N: usize>(cells: [&str; N], widths: &[usize; N]) -> String {
     line
 }
 
-/// How many columns a text without control characters takes. Most are plain ASCII, and lists can
-/// be long.
+/// How many columns a text without control characters takes. The fast path is for long lists, whose
+/// texts are mostly ASCII.
 fn width(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.width() }
 }

@@ -2,7 +2,7 @@
 
 use baseten_auth::internal::is_harmful;
 
-/// The text without what is harmful on a terminal. Lines and columns stay.
+/// The text without characters that are harmful on a terminal. Newlines and tabs stay.
 pub(crate) fn sanitize(text: &str) -> String {
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_harmful(*c)).collect()
 }

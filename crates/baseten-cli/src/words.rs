@@ -11,7 +11,7 @@ pub(crate) fn selected_by(source: SessionSource) -> &'static str {
     }
 }
 
-/// What selects where nothing else does.
+/// What selects a profile where nothing else does.
 pub(crate) const CURRENT: &str = "current profile";
 
 /// When something ends or ended: `in 12 minutes`, `3 hours ago`.

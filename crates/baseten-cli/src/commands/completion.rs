@@ -1,7 +1,7 @@
-//! `baseten completion`, and the answers that its scripts ask for.
+//! `baseten completion`, and the candidates that its scripts ask for.
 //!
-//! A script asks this program for candidates at every press of the tab key, by running it with
-//! [`VARIABLE`] set. That reads the profiles' names at most: no keyring, no network, no waiting.
+//! At each press of Tab, a script runs this program with [`VARIABLE`] set. That reads the names of
+//! the profiles at most: no keyring, no network, no waiting.
 
 use std::ffi::{OsStr, OsString};
 
@@ -14,7 +14,7 @@ use crate::args::{self, Shell};
 use crate::exit::Exit;
 use crate::render;
 
-/// Names the shell that asks. Not the generic `COMPLETE`, which may be anybody's.
+/// Names the shell that asks. `COMPLETE`, the usual name, may be set for another program.
 const VARIABLE: &str = "BASETEN_COMPLETE";
 
 const BASH: &str = include_str!("../completion/baseten.bash");
@@ -23,8 +23,8 @@ const ZSH: &str = include_str!("../completion/baseten.zsh");
 /// Prints the script that makes a shell ask.
 pub(crate) fn run(shell: Shell) -> Exit {
     render::help(&match shell {
-        // The generic scripts stumble over email addresses in bash, and need a second press of
-        // the key where zsh loads them from a file.
+        // The generic scripts fail on email addresses in bash, and need a second press of Tab in zsh
+        // if they are loaded from a file.
         Shell::Bash => BASH.to_owned(),
         Shell::Zsh => ZSH.to_owned(),
         Shell::Fish => registration(&Fish),
@@ -39,8 +39,8 @@ fn registration(shell: &dyn EnvCompleter) -> String {
     String::from_utf8(script).unwrap_or_default()
 }
 
-/// The candidates, where a script asks for them. Whatever goes wrong, there are just none: a
-/// message would end up in the middle of what somebody types.
+/// The candidates, if a script asks for them. On any error there are none: a message would end up in
+/// the middle of what the person types.
 pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
     let shell: &dyn EnvCompleter = match env.os(VARIABLE)?.to_str()? {
         "bash" => &Bash,
@@ -74,7 +74,7 @@ fn knowing_profiles(command: clap::Command, env: &Env) -> clap::Command {
 
 fn candidates(env: &Env, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
-    // Another program may be writing the store. Whoever presses Tab does not wait for that.
+    // Another program may be writing the store. A person who presses Tab should not wait for that.
     let cancel = Cancel::default();
     cancel.cancel();
     let wait = Wait::default().with_cancel(cancel);

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
             email: profile.identity.email,
             workspace_name: profile.identity.workspace_name,
         };
-        // One that is broken does not hide the others.
+        // A broken profile does not hide the others.
         let mut broken = Vec::new();
         let mut good = |profile: Result<Summary, _>| match profile {
             Ok(profile) => Some(record(profile)),

@@ -57,12 +57,12 @@ const RESUME: &str = "baseten auth login --resume";
 struct Plan {
     name: Option<ProfileName>,
     remote: Remote,
-    /// Whether a login that names no remote goes to this one, whatever the environment.
+    /// Whether a login without --remote-url goes to this remote too.
     is_usual_remote: bool,
     management: ManagementUrl,
     storage: StoragePolicy,
     switch: bool,
-    /// Whether somebody drives it with `--no-wait` and `--resume`.
+    /// Whether it is done with `--no-wait` and `--resume`.
     two_steps: bool,
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
             let typed = window::stdin_is_terminal();
             let key = if typed { prompt::api_key(&plan.remote)? } else { read_key()? };
             let credential = Credential::ApiKey(key);
-            // Only a key that is good is worth a name.
+            // Nobody should think of a name for a key that is rejected.
             let user = plan.identify(&credential, host)?;
             let name = match &plan.name {
                 Some(name) => name.clone(),
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     }
 }
 
-/// What can be told wrong by the options alone.
+/// Refuses options that can't work together here.
 fn check_combination(args: &LoginArgs) -> Result<(), CliError> {
     if chosen_method(args).is_none() {
         prompt::check(
@@ -114,7 +114,7 @@ fn check_combination(args: &LoginArgs) -> Result<(), CliError> {
 }
 
 impl Plan {
-    /// Everything that can fail early fails here, before any request is made.
+    /// Checks everything that can be checked before the first request.
     fn new(args: &LoginArgs, host: &Host) -> Result<Self, CliError> {
         let context = host.context();
         let remote = match &args.remote_url {
@@ -138,7 +138,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether it could be stored.
+    /// Checks that the login could be stored.
     fn check(&self, context: &Context) -> Result<(), CliError> {
         context.check_storage(&self.storage, self.name.as_ref())?;
         Ok(context.store()?.rehearse()?)
@@ -243,8 +243,8 @@ fn wait(
     tokens
 }
 
-/// The login is granted: asks whose it is, and stores it. One that can't be stored is ended again, and
-/// a signal meanwhile is a reason for that.
+/// The login is approved: asks whose it is, and stores it. If that fails, or a signal comes meanwhile,
+/// the new session is ended at the server.
 fn finish(plan: Plan, tokens: OAuthCredential, host: &Host) -> Result<Report, CliError> {
     let (context, management) = (host.context(), plan.management.clone());
     let credential = Credential::OAuth(tokens);
@@ -269,7 +269,7 @@ fn report(name: &ProfileName, user: User) -> Report {
     Report::one(text, record)
 }
 
-/// The first of two steps: says where to go and ends.
+/// The first of two steps: prints where to go.
 fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let authorization = start(&plan, host)?;
@@ -302,7 +302,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
     Ok(Report::one(text, record))
 }
 
-/// The second of two steps: waits for the approval of the login that the first has started.
+/// The second of two steps: waits for the approval.
 fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let store = context.store()?;
@@ -324,7 +324,7 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
         wait(&plan.management, &pending.authorization, waiting, host)
     };
     if granted.as_ref().map_or_else(DeviceError::ends_the_code, |_| true) {
-        // The code is used up; it would only be refused if its file stayed.
+        // The code is used up, so the file is of no use any more.
         let _ = Pending::forget(&store, &pending.authorization);
     }
     let tokens = granted.map_err(|error| plan.failed(error))?;

@@ -1,4 +1,4 @@
-//! One file a command: arguments in, a report out.
+//! One file for each command: arguments in, a report out.
 
 pub(crate) mod completion;
 pub(crate) mod list;

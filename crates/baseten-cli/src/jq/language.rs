@@ -1,6 +1,6 @@
-//! The language of filters: jaq's, less what reaches beyond the record.
+//! The language of filters: jaq's, without what reaches beyond the record.
 //!
-//! Nothing here has a limit: a filter may run for ever or crash. It is for the process of a filter.
+//! There are no limits here: a filter can run for ever or crash. `process` has them.
 
 use baseten_auth::internal::display_text;
 use jaq_core::data::JustLut;
@@ -15,8 +15,7 @@ type Language = JustLut<Val>;
 /// A compiled filter.
 pub(crate) type Program = jaq_core::Filter<Language>;
 
-/// Why a filter has no result. The texts fit on a terminal's line or two and have no control
-/// characters.
+/// Why a filter has no result. The texts are short and safe to print.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum FilterError {
     /// It does not compile.
@@ -41,7 +40,7 @@ pub(crate) enum FilterError {
         "the --jq filter crashed: it needs too much memory, nests too deeply, or hits a bug of jaq"
     )]
     Crashed,
-    /// There is no process to run it in.
+    /// Its process could not be started.
     #[error("the process for the --jq filter could not be started")]
     #[serde(skip)]
     NotStarted(#[source] std::io::Error),
@@ -57,8 +56,8 @@ impl FilterError {
     }
 }
 
-/// What is left out of jaq's library, and what other implementations have beyond it: it reads the
-/// environment, its time zone or more input, ends the program, or writes to stderr.
+/// Filters of jq that are left out, since they read the environment, the time zone or more input, end
+/// the program or write to stderr.
 fn is_left_out(name: &str) -> bool {
     let name = name.trim_end_matches("_empty");
     let names = "$ENV env input inputs input_filename input_line_number localtime strflocaltime \
@@ -101,8 +100,8 @@ def @tsv: _row(
 /// Compiles a filter. As in jq, an empty one is the identity.
 pub(crate) fn compile(expression: &str) -> Result<Program, FilterError> {
     let expression = if expression.trim().is_empty() { "." } else { expression };
-    // Most filters are a path. Parsing the definitions costs a hundred times as much as compiling a
-    // path does, so they are there only for the filters that need them.
+    // Most filters are a path, and parsing jaq's definitions takes a hundred times as long as
+    // compiling a path. So they are parsed only if the filter does not compile without them.
     compile_with(Vec::new(), expression).or_else(|_| compile_with(definitions(), expression))
 }
 
@@ -170,7 +169,7 @@ fn undefined(name: &str, kind: &compile::Undefined) -> String {
     }
 }
 
-/// Where a part of a text begins in it, in characters from 1; what is no part begins at its end.
+/// Where a part of a text begins, in characters from 1; the end of the text for any other text.
 fn position(text: &str, part: &str) -> usize {
     let offset = part.as_ptr().addr().checked_sub(text.as_ptr().addr());
     let before = offset.and_then(|offset| text.get(..offset)).unwrap_or(text);
@@ -219,8 +218,7 @@ fn to_json(value: &Val) -> Result<Value, FilterError> {
     })
 }
 
-/// An integer stays one as far as 64 bits go. As in jq, what JSON has no number for becomes
-/// null (not a number) or the largest number (infinity).
+/// Integers of up to 64 bits stay exact. As in jq, NaN becomes null and infinity the largest number.
 fn number_to_json(number: &Num) -> Value {
     if let Some(integer) = number.as_isize() {
         return integer.into();

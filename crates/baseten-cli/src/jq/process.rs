@@ -1,9 +1,9 @@
 //! A filter in a process of its own.
 //!
-//! A filter may run for ever, fill the memory, or call itself without end, and jaq, which interprets
-//! it, has no limits. So this program starts itself once more to compile and apply it. That process
-//! has little memory and little time, and where it crashes, nothing else does. Records can hold
-//! secrets: they go through pipes, and nothing that the process says of a crash is shown.
+//! A filter can run for ever, fill the memory or recurse without end, and jaq, which interprets it,
+//! has no limits. So this program starts itself a second time to compile and apply the filter. That
+//! process has limited memory and time, and may crash without harm. Records can contain secrets, so
+//! they go through pipes, and the process has no stderr.
 
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -19,20 +19,20 @@ use crate::exit::Exit;
 use crate::jq::language::{self, FilterError, Program};
 use crate::{json, limits};
 
-/// The argument that makes this program the process of a filter.
+/// The argument with which this program starts itself.
 pub(crate) const ARGUMENT: &str = "__filter";
 
-/// What compiling may take. It takes milliseconds.
+/// The time limit for compiling, which takes milliseconds.
 const TIME_TO_COMPILE: Duration = Duration::from_secs(2);
 
-/// What applying it to all records may take.
+/// The time limit for applying the filter to all records.
 const TIME_TO_APPLY: Duration = Duration::from_secs(7);
 
-/// The address space of the process, in bytes. This one holds its results as well, of at most a
-/// third of that.
+/// The limit on the address space of the process, in bytes. With the copy of the results in the
+/// process that started it, both stay below 512 MiB.
 const MEMORY: u64 = 256 << 20;
 
-/// The stack that a filter is compiled and applied on, in bytes: enough for 10,000 levels of nesting.
+/// The stack for compiling and applying a filter, in bytes: enough for 10,000 levels of nesting.
 const STACK: usize = 16 << 20;
 
 /// What a filter is applied to, and how its results are printed.
@@ -43,9 +43,8 @@ pub(crate) struct Job {
     pub(crate) indented: bool,
 }
 
-/// A process with a compiled filter. It ends when this is dropped, in whatever way.
+/// A process with a compiled filter. It ends when this is dropped or this program ends.
 pub(crate) struct Filter {
-    // Dropped first: its end is what the process waits for.
     requests: BufWriter<ChildStdin>,
     answers: Deserializer<IoRead<BufReader<ChildStdout>>>,
     process: Child,
@@ -64,7 +63,7 @@ impl Filter {
 
     /// The results, as text.
     ///
-    /// Where one of them is an error, there are none.
+    /// An error in any of them is an error of the whole.
     pub(crate) fn apply(mut self, job: &Job) -> Result<String, FilterError> {
         self.ask(job)
     }
@@ -77,7 +76,7 @@ impl Filter {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // Ctrl-C is for this process, which may be about to finish what it has begun.
+        // Ctrl-C must not end it: this process may be past the point where that cancels the command.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut process = command.spawn()?;
@@ -89,7 +88,7 @@ impl Filter {
     }
 
     fn ask(&mut self, request: &(impl Serialize + ?Sized)) -> Result<String, FilterError> {
-        // A process that no longer reads has no answer either.
+        // A process that can't be written to has no answer either.
         let _ = serde_json::to_writer(&mut self.requests, request);
         let _ = self.requests.flush();
         Result::deserialize(&mut self.answers).unwrap_or(Err(FilterError::Crashed))
@@ -103,10 +102,10 @@ impl Drop for Filter {
     }
 }
 
-/// What the process does: answers the requests of [`Filter`].
+/// The process itself: answers the requests of [`Filter`].
 pub(crate) fn serve() -> Exit {
     limits::bound_memory(MEMORY);
-    // jaq has panics that a filter can reach.
+    // Some filters make jaq panic. A release build aborts then; this makes other builds do the same.
     std::panic::set_hook(Box::new(|_| std::process::abort()));
     let mut requests = Deserializer::from_reader(BufReader::new(io::stdin()));
     let Ok(expression) = String::deserialize(&mut requests) else { return Exit::Usage };
@@ -128,7 +127,7 @@ pub(crate) fn serve() -> Exit {
     print(answers.recv_timeout(TIME_TO_COMPILE));
     let Ok(request) = Job::deserialize(&mut requests) else { return Exit::Done };
     let _ = job.send(request);
-    // Nobody waits for results any more once the other end of the pipe is closed.
+    // The other end of the pipe is closed when nobody waits for the results any more.
     let watch = move || {
         let _ = requests.end();
         let _ = gone.send(Err(FilterError::Crashed));

@@ -1,4 +1,4 @@
-//! Starts a browser where a person can see it, without lending it the terminal.
+//! Starts a browser, without giving it the terminal.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baseten_auth::internal::Env;
 
-/// Whether a browser that is started here would show itself to the person at this terminal.
+/// Whether the person at this terminal would see a browser that is started here.
 ///
 /// `$BROWSER` decides where it is set: remote editors point it at the person's own browser.
 pub(crate) fn is_within_sight(env: &Env) -> bool {
@@ -26,10 +26,10 @@ fn is_on_windows(env: &Env) -> bool {
     env.has("WSL_DISTRO_NAME") || env.has("WSL_INTEROP")
 }
 
-/// How long a browser has to fail. One that has started well goes on, or has handed the page over.
+/// How long a browser is watched for a failure. One that works goes on, or has passed the page on.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Starts a browser, and gives why that failed. It gets no stream of ours, no key from the
+/// Starts a browser; an error says why none started. It gets none of our streams, no API key in its
 /// environment, and a process group of its own, so that Ctrl-C here does not end it.
 pub(crate) fn open(url: &str, env: &Env) -> Result<(), String> {
     let mut problems = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) fn open(url: &str, env: &Env) -> Result<(), String> {
             Err(problem) => problems.push(problem),
         }
     }
-    // That of the usual command says the most.
+    // The first command is the usual one.
     Err(problems.into_iter().next().unwrap_or_default())
 }
 
@@ -62,8 +62,8 @@ fn commands(url: &str, env: &Env) -> Vec<Vec<OsString>> {
     commands.iter().map(with_url).collect()
 }
 
-/// The command of `$BROWSER`: a file of that very name, or words as a shell splits them, in which
-/// `%s` stands for the URL.
+/// The command in `$BROWSER`: the name of a file, else words as a shell splits them, with `%s` for
+/// the URL.
 fn chosen(browser: &OsStr, url: &str) -> Vec<OsString> {
     let words = match browser.to_str() {
         Some(text) if !Path::new(text).is_file() && !cfg!(windows) => shlex::split(text),

@@ -27,7 +27,7 @@ const PAGE: usize = 7;
 /// Room for a secret, in bytes, so that it is not copied while it grows.
 const ROOM: usize = 16 << 10;
 
-/// Whoever types pauses for longer than this; a paste does not, and is drawn once.
+/// A person who types pauses for longer than this. A paste does not, so it is drawn only once.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is shown of a hidden answer.
@@ -79,7 +79,7 @@ impl Line<'_> {
     fn question_line(&self, text: &str) -> String {
         let default = self.default.map(|default| format!(" ({default})")).unwrap_or_default();
         let mut question = format!("{}{default} ", self.question);
-        // However much is typed, it fits the window.
+        // A long answer is cut to fit the window.
         let (length, room) = (text.chars().count(), Screen::columns());
         if self.hidden {
             question + &"*".repeat(length.min(room / 2))
@@ -136,7 +136,7 @@ pub(super) fn choose(
     }
 }
 
-/// What somebody does.
+/// What a person does at the keyboard.
 enum Key {
     Text(String),
     Backspace,
@@ -243,7 +243,7 @@ impl Screen {
         queue!(io::stderr(), MoveToColumn(0), Clear(ClearType::FromCursorDown))
     }
 
-    /// What Ctrl-Z does elsewhere: stops the job until it is in the foreground again.
+    /// Stops the job, as Ctrl-Z does where the terminal handles it.
     fn suspend(&mut self) -> io::Result<()> {
         self.clear()?;
         cooked();
@@ -260,10 +260,10 @@ impl Drop for Screen {
     }
 }
 
-/// Has the terminal pass on every key at once, without showing it.
+/// Turns raw mode on: every key arrives at once, and none is echoed.
 fn raw() -> io::Result<()> {
     enable_raw_mode()?;
-    // Not every terminal tells pastes from typing.
+    // Not every terminal marks pastes.
     let _ = execute!(io::stderr(), EnableBracketedPaste);
     Ok(())
 }
@@ -274,14 +274,14 @@ fn cooked() {
 }
 
 fn up(rows: usize) -> io::Result<()> {
-    // Zero would mean one.
+    // `MoveUp(0)` moves up by one.
     if rows == 0 {
         return Ok(());
     }
     queue!(io::stderr(), MoveUp(u16::try_from(rows).unwrap_or_default()))
 }
 
-/// The text in lines of at most so many columns, broken at blanks where there are some.
+/// The text in lines of at most `columns`, broken at blanks where possible.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut line, mut width) = (String::new(), 0);

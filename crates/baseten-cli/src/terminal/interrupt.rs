@@ -1,4 +1,4 @@
-//! Signals that end a program: at once, unless something is being stored or can't be had again.
+//! Signals: they end the program at once, unless it is storing something or refreshing a session.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,12 +22,12 @@ pub(crate) struct Interrupt {
 struct State {
     phase: Phase,
     signal: Option<Exit>,
-    /// When the first signal came that has to wait for what can't be had again.
+    /// When the first signal came that has to wait for a refresh.
     waiting_since: Option<Instant>,
     leftover: Option<Leftover>,
 }
 
-/// A person who presses Ctrl-C again after this long means it.
+/// A second Ctrl-C this long after the first does not wait.
 const INSISTENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +37,12 @@ enum Phase {
     Open,
     /// Something is being stored: a signal asks for it to be given up.
     Storing,
-    /// It is stored, and the command as good as done: a signal comes too late, and only cuts short
-    /// what is still being tidied up.
+    /// It is stored. A signal is too late to undo that, and only cuts the cleanup short.
     Stored,
 }
 
 impl Interrupt {
-    /// Where lines on stderr are written anew, one may have to be cleared.
+    /// `redraws` says that there may be a waiting line to clear.
     pub(crate) fn new(redraws: bool) -> Self {
         Self { redraws, ..Self::default() }
     }
@@ -59,7 +58,7 @@ impl Interrupt {
         state.signal.filter(|_| state.phase != Phase::Stored)
     }
 
-    /// Runs what must be done wholly or not at all.
+    /// Runs what must be done completely or not at all.
     pub(crate) fn store<T, E>(&self, act: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.state().phase = Phase::Storing;
         let outcome = act();
@@ -69,18 +68,17 @@ impl Interrupt {
         outcome
     }
 
-    /// Has a signal take this off the screen as well.
+    /// Has a signal clear this as well.
     pub(crate) fn leave(&self, leftover: Option<Leftover>) {
         self.state().leftover = leftover;
     }
 
-    /// What is to be taken off the screen, which is up to the caller from here on.
+    /// Gives back what a signal would clear: from here on the caller does.
     pub(crate) fn take_leftover(&self) -> Option<Leftover> {
         self.state().leftover.take()
     }
 
-    /// What is left is to print what was done, and nobody may be reading it: a signal ends the
-    /// process again.
+    /// Only the output is left, and its reader may be slow: a signal ends the process again.
     pub(crate) fn finish(&self) {
         self.state().phase = Phase::Open;
     }
@@ -96,11 +94,11 @@ impl Interrupt {
             Phase::Open => {
                 let (redraws, leftover) = (self.redraws, state.leftover.clone());
                 let insists = state.waiting_since.is_some_and(|at| at.elapsed() >= INSISTENCE);
-                // A terminal that goes away is nobody who insists.
+                // A hang-up is not a person who insists.
                 if insists && exit != Exit::HungUp {
                     end(exit, redraws, leftover.as_ref());
                 }
-                // What the library holds back can't be had again: it waits until that is kept.
+                // The answer to a refresh comes only once: the signal waits until it is stored.
                 if self.cancel.when_released(move || end(exit, redraws, leftover.as_ref())) {
                     state.waiting_since.get_or_insert_with(Instant::now);
                 }
@@ -118,13 +116,13 @@ impl Interrupt {
     pub(crate) fn listen(&self) {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
         use signal_hook::iterator::Signals;
-        // A file that would become too large is an error of the write, and not the end.
+        // With a handler, a write beyond the file size limit fails instead of ending the process.
         let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
         let ignored = ignored_signals();
         let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
-        // What `nohup` and the like ignore for us stays ignored.
+        // What was ignored at the start, by `nohup` for example, stays ignored.
         let wanted = wanted.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-        // Without a handler, a signal ends the process in the system's way.
+        // Without a handler, a signal has its default effect.
         let Ok(mut signals) = Signals::new(wanted) else { return };
         let interrupt = self.clone();
         let listen = move || {
@@ -137,7 +135,7 @@ impl Interrupt {
                 });
             }
         };
-        // Nor without a thread: what listened is dropped with it.
+        // The same without a thread: the handler is dropped with it.
         let _ = std::thread::Builder::new().spawn(listen);
     }
 
@@ -145,7 +143,7 @@ impl Interrupt {
     #[cfg(windows)]
     pub(crate) fn listen(&self) {
         let interrupt = self.clone();
-        // Without a handler, Ctrl-C ends the process in the system's way.
+        // Without a handler, Ctrl-C has its default effect.
         let _ = ctrlc::set_handler(move || interrupt.on_signal(Exit::Interrupted));
     }
 }
@@ -162,14 +160,14 @@ fn ignored_signals() -> u64 {
 /// Leaves the terminal as it was found, says so, and ends the process.
 #[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it runs")]
 pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<&Leftover>) -> ! {
-    // From here on, nobody else draws: a waiting line would do so until the process is gone.
+    // Keeps the waiting line from being drawn again.
     let _quiet = std::io::stderr().lock();
     restore_terminal(redraws, leftover);
     render::talk("Canceled.");
     std::process::exit(exit as i32)
 }
 
-/// Gives back echo, cursor and pastes, and clears a waiting line, or a prompt and its choices.
+/// Restores echo, cursor and paste mode, and clears a waiting line or a prompt.
 fn restore_terminal(redraws: bool, leftover: Option<&Leftover>) {
     use crossterm::terminal::{disable_raw_mode, is_raw_mode_enabled};
     let prompting = is_raw_mode_enabled().unwrap_or(false);

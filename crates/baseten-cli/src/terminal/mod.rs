@@ -1,4 +1,4 @@
-//! What a person at the terminal sees and does: prompts, the wait for an approval, Ctrl-C, the browser.
+//! The person at the terminal: prompts, the wait for an approval, signals, the browser.
 
 pub(crate) mod browser;
 mod editor;

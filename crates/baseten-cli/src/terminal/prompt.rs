@@ -85,11 +85,11 @@ pub(crate) fn choose(
     names.into_iter().nth(chosen).ok_or(CliError::Canceled(Exit::Interrupted))
 }
 
-/// How often a prompt looks whether its terminal is still there.
+/// How often a prompt checks that its terminal is still there.
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// Shows a prompt for as long as there is a terminal: when one goes away and the process is not
-/// told, because hang-ups are ignored, reading from it would be tried for ever.
+/// Shows a prompt while there is a terminal. If it goes away and SIGHUP is ignored, reading from it
+/// would be retried for ever.
 fn ask<T>(prompt: impl FnOnce() -> io::Result<Option<T>>) -> Result<T, CliError> {
     let (answered, pending) = mpsc::channel::<()>();
     let watch = move || {
@@ -99,7 +99,7 @@ fn ask<T>(prompt: impl FnOnce() -> io::Result<Option<T>>) -> Result<T, CliError>
             }
         }
     };
-    // Without it, the prompt is there all the same.
+    // Without the thread, the prompt works all the same.
     let _ = std::thread::Builder::new().spawn(watch);
     let answer = prompt().map_err(CliError::Prompt);
     drop(answered);

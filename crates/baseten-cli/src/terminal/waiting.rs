@@ -26,8 +26,8 @@ struct Picture {
 }
 
 impl Invitation {
-    /// The URL, which the library has made plain ASCII, and the code; and a QR code of the URL where
-    /// it is wanted and the window has room for all of it.
+    /// The URL, which is plain ASCII, and the code. Where no browser is started, also a QR code of the
+    /// URL if the window has room for all of it.
     pub(crate) fn new(
         env: &Env,
         window: Option<Window>,
@@ -69,7 +69,7 @@ const OPENING: &str = "Opening this page in your browser:";
 
 const INDENT: usize = 2;
 
-/// The lines of [`roomy`] and [`compact`] beside the URL's.
+/// The lines that [`roomy`] and [`compact`] take besides those of the URL.
 const ROOMY_LINES: usize = 7;
 const COMPACT_LINES: usize = 2;
 
@@ -90,7 +90,7 @@ fn compact(url: &str, user_code: &str, link: bool) -> String {
 
 const BOLD: Style = Style::new().bold();
 
-/// The URL as a hyperlink (OSC 8) that shows itself.
+/// The URL as a hyperlink (OSC 8) whose text is the URL.
 fn linked(url: &str, link: bool) -> String {
     let shown = format!("{BOLD}{url}{BOLD:#}");
     if link { format!("\x1b]8;;{url}\x1b\\{shown}\x1b]8;;\x1b\\") } else { shown }
@@ -107,8 +107,8 @@ enum Inks {
 }
 
 impl Inks {
-    /// Only some terminals tell their background, in `COLORFGBG`. Most of the others are dark; where
-    /// one is not, the code is a negative, which phones read as well.
+    /// Only some terminals tell their background, in `COLORFGBG`. Most others are dark; on a light one
+    /// the code is inverted, which phones read as well.
     fn of(env: &Env) -> Self {
         if render::has_colour() {
             return Self::Own;
@@ -126,7 +126,7 @@ impl Picture {
     const QUIET_ZONE: usize = 4;
 
     fn new(url: &str, window: Window, inks: Inks) -> Option<Self> {
-        // A screen has no stains to correct: the fewest and so the largest modules are the best.
+        // A screen needs no error correction, and fewer modules are larger ones.
         let code = QRBuilder::new(url).ecl(ECL::L).build().ok()?;
         let size = code.size + 2 * Self::QUIET_ZONE;
         let lines = size.div_ceil(2);
@@ -139,7 +139,7 @@ impl Picture {
     }
 }
 
-/// In colours of its own, whatever the terminal's are: these two of the 256 have no theme.
+/// Black on white, whatever the terminal's colours are: these two of the 256 belong to no theme.
 fn black_on_white(code: &QRCode) -> String {
     let (start, end) = ("\x1b[38;5;16;48;5;231m", "\x1b[0m");
     let lines = half_blocks(code, true).join(&format!("{end}\n{start}"));
@@ -167,8 +167,8 @@ fn half_blocks(code: &QRCode, draw_dark: bool) -> Vec<String> {
     (0..size).step_by(2).map(line).collect()
 }
 
-/// Columns for the spinner, and for the `^C` that terminals show: were that on a line of its own,
-/// the waiting line above it could not be cleared.
+/// Columns for the spinner, and for the `^C` that some terminals show: it must not go to the next
+/// line, or the waiting line could not be cleared.
 const RESERVED: usize = 5;
 
 const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'];
@@ -182,7 +182,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Starts the line below an invitation, where one can be drawn; else says once that we wait.
+    /// Starts the line below an invitation; where none can be drawn, says once that the login waits.
     pub(crate) fn start(
         interrupt: &Interrupt,
         window: Option<Window>,
@@ -214,9 +214,9 @@ impl Waiting {
     }
 }
 
-/// Draws at once, so that nobody sees half of it.
+/// Draws with a single write.
 fn draw(text: &str) {
-    // A waiting line that cannot be seen is nobody's loss.
+    // If stderr can't be written, there is nobody to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

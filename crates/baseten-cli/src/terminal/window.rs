@@ -1,4 +1,4 @@
-//! What the terminal can do, how large its window is, and how lines are taken off it again.
+//! What the terminal can do, how large its window is, and how lines on it are cleared.
 
 use std::io::{IsTerminal, Write as _};
 
@@ -14,7 +14,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The window of stderr, where lines can be written anew; `None` elsewhere.
+    /// The window of stderr; `None` where lines can't be redrawn.
     pub(crate) fn of_stderr(env: &Env) -> Option<Self> {
         can_redraw(env).then(|| Self::of(&std::io::stderr())).flatten()
     }
@@ -24,7 +24,7 @@ impl Window {
         Self::of(&std::io::stdout())
     }
 
-    /// Not by `crossterm`, which runs `tput` where it fails, with our environment.
+    /// `crossterm` is not asked: its fallback is to run `tput`, with our environment.
     #[cfg(unix)]
     pub(super) fn of(stream: &impl std::os::fd::AsFd) -> Option<Self> {
         let size = rustix::termios::tcgetwinsize(stream).ok()?;
@@ -38,12 +38,12 @@ impl Window {
     }
 
     fn new(columns: u16, rows: u16) -> Option<Self> {
-        // Some terminals tell no size.
+        // Some terminals report no size.
         (columns > 0).then(|| Self { columns: columns.into(), rows: rows.into() })
     }
 }
 
-/// Whether a line on stderr can be written anew, as a waiting line is.
+/// Whether a line on stderr can be redrawn, as the waiting line is.
 pub(crate) fn can_redraw(env: &Env) -> bool {
     let dumb = env.os("TERM").is_none_or(|term| term == "dumb");
     std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
@@ -54,13 +54,13 @@ pub(crate) fn has_hyperlinks(env: &Env) -> bool {
     can_redraw(env) && supports_hyperlinks::on(supports_hyperlinks::Stream::Stderr)
 }
 
-/// Whether stdin is typed by somebody, who must not see a secret echoed.
+/// Whether stdin is a terminal, where a typed secret must not be echoed.
 pub(crate) fn stdin_is_terminal() -> bool {
     std::io::stdin().is_terminal()
 }
 
-/// The stream that keeps us from asking somebody: a prompt is shown on stderr and answered on stdin.
-/// `/dev/null` is no terminal.
+/// The stream that is not the terminal that a prompt needs: it is shown on stderr and answered on
+/// stdin. `/dev/null` is not a terminal.
 pub(crate) fn missing_for_prompts() -> Option<&'static str> {
     if !stdin_is_terminal() {
         return Some("stdin");
@@ -68,27 +68,27 @@ pub(crate) fn missing_for_prompts() -> Option<&'static str> {
     (!std::io::stderr().is_terminal()).then_some("stderr")
 }
 
-/// What a wait leaves on the terminal, and is of no use once it is over.
+/// What a wait leaves on the terminal, to be cleared when it is over.
 #[derive(Debug, Clone)]
 pub(crate) struct Leftover {
     /// Lines above the one that the cursor is in.
     pub(crate) lines: usize,
     /// The window that they were drawn in.
     pub(crate) window: Window,
-    /// What to do about the echo.
+    /// How to turn the echo on again.
     pub(crate) echo: Echo,
 }
 
-/// Takes the line that the cursor is in off the screen, and what is left over.
+/// Clears the line of the cursor and what a wait left above it, and turns the echo on again.
 pub(crate) fn clear(leftover: Option<&Leftover>) {
-    // In a window that was resized meanwhile, nobody knows which lines it stands on.
+    // In a window that was resized meanwhile, the lines may have moved.
     let lines = leftover
         .filter(|leftover| Window::of(&std::io::stderr()) == Some(leftover.window))
         .and_then(|leftover| u16::try_from(leftover.lines).ok())
         .filter(|lines| *lines > 0);
     let up = lines.map(|lines| MoveUp(lines).to_string()).unwrap_or_default();
     let cleared = format!("\r{up}{}", Clear(ClearType::FromCursorDown));
-    // A line that cannot be seen is nobody's loss.
+    // If stderr can't be written, there is nothing to clear.
     let _ = std::io::stderr().write_all(cleared.as_bytes());
     if let Some(leftover) = leftover {
         leftover.echo.restore();
@@ -102,8 +102,7 @@ pub(crate) struct Echo(Option<rustix::termios::Termios>);
 
 #[cfg(unix)]
 impl Echo {
-    /// Stops the terminal from showing what is typed: Enter would move the cursor away from the
-    /// lines that are drawn anew.
+    /// Turns the echo off: Enter would move the cursor away from the lines that are redrawn.
     pub(crate) fn off() -> Self {
         use rustix::termios::LocalModes;
         let before = rustix::termios::tcgetattr(std::io::stderr()).ok().filter(|_| is_ours());
@@ -121,7 +120,7 @@ impl Echo {
     }
 }
 
-/// Whether we are in the foreground: a job in the background that changes modes is stopped.
+/// Whether this process is in the foreground: a background job that changes modes is stopped.
 #[cfg(unix)]
 fn is_ours() -> bool {
     let foreground = rustix::termios::tcgetpgrp(std::io::stderr());
@@ -134,7 +133,7 @@ fn set_modes(modes: &rustix::termios::Termios) {
     let _ = tcsetattr(std::io::stderr(), OptionalActions::Now, modes);
 }
 
-/// Windows shows nothing that is typed while nobody reads it.
+/// Windows echoes nothing while no program reads.
 #[cfg(not(unix))]
 #[derive(Debug, Clone)]
 pub(crate) struct Echo;
