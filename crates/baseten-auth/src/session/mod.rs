@@ -423,6 +423,9 @@ impl Session {
 mod tests {
     use std::time::Duration;
 
+    use baseten_testing::home::Home;
+    use baseten_testing::stored;
+
     use super::*;
     use crate::test_support::server::{Server, answer};
     use crate::test_support::{FakeClock, field};
@@ -437,13 +440,11 @@ mod tests {
             answer(200, "", &body)
         };
         let server = Server::start((1..=CALLS).map(tokens));
-        let home = tempfile::tempdir().unwrap();
-        let store = r#"{"current": "p", "profiles": {"p": {"auth_type": "oauth",
-            "remote_url": "https://app.baseten.co", "oauth_credential": {"access_token": "a0",
-            "refresh_token": "r0", "expiry": "2026-11-01T12:30:00Z"}}}}"#;
-        std::fs::write(home.path().join("auth.json"), store).unwrap();
+        let home = Home::new();
+        let tokens = stored::tokens("a0", "r0", "2026-11-01T12:30:00Z");
+        stored::only_profile(&home, "day", stored::in_file(stored::REMOTE, &tokens));
         let url = server.url("localhost", "");
-        let directory = home.path().to_str().unwrap().to_owned();
+        let directory = home.auth_json().parent().unwrap().to_str().unwrap().to_owned();
         let variables =
             [("BASETEN_CONFIG_DIR", directory), ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", url)];
         let clock = FakeClock::new();

@@ -3,7 +3,7 @@
 
 use baseten_testing::counterparts::{OidcServer, person_log, with_person};
 use baseten_testing::home::{Home, WEB_LOGIN};
-use baseten_testing::stored::tokens_of;
+use baseten_testing::stored::{EXPIRED, tokens_of};
 
 /// Logs in as alice, who approves in Chromium.
 fn alice_logs_in(server: &OidcServer, more: &[&str]) -> Home {
@@ -52,7 +52,7 @@ fn a_session_is_refreshed_with_rotation_until_a_used_token_ends_it() {
     assert_eq!(outcome.status, 0, "{outcome}");
     assert_eq!(
         outcome.stdout,
-        "{\"user_id\":\"alice\",\"email\":\"alice@example.com\",\"name\":\"\",\
+        "{\"email\":\"alice@example.com\",\"name\":\"\",\"user_id\":\"alice\",\
          \"workspace_name\":\"Counterpart\"}\n"
     );
     assert_ne!(token(&home, "access_token"), access);
@@ -89,8 +89,11 @@ fn a_logout_invalidates_the_tokens() {
     assert_eq!(count(&server, "logout 204"), 1);
     assert!(!home.store().contains("alice"), "{}", home.store());
 
-    // Neither token is valid any more.
-    home.write_store(&store);
+    // Neither token is valid any more. A token that was issued just now would not be refreshed.
+    let mut copy: serde_json::Value = serde_json::from_str(&store).unwrap();
+    let tokens = &mut copy["profiles"]["alice@example.com:localhost"]["oauth_credential"];
+    tokens["issued_at"] = EXPIRED.into();
+    home.write_store(&copy.to_string());
     assert_eq!(check(&home), (3, false));
     let requests = server.requests();
     assert!(
