@@ -358,6 +358,16 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(feature = "tls"))]
+    fn a_build_without_tls_says_so() {
+        let http = Http::new(Env::default(), user_agent("0"), Observer::default());
+        let error = http.send(&Request::get("https://api.example/")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot make a secure connection to api.example");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause, "this program was built without TLS");
+    }
+
+    #[test]
     fn nothing_is_sent_without_tls_to_another_machine() {
         let http = Http::new(Env::default(), user_agent("0"), Observer::default());
         for url in ["http://example.com/", "ftp://localhost/", "nothing", "http://0.0.0.0/"] {
