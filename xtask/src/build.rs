@@ -59,3 +59,9 @@ pub(crate) fn target_directory() -> Outcome<PathBuf> {
     let directory = metadata.get("target_directory").and_then(Value::as_str);
     Ok(directory.ok_or("cargo does not say where its target directory is")?.into())
 }
+
+/// Cargo's own directory, with its configuration and what it has downloaded.
+pub(crate) fn cargo_home() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo");
+    std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
+}

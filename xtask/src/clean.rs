@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
+use crate::build::cargo_home;
 use crate::outcome::Outcome;
 use crate::process::{command, output, root, run as run_command, spawn, wait};
 use crate::system::{Source, System, sources};
@@ -189,14 +190,30 @@ fn variables() -> Vec<(OsString, OsString)> {
 
 /// Files that say how packages are reached, and where they are looked for there.
 fn configuration() -> Vec<(PathBuf, PathBuf)> {
-    let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home().join(".cargo"), PathBuf::from);
     let same =
         ["/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/usr/local/share/ca-certificates"];
     let mut files: Vec<_> = same.iter().map(|path| (path.into(), path.into())).collect();
-    files.push((cargo.join("config.toml"), "/.cargo/config.toml".into()));
+    files.push((cargo_home().join("config.toml"), "/.cargo/config.toml".into()));
     files
 }
 
 fn home() -> PathBuf {
     std::env::var_os("HOME").unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_way_to_packages_is_lent() {
+        for name in
+            ["PIP_INDEX_URL", "npm_config_cafile", "CARGO_REGISTRIES_OURS_INDEX", "https_proxy"]
+        {
+            assert!(is_lent(name), "{name}");
+        }
+        for name in ["CI", "HOME", "CARGO_HOME", "CARGO_TARGET_DIR", "BASETEN_API_KEY"] {
+            assert!(!is_lent(name), "{name}");
+        }
+    }
 }

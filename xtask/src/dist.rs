@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::build::{build as build_programs, target_directory};
+use crate::build::{build as build_programs, cargo_home, target_directory};
 use crate::man;
 use crate::needs::{self, Need};
 use crate::outcome::Outcome;
@@ -78,11 +78,6 @@ pub(crate) fn build() -> Outcome<PathBuf> {
     let program = build_programs(&mut build)?.path("baseten")?;
     names_no_path(&program, &hidden.map(|(path, _)| path))?;
     Ok(program)
-}
-
-fn cargo_home() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo");
-    std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
 }
 
 fn names_no_path(program: &Path, paths: &[PathBuf]) -> Outcome {

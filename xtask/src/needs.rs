@@ -166,11 +166,14 @@ fn minutes(packages: usize, megabytes: u64) -> String {
 /// How many packages apt would download, and how many megabytes.
 fn debian_downloads(packages: &BTreeSet<&str>) -> Outcome<(usize, u64)> {
     let mut install = apt(["install", "-qq", "-y", "--no-install-recommends", "--print-uris"]);
-    // A line is: 'URI' file size checksum.
-    let plan = output(install.args(packages))?;
-    let sizes = plan.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
+    Ok(count_downloads(&output(install.args(packages))?))
+}
+
+/// Each line of apt's list is: 'URI' file size checksum.
+fn count_downloads(uris: &str) -> (usize, u64) {
+    let sizes = uris.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
     let sizes: Vec<u64> = sizes.collect();
-    Ok((sizes.len(), sizes.iter().sum::<u64>() / 1_000_000))
+    (sizes.len(), sizes.iter().sum::<u64>() / 1_000_000)
 }
 
 fn apt<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
@@ -200,4 +203,16 @@ fn npm(directory: &str) -> Outcome {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = [venv.into()].into_iter().chain(std::env::split_paths(&path));
     run(npm.current_dir(root().join(directory)).env("PATH", std::env::join_paths(paths)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_would_download_is_added_up() {
+        let uris = "'http://mirror/a_1%2b1_amd64.deb' a_1+1_amd64.deb 1500000 MD5Sum:0123\n\
+                    'http://mirror/b.deb' b.deb 600000 MD5Sum:4567\n";
+        assert_eq!(count_downloads(uris), (2, 2));
+    }
 }
