@@ -28,12 +28,14 @@ const RUST: &str = "/usr/local/rust";
 const PATH: &str =
     "/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Mounts what a running system has, then the pairs of what is lent and where, and runs the rest
-/// of its arguments there. All of it ends with the namespaces that it is started in.
+/// Makes the root a file system of its own, which the namespaces of the tests need, and mounts what a
+/// running system has, then the pairs of what is lent and where. Runs the rest of its arguments
+/// there. All of it ends with the namespaces that it is started in.
 const ENTER: &str = "\
 set -e
 root=$1
 shift
+mount --bind \"$root\" \"$root\"
 mount -t proc proc \"$root/proc\"
 mount -t tmpfs tmpfs \"$root/run\"
 mount -t tmpfs tmpfs \"$root/dev/shm\"
