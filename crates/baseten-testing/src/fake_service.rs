@@ -1,5 +1,7 @@
 //! A fake Secret Service with at most one item, which misbehaves as scripted and logs its calls.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! Disks that are read-only or full, system calls that fail, and other users.
 
+#![cfg(target_os = "linux")]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! A socket at which another user of this machine listens.
 
+#![cfg(target_os = "linux")]
+
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;

@@ -2,6 +2,8 @@
 //!
 //! It does not touch the session, the home directory or the keyring of the user who runs the tests.
 
+#![cfg(target_os = "linux")]
+
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;

@@ -14,23 +14,17 @@
 pub mod certificates;
 pub mod counterparts;
 pub mod daemon;
-#[cfg(target_os = "linux")]
 pub mod fake_service;
-#[cfg(target_os = "linux")]
 pub mod faults;
-#[cfg(target_os = "linux")]
 pub mod foreign_socket;
 pub mod home;
-#[cfg(target_os = "linux")]
 pub mod keyring;
 pub mod outcome;
-#[cfg(target_os = "linux")]
 pub mod pass;
 pub mod program;
 pub mod sandbox;
 pub mod server;
 pub mod stored;
-#[cfg(target_os = "linux")]
 pub mod terminal;
 pub mod wait;
 

@@ -1,5 +1,7 @@
 //! A password store of `pass` with its own `gpg` key.
 
+#![cfg(target_os = "linux")]
+
 use std::path::Path;
 use std::process::Command;
 

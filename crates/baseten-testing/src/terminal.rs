@@ -1,5 +1,7 @@
 //! A pseudo-terminal with the program in it, and the screen that a person would see.
 
+#![cfg(target_os = "linux")]
+
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::num::NonZero;

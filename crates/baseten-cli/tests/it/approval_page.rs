@@ -1,5 +1,7 @@
 //! The sandbox's approval page, in a real browser that the program starts.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Completion in each shell, with the tab key pressed.
 
+#![cfg(target_os = "linux")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Many processes change one store, and no change is lost.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,8 @@
 //! The program is killed, or the disk fails, at every system call that changes a file. What is
 //! stored afterwards is the old state or the new one, and the next command works.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

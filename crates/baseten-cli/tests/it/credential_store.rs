@@ -1,5 +1,7 @@
 //! Where a login stores its secret, and what happens when that storage fails.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::time::{Duration, Instant};
 

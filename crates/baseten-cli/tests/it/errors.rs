@@ -1,5 +1,7 @@
 //! Every error that is easy to provoke, in one snapshot, so that they can be read together.
 
+#![cfg(target_os = "linux")]
+
 use std::fmt::Write as _;
 
 use baseten_testing::home::Home;

@@ -1,5 +1,7 @@
 //! Which secret is used when the file and a real keyring disagree.
 
+#![cfg(target_os = "linux")]
+
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;

@@ -1,6 +1,8 @@
 //! Text from servers, files, helpers and arguments is sanitized: nothing that moves the cursor, sets
 //! the title, is invisible or reorders other text reaches stdout or stderr.
 
+#![cfg(unix)]
+
 use std::time::Duration;
 
 use baseten_testing::home::{Home, WEB_LOGIN};

@@ -1,6 +1,8 @@
 //! A login at an independent authorization server, approved on its pages in a real browser that the
 //! program starts.
 
+#![cfg(target_os = "linux")]
+
 use baseten_testing::counterparts::{OidcServer, person_log, with_person};
 use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::stored::{EXPIRED, tokens_of};

@@ -1,5 +1,7 @@
 //! The tokens of a refresh are kept: through signals, full disks, other containers and hostile users.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Secrets in real keyrings: shared with other programs, and in keyrings that are unavailable,
 //! locked, frozen or broken. No command waits longer than its timeout.
 
+#![cfg(target_os = "linux")]
+
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! Certificates, proxies, and servers that misbehave.
 
+#![cfg(unix)]
+
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,7 @@
 //! What commands that only read must not do, checked by their system calls.
 
+#![cfg(target_os = "linux")]
+
 use std::path::Path;
 
 use baseten_testing::home::Home;

@@ -1,5 +1,7 @@
 //! Root in somebody's home, directories that several users share, and links that lead elsewhere.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::{Path, PathBuf};

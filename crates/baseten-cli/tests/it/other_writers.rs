@@ -1,5 +1,7 @@
 //! Programs that write the store in place and know no lock: nothing of theirs is lost.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};

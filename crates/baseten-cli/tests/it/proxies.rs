@@ -1,5 +1,7 @@
 //! A login through tinyproxy with a password.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};

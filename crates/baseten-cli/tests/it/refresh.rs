@@ -1,5 +1,7 @@
 //! A refresh happens once, however many processes need it, and its tokens are never lost.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! Nothing is asked of a server that cannot be undone, unless its answer can be kept.
 
+#![cfg(target_os = "linux")]
+
 use std::any::Any;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};

@@ -1,6 +1,8 @@
 //! Secrets are recognizable here, and are looked for everywhere: in all output, in the arguments
 //! and environments of whatever is started, in files, in a crash.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;

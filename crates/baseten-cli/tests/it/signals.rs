@@ -1,5 +1,7 @@
 //! SIGINT and SIGTERM wherever a command may wait.
 
+#![cfg(unix)]
+
 use std::io::Write;
 use std::time::{Duration, Instant};
 

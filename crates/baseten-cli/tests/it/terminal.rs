@@ -2,6 +2,8 @@
 //!
 //! Every [`OnTerminal::end`] also checks that the terminal is as it was before.
 
+#![cfg(target_os = "linux")]
+
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Sandbox;
@@ -41,14 +43,19 @@ fn the_first_choice_is_the_browser() {
     baseten_testing::assert_outcome!(home, login.end());
 }
 
+/// Answers all prompts of a login: with an API key, and as `bot`.
+fn answer_with_key(login: &mut OnTerminal<'_>, key: &str) {
+    login.answer(METHOD, &format!("{DOWN}{ENTER}"));
+    login.answer(KEY, &format!("{key}{ENTER}"));
+    login.answer(NAME, &format!("bot{ENTER}"));
+}
+
 #[test]
 fn an_api_key_is_asked_for_without_being_shown() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start(&home, LOGIN);
-    login.answer(METHOD, &format!("{DOWN}{ENTER}"));
-    login.answer(KEY, &format!("{key}{ENTER}"));
-    login.answer(NAME, &format!("bot{ENTER}"));
+    answer_with_key(&mut login, &key);
     let ended = login.end();
     assert_key_unseen(&terminal, &key);
     baseten_testing::assert_outcome!(home, ended);
@@ -388,9 +395,7 @@ fn prompts_are_on_stderr_and_data_on_stdout() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let (home, key) = (on_terminal(&sandbox), sandbox.api_key("ada").unwrap());
     let mut login = terminal.start_redirected(&home, LOGIN, ">stdout");
-    login.answer(METHOD, &format!("{DOWN}{ENTER}"));
-    login.answer(KEY, &format!("{key}{ENTER}"));
-    login.answer(NAME, &format!("bot{ENTER}"));
+    answer_with_key(&mut login, &key);
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
     assert!(!ended.screen.contains("Logged in"), "{ended}");
@@ -510,9 +515,7 @@ fn a_dumb_terminal_can_still_show_prompts() {
     let home = Home::at(&sandbox).with("TERM", "dumb");
     let key = sandbox.api_key("ada").unwrap();
     let mut login = terminal.start(&home, LOGIN);
-    login.answer(METHOD, &format!("{DOWN}{ENTER}"));
-    login.answer(KEY, &format!("{key}{ENTER}"));
-    login.answer(NAME, &format!("bot{ENTER}"));
+    answer_with_key(&mut login, &key);
     let ended = login.end();
     assert_eq!(ended.status, 0, "{ended}");
     assert_key_unseen(&terminal, &key);

@@ -1,5 +1,7 @@
 //! What a person at a terminal sees while a browser login waits.
 
+#![cfg(target_os = "linux")]
+
 use std::fmt::Write as _;
 use std::process::Command;
 

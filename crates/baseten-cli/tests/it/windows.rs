@@ -1,6 +1,8 @@
 //! What is different on Windows: where files are, how open files are replaced, and the Credential
 //! Manager, which is always available and takes up to 2,560 bytes.
 
+#![cfg(windows)]
+
 use std::fs::OpenOptions;
 use std::os::windows::fs::OpenOptionsExt;
 use std::time::Duration;
