@@ -114,16 +114,37 @@ impl Target {
         }
         remove_leftovers(&self.path);
         let temporary = write_beside(&self.path, bytes)?;
-        if !self.still_is(old)? {
+        if !holds(&self.path, old)? {
             return Ok(false);
         }
-        match persist(temporary, &self.path) {
+        match self.put(temporary, old) {
             // A mount point, where the system did not say so.
             Err(error) if cfg!(unix) && error.kind() == io::ErrorKind::ResourceBusy => {
                 self.write_in_place(bytes, old)
             }
-            replaced => replaced.map(|()| true),
+            replaced => replaced,
         }
+    }
+
+    fn put(&self, temporary: NamedTempFile, old: Option<&[u8]>) -> io::Result<bool> {
+        let way = if old.is_some() { Way::Exchange } else { Way::NewOnly };
+        match rename(temporary.path(), &self.path, way) {
+            Ok(true) => {}
+            // What is older than these ways, or further away, can at least do this.
+            Ok(false) => return persist(temporary, &self.path).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if old.is_some() {
+            // A program that had opened it before may have written since: it gets its place back.
+            let unchanged = holds(temporary.path(), old);
+            if !matches!(unchanged, Ok(true)) {
+                rename(temporary.path(), &self.path, Way::Exchange)?;
+                return unchanged;
+            }
+        }
+        sync_directory(private::parent(&self.path));
+        Ok(true)
     }
 
     /// Goes through everything that [`Target::replace`] does with so many bytes, and changes
@@ -144,14 +165,6 @@ impl Target {
         removed
     }
 
-    fn still_is(&self, old: Option<&[u8]>) -> io::Result<bool> {
-        match read_private(&self.path) {
-            Ok(now) => Ok(now.as_ref().map(|bytes| bytes.as_slice()) == old),
-            Err(Refusal::Io(error)) => Err(error),
-            Err(Refusal::NoFile | Refusal::TooLarge) => Ok(false),
-        }
-    }
-
     fn open_in_place(&self) -> io::Result<File> {
         File::options().write(true).open(&self.path)
     }
@@ -166,7 +179,7 @@ impl Target {
         padded.resize(length, b'\n');
         let mut file = self.open_in_place()?;
         reserve(&file, length)?;
-        if !self.still_is(old)? {
+        if !holds(&self.path, old)? {
             return Ok(false);
         }
         let mut write = |text: &[u8], length: usize| {
@@ -183,6 +196,44 @@ impl Target {
         private::tighten_file(&file);
         Ok(true)
     }
+}
+
+/// Whether this is what a file holds; `None` for no file.
+fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
+    match read_private(path) {
+        Ok(now) => Ok(now.as_ref().map(|bytes| bytes.as_slice()) == bytes),
+        Err(Refusal::Io(error)) => Err(error),
+        Err(Refusal::NoFile | Refusal::TooLarge) => Ok(false),
+    }
+}
+
+/// How a file gets a name, in one step.
+#[derive(Clone, Copy)]
+enum Way {
+    /// It changes places with the one that has it.
+    Exchange,
+    /// Nobody has it.
+    NewOnly,
+}
+
+/// Renames a file; false where this system, or this file system, can't do it in that way.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn rename(from: &Path, to: &Path, way: Way) -> io::Result<bool> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    let flags = match way {
+        Way::Exchange => RenameFlags::EXCHANGE,
+        Way::NewOnly => RenameFlags::NOREPLACE,
+    };
+    match renameat_with(CWD, from, CWD, to, flags) {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+        renamed => Ok(renamed.map(|()| true)?),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn rename(_from: &Path, _to: &Path, _way: Way) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// Whether something is mounted at this very file, as far as the system says so.

@@ -393,7 +393,7 @@ fn a_token_of_a_killed_login_is_not_left_readable() {
     // change removes it.
     let sandbox = sandbox_with(|_| ());
     let home = LOGIN.home(&sandbox);
-    let outcome = LOGIN.run(&home, &sandbox, "renameat:signal=KILL:when=2");
+    let outcome = LOGIN.run(&home, &sandbox, "renameat2:signal=KILL:when=1");
     assert_eq!(outcome.status, 137, "{outcome}");
     let directory = home.auth_json().parent().unwrap().to_owned();
     let left = || {

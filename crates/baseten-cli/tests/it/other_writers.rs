@@ -119,51 +119,79 @@ fn a_file_that_stays_empty_counts_as_new_and_one_that_stays_incomplete_does_not(
     assert!(outcome.stderr.contains("it ends too early"), "{outcome}");
 }
 
-/// The command, stopped for a second after it has read the store and before it replaces it.
-fn slow(home: &Home, arguments: &[&str]) -> Running {
+/// Starts the command so that it waits for a second before the so many-th of a system call. Also
+/// gives a look at whether it does.
+fn slow(
+    home: &Home,
+    (call, number): (&str, usize),
+    arguments: &[&str],
+    input: &str,
+) -> (Running, impl Fn() -> bool + use<>) {
+    let trace = home.path().join("trace");
     let mut command = home.command_of(find("strace", "strace"), &[]);
     command
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"])
-        .args(["-e", "inject=fsync:delay_enter=1000000:when=1"])
+        .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:delay_enter=1000000:when={number}")])
         .arg(baseten())
         .args(arguments);
-    Running::start(&mut command)
+    let waits =
+        move || fs::read_to_string(&trace).is_ok_and(|it| it.matches('(').count() == number);
+    (Running::with_input(&mut command, input), waits)
 }
 
-fn is_being_written(home: &Home) -> bool {
-    let entries = fs::read_dir(home.auth_json().parent().unwrap()).unwrap();
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
-}
+/// When the new store is about to be flushed, and when it is about to take its place.
+const SWITCH: &[&str] = &["auth", "switch", "--profile", "other"];
+const MOMENTS: [(&str, usize); 2] = [("fsync", 1), ("rename,renameat,renameat2", 1)];
 
 #[test]
 fn what_another_program_wrote_meanwhile_is_kept() {
     let remote = "https://app.baseten.co";
     let key = |key| with_key(remote, key);
     let before = store([("first", key("old")), ("other", key("old"))]);
-    // As long as before, and longer.
-    for theirs in [
-        store([("first", key("new")), ("other", key("old"))]),
-        store([("first", key("old")), ("other", key("old")), ("third", key("new"))]),
-    ] {
-        let home = Home::with_store(&before);
-        let running = slow(&home, &["auth", "switch", "--profile", "other"]);
-        wait::until("it is about to replace the store", || is_being_written(&home));
-        fs::write(home.auth_json(), &theirs).unwrap();
-        assert_eq!(running.end().succeeded().stderr, "");
-        let expected = theirs.replace(r#""current": "first""#, r#""current": "other""#);
-        assert_eq!(home.store(), expected);
+    for moment in MOMENTS {
+        // As long as before, and longer.
+        for theirs in [
+            store([("first", key("new")), ("other", key("old"))]),
+            store([("first", key("old")), ("other", key("old")), ("third", key("new"))]),
+        ] {
+            let home = Home::with_store(&before);
+            let (running, waits) = slow(&home, moment, SWITCH, "");
+            wait::until("it is about to replace the store", waits);
+            fs::write(home.auth_json(), &theirs).unwrap();
+            assert_eq!(running.end().succeeded().stderr, "");
+            let expected = theirs.replace(r#""current": "first""#, r#""current": "other""#);
+            assert_eq!(home.store(), expected, "{moment:?}");
+        }
     }
 }
 
 #[test]
 fn a_profile_that_another_program_removed_meanwhile_stays_away() {
     let key = || with_key("https://app.baseten.co", "key");
-    let home = Home::with_store(&store([("first", key()), ("other", key())]));
-    let running = slow(&home, &["auth", "switch", "--profile", "other"]);
-    wait::until("it is about to replace the store", || is_being_written(&home));
-    fs::write(home.auth_json(), store([("first", key())])).unwrap();
-    let outcome = running.end();
-    assert_eq!(outcome.status, 4, "{outcome}");
-    assert_eq!(current(&home), "first");
-    assert_eq!(profile(&home, "other"), serde_json::Value::Null);
+    for moment in MOMENTS {
+        let home = Home::with_store(&store([("first", key()), ("other", key())]));
+        let (running, waits) = slow(&home, moment, SWITCH, "");
+        wait::until("it is about to replace the store", waits);
+        fs::write(home.auth_json(), store([("first", key())])).unwrap();
+        let outcome = running.end();
+        assert_eq!(outcome.status, 4, "{moment:?}: {outcome}");
+        assert_eq!(current(&home), "first");
+        assert_eq!(profile(&home, "other"), serde_json::Value::Null);
+    }
+}
+
+#[test]
+fn a_store_that_another_program_made_meanwhile_is_kept() {
+    let sandbox = sandbox();
+    let login = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "new"];
+    // The rehearsal flushes a file, too.
+    for moment in [("fsync", 2), ("renameat2", 1)] {
+        let home = Home::at(&sandbox);
+        let (running, waits) = slow(&home, moment, &login, &sandbox.api_key("ada").unwrap());
+        wait::until("it is about to make the store", waits);
+        let theirs = store([("first", with_key("https://app.baseten.co", "key"))]);
+        fs::write(home.auth_json(), &theirs).unwrap();
+        running.end().succeeded();
+        assert_eq!(names(&home), ["first", "new"], "{moment:?}");
+    }
 }
