@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use baseten_auth::Observer;
-use baseten_auth::internal::{Context, Env, ProfileName, Profiles, StoreError, SystemClock, Wait};
+use baseten_auth::internal::{
+    Context, Env, ProfileName, Profiles, StoreError, SystemClock, Wait, display_text,
+};
 
 use crate::error::CliError;
 use crate::limits;
@@ -52,6 +54,17 @@ impl Host {
     /// The environment.
     pub(crate) fn env(&self) -> &Env {
         self.context.env()
+    }
+
+    /// This machine's name without its domain, as far as it has one.
+    #[cfg_attr(unix, expect(clippy::unused_self, reason = "elsewhere, the environment has it"))]
+    pub(crate) fn machine(&self) -> String {
+        #[cfg(unix)]
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        #[cfg(not(unix))]
+        let name = self.env().text("COMPUTERNAME").ok().flatten().unwrap_or_default().to_owned();
+        let name = display_text(name.split('.').next().unwrap_or_default());
+        if name.is_empty() { "this machine".to_owned() } else { name }
     }
 
     /// The window of stderr, where lines can be redrawn and no log disturbs them.

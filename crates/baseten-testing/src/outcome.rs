@@ -137,6 +137,7 @@ macro_rules! assert_outcome {
             (r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:[PORT]"),
             (r"[B-Z]{4}-[B-Z]{4}", "[CODE]"),
             (r"\(\d+ ms\)", "([MS] ms)"),
+            (r"started it: on \S+, for", "started it: on [MACHINE], for"),
         ]}, { $crate::insta::assert_snapshot!($crate::outcome::with_slashes($outcome.to_string())) });
     }};
 }

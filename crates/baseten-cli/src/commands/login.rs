@@ -18,7 +18,7 @@ use crate::error::CliError;
 use crate::explanation::login_options;
 use crate::host::Host;
 use crate::notices;
-use crate::render::warning;
+use crate::render::{talk, warning};
 use crate::report::Report;
 use crate::terminal::prompt::{self, Method};
 use crate::terminal::waiting::{Invitation, Waiting};
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
         Method::Browser if args.no_wait => start_only(plan, host),
         Method::Browser => {
             let pending = start(&plan, host)?;
-            let waiting = show(&pending, args, host);
+            let waiting = show(&plan, &pending, args, host);
             let tokens = wait(&plan.management, &pending, waiting, host);
             let tokens = tokens.map_err(|error| plan.failed(error))?;
             finish(plan, tokens, host)
@@ -144,6 +144,14 @@ impl Plan {
         Ok(context.store()?.rehearse()?)
     }
 
+    /// What the person is about to approve. Somebody else may have sent them the code of another login
+    /// (RFC 8628 §5.4).
+    fn notice(&self, host: &Host) -> String {
+        let (machine, remote) = (host.machine(), self.remote.as_str());
+        let remote = remote.trim_start_matches("https://");
+        format!("Approve it only if you started it: on {machine}, for {remote}.")
+    }
+
     /// Asks the server whose credential it is.
     fn identify(&self, credential: &Credential, host: &Host) -> Result<User, CliError> {
         let user = identify(host.context(), &self.management, credential);
@@ -209,10 +217,11 @@ fn read_key() -> Result<Secret, CliError> {
 }
 
 /// Shows the person where to go, before any browser starts.
-fn show(pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
+fn show(plan: &Plan, pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
     let url = pending.page();
     let opens = !args.no_browser && browser::is_within_sight(host.env());
-    let invite = |opens| Invitation::new(host.env(), host.window(), url, &pending.user_code, opens);
+    let (env, window, notice) = (host.env(), host.window(), plan.notice(host));
+    let invite = |opens| Invitation::new(env, window, url, &pending.user_code, &notice, opens);
     let mut invitation = invite(opens);
     invitation.show();
     if opens && let Err(problem) = browser::open(url, host.env()) {
@@ -276,6 +285,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
     if authorization.has_expired(context.wait().now()) {
         return Err(plan.failed(DeviceError::Expired));
     }
+    let notice = plan.notice(host);
     let record = PendingRecord {
         verification_uri: authorization.verification_uri.clone(),
         verification_uri_complete: authorization
@@ -294,6 +304,7 @@ fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
         authorization,
     };
     host.interrupt().store(|| pending.save(&context.store()?).map_err(CliError::from))?;
+    talk(&notice);
     let text = format!(
         "Open {}\nand confirm the code {}\nThen run: {RESUME}\n",
         pending.authorization.page(),

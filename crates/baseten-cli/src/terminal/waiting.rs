@@ -33,6 +33,7 @@ impl Invitation {
         window: Option<Window>,
         url: &str,
         user_code: &str,
+        notice: &str,
         opens: bool,
     ) -> Self {
         let user_code = display_text(user_code);
@@ -40,16 +41,20 @@ impl Invitation {
         let inks = Inks::of(env);
         let picture = window.and_then(|window| Picture::new(url, window, inks));
         let room = window.zip(picture.as_ref()).map(|(window, picture)| {
-            let url_lines = (url.width() + INDENT).div_ceil(window.columns);
-            window.rows.saturating_sub(picture.lines + 1 + url_lines)
+            let lines = |width: usize| width.div_ceil(window.columns);
+            let texts = lines(url.width() + INDENT) + lines(notice.width());
+            window.rows.saturating_sub(picture.lines + 1 + texts)
         });
         let link = window::has_hyperlinks(env);
+        let roomy = |what| roomy(what, url, &user_code, link);
         let (text, picture) = match room {
-            Some(left) if left < COMPACT_LINES => (roomy(OPEN, url, &user_code, link), None),
-            Some(left) if left < ROOMY_LINES => (compact(url, &user_code, link), picture),
-            Some(_) => (roomy(OPEN_OR_SCAN, url, &user_code, link), picture),
-            None if opens => (roomy(OPENING, url, &user_code, link), None),
-            None => (roomy(OPEN, url, &user_code, link), None),
+            Some(left) if left < COMPACT_LINES => (roomy(OPEN) + notice + "\n", None),
+            Some(left) if left < ROOMY_LINES => {
+                (compact(url, &user_code, link) + "\n" + notice, picture)
+            }
+            Some(_) => (roomy(OPEN_OR_SCAN) + notice + "\n", picture),
+            None if opens => (roomy(OPENING) + notice + "\n", None),
+            None => (roomy(OPEN) + notice + "\n", None),
         };
         Self { text, picture }
     }
@@ -69,8 +74,8 @@ const OPENING: &str = "Opening this page in your browser:";
 
 const INDENT: usize = 2;
 
-/// The lines that [`roomy`] and [`compact`] take besides those of the URL.
-const ROOMY_LINES: usize = 7;
+/// The lines that [`roomy`] and [`compact`] take besides those of the URL and the notice.
+const ROOMY_LINES: usize = 8;
 const COMPACT_LINES: usize = 2;
 
 /// The URL and the code, each alone on a line, so that it can be copied.
@@ -78,7 +83,7 @@ fn roomy(what: &str, url: &str, user_code: &str, link: bool) -> String {
     let (url, bold) = (linked(url, link), BOLD);
     format!(
         "{what}\n\n  {url}\n\nand check that it shows this code:\n\n  \
-         {bold}{user_code}{bold:#}\n"
+         {bold}{user_code}{bold:#}\n\n"
     )
 }
 

@@ -114,6 +114,21 @@ fn a_management_url_is_not_taken_for_a_remote() {
     }
 }
 
+#[test]
+#[cfg(unix)]
+fn the_person_is_told_what_they_approve() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let remote = sandbox.remote_url();
+    let machine = machine.split('.').next().unwrap();
+    let notice = format!("Approve it only if you started it: on {machine}, for {remote}.\n");
+    let outcome = home.log_in_by_browser(&sandbox, "ada", &[]);
+    assert!(outcome.stderr.contains(&notice), "{outcome}");
+    let outcome = home.run(&["auth", "login", "--web", "--no-wait"]);
+    assert_eq!((outcome.status, &outcome.stderr), (0, &notice), "{outcome}");
+}
+
 // API keys.
 
 #[test]

@@ -567,7 +567,11 @@ fn a_narrow_window_shows_everything() {
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows(WAITING);
     approve(&sandbox, "ada");
-    baseten_testing::assert_outcome!(home, login.end());
+    let ended = login.end();
+    assert_eq!(ended.status, 0, "{ended}");
+    for part in ["/device?user_code=", "Approve it", "as profile"] {
+        assert!(terminal.bytes().contains(part), "{part}\n{ended}");
+    }
 }
 
 // The waiting line.
