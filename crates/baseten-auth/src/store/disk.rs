@@ -232,6 +232,7 @@ fn rename(from: &Path, to: &Path, way: Way) -> io::Result<bool> {
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 fn rename(_from: &Path, _to: &Path, _way: Way) -> io::Result<bool> {
     Ok(false)
 }
@@ -262,6 +263,7 @@ fn reserve(file: &File, size: usize) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 fn reserve(_file: &File, _size: usize) -> io::Result<()> {
     Ok(())
 }
