@@ -130,6 +130,11 @@ impl Pending {
         Ok(store.write_private(&path, &text)?)
     }
 
+    /// Whether a login could be kept for its second step.
+    pub fn rehearse(store: &Store) -> Result<(), PendingError> {
+        Ok(store.rehearse_private(&store.pending_path())?)
+    }
+
     /// Takes up the login that was started last. Its codes may have expired.
     pub fn load(store: &Store) -> Result<Self, PendingError> {
         let path = store.pending_path();

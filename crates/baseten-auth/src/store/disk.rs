@@ -274,6 +274,11 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     persist(write_beside(path, bytes)?, path)
 }
 
+/// Goes through everything that [`write_private`] does with so many bytes, and changes nothing.
+pub(super) fn rehearse_private(path: &Path, size: usize) -> io::Result<()> {
+    Target { path: path.to_owned(), is_mount_point: false }.rehearse(size)
+}
+
 /// A private file in the directory of `target`, with these bytes on the disk.
 fn write_beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let temporary = tempfile::Builder::new()

@@ -181,6 +181,14 @@ impl Store {
         self.path.with_file_name(PENDING)
     }
 
+    /// Goes through everything that [`Store::write_private`] does.
+    pub(crate) fn rehearse_private(&self, path: &Path) -> Result<(), StoreError> {
+        let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
+        self.create_directory()?;
+        let _lock = self.lock()?;
+        disk::rehearse_private(path, GROWTH).map_err(unwritable)
+    }
+
     /// Writes another private file into the store's directory.
     pub(crate) fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         self.create_directory()?;

@@ -281,6 +281,7 @@ fn report(name: &ProfileName, user: User) -> Report {
 /// The first of two steps: prints where to go.
 fn start_only(plan: Plan, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
+    Pending::rehearse(&context.store()?)?;
     let authorization = start(&plan, host)?;
     if authorization.has_expired(context.wait().now()) {
         return Err(plan.failed(DeviceError::Expired));

@@ -104,6 +104,30 @@ fn a_link_into_a_read_only_directory() {
 }
 
 #[test]
+fn the_first_step_of_a_login_whose_second_step_could_not_be_taken() {
+    if !is_root("a read-only disk") {
+        return;
+    }
+    let sandbox = sandbox();
+    let home = home(&sandbox);
+    let elsewhere = home.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::rename(home.auth_json(), elsewhere.join("auth.json")).unwrap();
+    symlink(elsewhere.join("auth.json"), home.auth_json()).unwrap();
+    let first = ["auth", "login", "--web", "--no-wait", "--insecure-storage"];
+    let read_only = Mount::read_only(directory(&home));
+    let requests = sandbox.requests().len();
+    let outcome = home.run(&first);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+    assert!(outcome.stderr.contains("pending-login.json: Read-only file system"), "{outcome}");
+    assert_eq!(sandbox.requests().len(), requests);
+    // The store itself can be written.
+    home.run(&["auth", "switch", "--profile", "other"]).succeeded();
+    drop(read_only);
+    home.run(&first).succeeded();
+}
+
+#[test]
 fn a_disk_without_room_for_the_answer() {
     if !is_root("a full disk") {
         return;
