@@ -166,7 +166,15 @@ impl Target {
     }
 
     fn open_in_place(&self) -> io::Result<File> {
-        File::options().write(true).open(&self.path)
+        let mut options = File::options();
+        options.write(true);
+        // Links have been followed, as far as they may be.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            rustix::fs::OFlags::NOFOLLOW.bits().cast_signed(),
+        );
+        options.open(&self.path)
     }
 
     /// Writes it at once, and padded to its old length, so that a reader finds a whole store at
@@ -199,7 +207,7 @@ impl Target {
 }
 
 /// Whether this is what a file holds; `None` for no file.
-fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
+pub(super) fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
     match read_private(path) {
         Ok(now) => Ok(now.as_ref().map(|bytes| bytes.as_slice()) == bytes),
         Err(Refusal::Io(error)) => Err(error),

@@ -160,8 +160,13 @@ impl Store {
                 Err(DocumentError::Incomplete) if is_last => {
                     return Err(self.malformed("it ends too early").into());
                 }
-                Ok(_) | Err(DocumentError::Incomplete) => {}
-                Err(DocumentError::Malformed(reason)) => return Err(self.malformed(reason).into()),
+                // Read while it changed, it may be of two parts that do not fit.
+                Err(DocumentError::Malformed(reason))
+                    if is_last || disk::holds(&self.path, bytes).unwrap_or(true) =>
+                {
+                    return Err(self.malformed(reason).into());
+                }
+                Ok(_) | Err(DocumentError::Incomplete | DocumentError::Malformed(_)) => {}
                 Err(DocumentError::Newer(version)) => {
                     return Err(StoreError::Newer { path: self.path.clone(), version }.into());
                 }

@@ -195,3 +195,26 @@ fn a_store_that_another_program_made_meanwhile_is_kept() {
         assert_eq!(names(&home), ["first", "new"], "{moment:?}");
     }
 }
+
+#[test]
+fn a_store_that_grows_while_it_is_read_is_read_again() {
+    let key = |key| with_key("https://app.baseten.co", key);
+    let home = Home::with_store(&store([("other", key("old"))]));
+    let theirs = store([("first", key("new")), ("other", key("new"))]);
+    let file = home.auth_json();
+    // The first read gives all that there is, and the second finds the end.
+    let mut command = home.command_of(find("strace", "strace"), &[]);
+    let trace = home.path().join("trace");
+    command
+        .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-P", file.to_str().unwrap()])
+        .args(["-e", "trace=read", "-e", "inject=read:delay_enter=1000000:when=2"])
+        .arg(baseten())
+        .args(SWITCH);
+    let running = Running::start(&mut command);
+    let waits = || fs::read_to_string(&trace).is_ok_and(|it| it.matches('(').count() == 2);
+    wait::until("it looks for the end of the store", waits);
+    fs::write(&file, &theirs).unwrap();
+    assert_eq!(running.end().succeeded().stderr, "");
+    let expected = theirs.replace(r#""current": "first""#, r#""current": "other""#);
+    assert_eq!(home.store(), expected);
+}
