@@ -96,53 +96,63 @@ pub(crate) fn clear(leftover: Option<&Leftover>) {
 }
 
 /// The modes that the terminal had before its echo was turned off.
-#[cfg(unix)]
 #[derive(Debug, Clone)]
-pub(crate) struct Echo(Option<rustix::termios::Termios>);
+pub(crate) struct Echo(Option<modes::Modes>);
 
-#[cfg(unix)]
 impl Echo {
     /// Turns the echo off: Enter would move the cursor away from the lines that are redrawn.
     pub(crate) fn off() -> Self {
-        use rustix::termios::LocalModes;
-        let before = rustix::termios::tcgetattr(std::io::stderr()).ok().filter(|_| is_ours());
-        if let Some(mut modes) = before.clone() {
-            modes.local_modes.remove(LocalModes::ECHO);
-            set_modes(&modes);
-        }
-        Self(before)
+        Self(modes::turn_echo_off())
     }
 
     fn restore(&self) {
-        if let Some(modes) = self.0.as_ref().filter(|_| is_ours()) {
-            set_modes(modes);
+        if let Some(modes) = &self.0 {
+            modes::set(modes);
         }
     }
 }
 
-/// Whether this process is in the foreground: a background job that changes modes is stopped.
 #[cfg(unix)]
-fn is_ours() -> bool {
-    let foreground = rustix::termios::tcgetpgrp(std::io::stderr());
-    foreground.is_ok_and(|group| group == rustix::process::getpgrp())
-}
+mod modes {
+    use std::io;
 
-#[cfg(unix)]
-fn set_modes(modes: &rustix::termios::Termios) {
-    use rustix::termios::{OptionalActions, tcsetattr};
-    let _ = tcsetattr(std::io::stderr(), OptionalActions::Now, modes);
+    use rustix::process::getpgrp;
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcgetpgrp, tcsetattr};
+
+    pub(super) type Modes = rustix::termios::Termios;
+
+    /// Gives the modes from before; `None` where they are not changed.
+    pub(super) fn turn_echo_off() -> Option<Modes> {
+        let before = tcgetattr(io::stderr()).ok().filter(|_| is_in_foreground())?;
+        let mut modes = before.clone();
+        modes.local_modes.remove(LocalModes::ECHO);
+        set(&modes);
+        Some(before)
+    }
+
+    pub(super) fn set(modes: &Modes) {
+        if is_in_foreground() {
+            let _ = tcsetattr(io::stderr(), OptionalActions::Now, modes);
+        }
+    }
+
+    /// A background job that changes modes is stopped, and those of the moment are not its own.
+    fn is_in_foreground() -> bool {
+        tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
+    }
 }
 
 /// Windows echoes nothing while no program reads.
 #[cfg(not(unix))]
-#[derive(Debug, Clone)]
-pub(crate) struct Echo;
+mod modes {
+    #[derive(Debug, Clone)]
+    pub(super) enum Modes {}
 
-#[cfg(not(unix))]
-impl Echo {
-    pub(crate) fn off() -> Self {
-        Self
+    pub(super) fn turn_echo_off() -> Option<Modes> {
+        None
     }
 
-    fn restore(&self) {}
+    pub(super) fn set(modes: &Modes) {
+        match *modes {}
+    }
 }
