@@ -51,6 +51,10 @@ pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
     };
     let words = arguments.iter().skip_while(|argument| *argument != "--").skip(1).cloned();
     let words: Vec<OsString> = words.collect();
+    let ordered = args::in_order(words.clone());
+    // The shells say which word to complete by its position, and that is the last one.
+    let is_in_place = ordered.len() == words.len() && ordered.last() == words.last();
+    let words = if is_in_place { ordered } else { words };
     let mut candidates = Vec::new();
     if !words.is_empty() {
         let mut command = knowing_profiles(args::command(), env);

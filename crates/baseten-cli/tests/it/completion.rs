@@ -70,6 +70,8 @@ fn zsh_completes_profiles() {
         let keys = format!("baseten auth sta\t{typed}\t\r");
         type_and_run(&home, &zsh, setup, &keys, STATUS_OF_ALICE);
     }
+    let keys = "baseten -o json auth status --profile al\t\r";
+    type_and_run(&home, &zsh, setup, keys, &["\"remote_url\": \"https://app.acme.example\""]);
     type_and_run(
         &home,
         &zsh,
