@@ -148,7 +148,7 @@ fn a_slow_helper_is_ended_with_its_children_at_the_deadline() {
 }
 
 #[test]
-fn a_helper_that_has_ended_has_answered_whoever_holds_its_streams() {
+fn a_helper_that_has_exited_has_answered_even_if_its_streams_stay_open() {
     let answer = r#"echo '{"Username":"alice@example.com","Secret":"kept"}'"#;
     let script = Script::new(&format!("sleep 30 & {answer}"));
     let started = Instant::now();

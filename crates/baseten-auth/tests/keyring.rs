@@ -318,7 +318,7 @@ fn a_prompt_that_is_dismissed_is_told_apart() {
 }
 
 #[test]
-fn a_prompt_that_nobody_answers_is_taken_away_in_time() {
+fn a_prompt_that_nobody_answers_is_dismissed_in_time() {
     let (session, service) = fake(Script { locked: true, ..Script::default() });
     let (budget, prompts) = budget_that_counts(1.5);
     let place = place_with(&session, budget);

@@ -180,7 +180,7 @@ fn a_login_that_insists_on_the_keyring_fails_without_one() {
 }
 
 #[test]
-fn a_login_with_a_frozen_or_locked_keyring_falls_back_or_fails_as_it_was_told() {
+fn a_login_with_a_frozen_or_locked_keyring_falls_back_or_fails_as_configured() {
     let sandbox = sandbox();
     let key = sandbox.api_key("ada").unwrap();
     for (frozen, reason) in [(true, "did not answer within 1 s"), (false, "keyring is locked")] {

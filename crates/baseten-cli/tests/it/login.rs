@@ -488,7 +488,7 @@ fn the_browser_of_the_variable_may_have_a_blank_in_its_path() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_browser_that_did_not_start_is_told() {
+fn a_browser_that_did_not_start_is_reported() {
     let sandbox = sandbox();
     for (variables, problem) in [
         (["BROWSER", "/nowhere/my browser"], "/nowhere/my: No such file or directory (os error 2)"),

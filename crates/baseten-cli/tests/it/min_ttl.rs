@@ -93,7 +93,7 @@ fn a_token_that_is_still_good_is_printed_where_it_cannot_be_refreshed() {
 }
 
 #[test]
-fn whoever_was_refused_gets_another_token() {
+fn a_client_that_was_refused_gets_another_token() {
     let refused = |home: &Home, token: &str| {
         home.run_with_input(&["auth", "token", "--refused-stdin"], format!("{token}\n"))
     };

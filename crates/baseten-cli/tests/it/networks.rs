@@ -237,7 +237,7 @@ fn assert_pauses(server: &Server, expected: &[f32]) {
 }
 
 #[test]
-fn a_failure_is_told_once_and_then_counted() {
+fn a_failure_is_reported_once_and_then_counted() {
     let server = Server::start([(); 4].map(|()| answer(503, "", "")));
     let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
     assert_eq!(outcome.status, 6, "{outcome}");

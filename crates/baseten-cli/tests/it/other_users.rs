@@ -67,7 +67,7 @@ fn assert_usable(home: &Home) {
 }
 
 #[test]
-fn a_first_login_as_root_in_somebodys_home_is_theirs() {
+fn files_of_a_first_login_as_root_belong_to_the_owner_of_the_home() {
     if !is_root("root in another user's home") {
         return;
     }
@@ -86,7 +86,7 @@ fn a_first_login_as_root_in_somebodys_home_is_theirs() {
 }
 
 #[test]
-fn root_leaves_every_file_in_somebodys_home_to_them() {
+fn files_that_root_writes_belong_to_the_owner_of_the_home() {
     if !is_root("root in another user's home") {
         return;
     }
@@ -164,7 +164,7 @@ fn a_link_in_place_of_a_lock_makes_no_file_elsewhere() {
 }
 
 #[test]
-fn somebody_elses_link_leads_root_nowhere_but_to_their_own_files() {
+fn a_link_of_another_user_leads_root_only_to_files_of_that_user() {
     if !is_root("another user's link") {
         return;
     }
@@ -197,7 +197,7 @@ fn somebody_elses_link_leads_root_nowhere_but_to_their_own_files() {
 }
 
 #[test]
-fn only_a_directory_of_ours_alone_is_closed() {
+fn only_a_directory_with_no_other_files_is_made_private() {
     // What else is in it, its mode before, and after.
     for (other, before, after) in [
         (None, 0o755, 0o700),
@@ -243,7 +243,7 @@ fn a_directory_of_ours_behind_a_link_stays_as_it_is() {
 }
 
 #[test]
-fn who_could_replace_the_file_is_told() {
+fn a_user_who_could_replace_the_file_is_reported() {
     if !is_root("a directory of several users") {
         return;
     }

@@ -166,7 +166,7 @@ fn what_another_program_wrote_meanwhile_is_kept() {
 }
 
 #[test]
-fn a_profile_that_another_program_removed_meanwhile_stays_away() {
+fn a_profile_that_another_program_removed_stays_removed() {
     let key = || with_key("https://app.baseten.co", "key");
     for moment in MOMENTS {
         let home = Home::with_store(&store([("first", key()), ("other", key())]));

@@ -283,7 +283,7 @@ fn login_options_given_twice_the_last_wins() {
 }
 
 #[test]
-fn login_verbose_tells_the_requests_and_no_secret() {
+fn login_verbose_shows_the_requests_and_no_secret() {
     let sandbox = sandbox();
     let key = sandbox.api_key("ada").unwrap();
     for verbose in ["-v", "--verbose"] {

@@ -187,7 +187,7 @@ fn a_directory_that_only_takes_new_files() {
 }
 
 #[test]
-fn somebody_elses_file_in_a_directory_for_everybody() {
+fn a_file_of_another_user_in_a_shared_directory_is_refused() {
     if !is_root("another user's file") {
         return;
     }
@@ -208,7 +208,7 @@ fn somebody_elses_file_in_a_directory_for_everybody() {
 }
 
 #[test]
-fn a_file_system_without_locks() {
+fn a_change_on_a_file_system_without_locks_is_refused() {
     let sandbox = sandbox();
     for errno in ["ENOLCK", "ENOSYS"] {
         let home = home(&sandbox);
@@ -237,7 +237,7 @@ fn a_lock_that_a_signal_disturbs_is_taken_all_the_same() {
 }
 
 #[test]
-fn a_file_system_without_locks_is_what_is_told() {
+fn a_file_system_without_locks_is_reported() {
     let home = Home::with_store(&store([("other", with_key("https://app.baseten.co", "key"))]));
     let outcome =
         straced(&home, "flock:error=ENOLCK", &["auth", "switch", "--profile", "other"], "");

@@ -384,7 +384,7 @@ const TWICE: &[&str] = &[
 ];
 
 #[test]
-fn a_profile_that_has_a_name_twice_stops_nobody_but_itself() {
+fn a_profile_with_a_duplicate_name_breaks_only_itself() {
     for twice in TWICE {
         let sandbox = sandbox();
         let added = format!(r#""twice": {twice}, "bot": {{"#);

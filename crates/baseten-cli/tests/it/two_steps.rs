@@ -160,7 +160,7 @@ fn a_second_step_deletes_only_its_own_login() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_second_step_that_is_about_to_forget_its_login_forgets_no_newer_one() {
+fn a_second_step_that_deletes_its_login_keeps_a_newer_one() {
     use baseten_testing::outcome::Running;
     use baseten_testing::program::{baseten, find};
     let sandbox = sandbox();

@@ -143,7 +143,7 @@ fn the_end_of_the_wait_takes_the_picture_away() {
 }
 
 #[test]
-fn what_is_typed_meanwhile_does_not_move_what_is_taken_away() {
+fn typing_while_waiting_does_not_disturb_the_cleanup() {
     let sandbox = sandbox();
     let home = on_terminal(&sandbox);
     for canceled in [false, true] {
