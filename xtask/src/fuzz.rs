@@ -1,18 +1,16 @@
-//! A short run of every fuzz target. It builds them as `cargo fuzz` does, so that nothing has to be
-//! installed; a long run is `cargo fuzz run <target> --sanitizer none fuzz/corpus/<target>
+//! Every fuzz target, for seconds or for long. It builds them as `cargo fuzz` does, so that nothing has
+//! to be installed; one alone is `cargo fuzz run <target> --sanitizer none fuzz/corpus/<target>
 //! fuzz/seeds/<target>`.
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use fs_err as fs;
 
 use crate::build::build;
 use crate::outcome::Outcome;
 use crate::process::{cargo, command, root, spawn};
-
-/// How long each target runs, in seconds.
-const SECONDS: u32 = 10;
 
 const TARGETS: &[&str] =
     &["api_key", "auth_json", "device_answer", "keyring_secret", "remote_url", "token_answer"];
@@ -27,19 +25,29 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 /// The target is named, for only then are build scripts left alone by the flags.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
+/// Fuzzes each target for ten seconds.
+pub(crate) fn short(_: &[&str]) -> Outcome {
+    run(Duration::from_secs(10))
+}
+
+/// Fuzzes each target for half an hour.
+pub(crate) fn long(_: &[&str]) -> Outcome {
+    run(Duration::from_mins(30))
+}
+
 /// Fuzzes each target from its seeds. A finding stays in `fuzz/artifacts`.
-pub(crate) fn run(_: &[&str]) -> Outcome {
+fn run(time: Duration) -> Outcome {
     let mut cargo =
         cargo(["build", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", PLATFORM]);
     cargo.args(["--release", "--config", "profile.release.debug=\"line-tables-only\"", "--bins"]);
     let programs = build(cargo.env("RUSTFLAGS", FLAGS))?;
     for target in TARGETS {
-        fuzz(target, &programs.path(target)?)?;
+        fuzz(target, &programs.path(target)?, time)?;
     }
     Ok(())
 }
 
-fn fuzz(target: &str, program: &Path) -> Outcome {
+fn fuzz(target: &str, program: &Path, time: Duration) -> Outcome {
     let directory = |kind: &str| root().join("fuzz").join(kind).join(target);
     // What is found to be new goes into the first directory of inputs.
     let (corpus, artifacts) = (directory("corpus"), directory("artifacts"));
@@ -47,7 +55,7 @@ fn fuzz(target: &str, program: &Path) -> Outcome {
     fs::create_dir_all(&artifacts)?;
     let mut fuzzer = command(program, ["-max_len=4096", "-print_final_stats=1"]);
     fuzzer
-        .arg(format!("-max_total_time={SECONDS}"))
+        .arg(format!("-max_total_time={}", time.as_secs()))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args([corpus, directory("seeds")])
         .stdout(Stdio::null())

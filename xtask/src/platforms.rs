@@ -1,4 +1,4 @@
-//! The systems that are not this one: Windows in Wine, macOS as far as types go.
+//! The machines that are not this one: Windows in Wine, macOS as far as types go, ARM emulated.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,14 @@ const WINE: &str = "/usr/lib/wine/wine64";
 const WINDOWS: &str = "x86_64-pc-windows-gnu";
 const MACOS: &str = "aarch64-apple-darwin";
 const CRATES: [&str; 4] = ["--package", "baseten-auth", "--package", "baseten-cli"];
+
+const ARM: &str = "aarch64-unknown-linux-gnu";
+
+pub(crate) const ARM_NEEDS: &[Need] = &[
+    Need::Program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    Need::Program("/usr/aarch64-linux-gnu/include/stdio.h", "libc6-dev-arm64-cross"),
+    Need::Program("qemu-aarch64", "qemu-user"),
+];
 
 pub(crate) const WINDOWS_NEEDS: &[Need] = &[
     Need::Program("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-posix"),
@@ -112,4 +120,15 @@ pub(crate) fn macos(_: &[&str]) -> Outcome {
     // There is no C compiler for it, and none is needed for a check: these succeed and do nothing.
     check.env("CC_aarch64_apple_darwin", "true").env("AR_aarch64_apple_darwin", "true");
     run(&mut check)
+}
+
+/// The library's unit tests as a program for ARM, which is emulated. The other tests start programs of
+/// their own, or measure time, which an emulator takes too much of.
+pub(crate) fn arm(words: &[&str]) -> Outcome {
+    let rust = Toolchain::for_target(ARM)?;
+    let mut test = rust.cargo("test");
+    test.args(["--package", "baseten-auth", "--lib", "--"]).args(words);
+    test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+    let runner = "qemu-aarch64 -L /usr/aarch64-linux-gnu";
+    run(test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner))
 }

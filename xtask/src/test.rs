@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::clean;
+use crate::fuzz;
 use crate::guard;
 use crate::needs::{self, Need, in_venv};
 use crate::outcome::Outcome;
@@ -17,7 +18,7 @@ use crate::system;
 /// Install what the tests need, then run them
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run the slow groups as well
+    /// Run the slow groups as well: hours
     #[arg(long)]
     all: bool,
 
@@ -72,7 +73,10 @@ const GROUPS: &[Group] = &[
     Group::new("static", COUNTERPARTS, package::static_build).slow(5),
     Group::new("macos", &[], platforms::macos).slow(5),
     Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(10),
-    Group::new("fuzz", FUZZ, crate::fuzz::run).slow(5),
+    Group::new("fuzz", FUZZ, fuzz::short).slow(5),
+    // Only without a limit: no gate has time for these.
+    Group::new("arm", platforms::ARM_NEEDS, platforms::arm).slow(60),
+    Group::new("fuzz-long", FUZZ, fuzz::long).slow(180),
 ];
 
 /// The fuzzer is compiled from C++.
