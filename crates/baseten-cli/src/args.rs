@@ -28,7 +28,7 @@ pub(crate) const HELP_OUTPUT: &str = "help-output";
 /// The examples of a command, from pairs of a sentence and a command line.
 macro_rules! examples {
     ($($what:literal, $line:literal);+ $(;)?) => {
-        concat!($("  ", $what, "\n    ", $line, "\n",)+)
+        concat!("Examples:\n", $("  ", $what, "\n    ", $line, "\n",)+)
     };
 }
 
@@ -46,8 +46,8 @@ pub(crate) fn in_order(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.remove(1);
         arguments.push("--help".into());
     }
-    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
-    if arguments.iter().skip(1).take(2).any(is_option) {
+    let is_common = |word: &OsString| word.to_str().and_then(common_option).is_some();
+    if arguments.iter().skip(1).take(2).any(is_common) {
         options_last(arguments)
     } else {
         arguments
@@ -97,18 +97,13 @@ pub fn command() -> clap::Command {
     Cli::command().mut_subcommands(finished)
 }
 
-/// What all commands have in common: the last of an option given twice wins, help is listed below a
-/// command's own options, and its examples have a heading.
+/// What all commands have in common: the last of an option given twice wins, and help is listed below a
+/// command's own options.
 fn finished(command: clap::Command) -> clap::Command {
     let command = command.args_override_self(true);
     if command.has_subcommands() {
         return command.mut_subcommands(finished);
     }
-    let examples = command.get_after_help().map(|text| {
-        let header = command.get_styles().get_header();
-        format!("{header}Examples:{header:#}\n{text}")
-    });
-    let command = command.after_help(examples.unwrap_or_default());
     let help = |name| Arg::new(name).long(name).action(ArgAction::Help).help_heading(COMMON);
     command
         .disable_help_flag(true)

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use anstyle::Style;
+use clap::builder::StyledStr;
 use clap::error::ErrorKind;
 
 use crate::exit::Exit;
@@ -22,7 +23,7 @@ pub(crate) fn show(stop: &clap::Error, arguments: &[OsString]) -> Exit {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            render::help(&stop.render().ansi().to_string())
+            render::help(&styled(&stop.render()))
         }
         _ => render::failure(&mistake::explain(stop, arguments)),
     }
@@ -45,7 +46,7 @@ fn full_help(arguments: &[OsString], with_output: bool) -> String {
         whole = whole.after_help(surroundings(*command.get_styles().get_header()));
     }
     if !with_output {
-        return whole.render_help().ansi().to_string();
+        return styled(&whole.render_help());
     }
     let examples = whole.get_after_help().cloned().unwrap_or_default();
     let header = *command.get_styles().get_header();
@@ -54,7 +55,13 @@ fn full_help(arguments: &[OsString], with_output: bool) -> String {
     // Added after the text is wrapped, which would break the JSON.
     let schemas: String = output.iter().flat_map(|output| output.records).map(schema).collect();
     whole = whole.after_help(prose);
-    whole.render_help().ansi().to_string() + &schemas
+    styled(&whole.render_help()) + &schemas
+}
+
+/// The help with the heading of its examples in the style of the others.
+fn styled(help: &StyledStr) -> String {
+    let header = *args::command().get_styles().get_header();
+    help.ansi().to_string().replace("\nExamples:\n", &format!("\n{header}Examples:{header:#}\n"))
 }
 
 /// The variables that the program reads, and where its file is.
