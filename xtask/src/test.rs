@@ -103,6 +103,7 @@ const COUNTERPARTS: &[Need] = &[
     // Credential helpers.
     Need::Program("pass", "pass"),
     Need::Program("gpg", "gnupg"),
+    Need::Program("pinentry-curses", "pinentry-curses"),
     Need::Program("docker-credential-pass", "golang-docker-credential-helpers"),
     // Terminals and shells.
     Need::Program("tmux", "tmux"),

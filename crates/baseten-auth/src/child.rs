@@ -11,7 +11,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::text::is_hidden;
-use crate::wait::{Task, Wait};
+use crate::wait::{Cancel, Cleanup, Task, Wait};
+
+#[cfg_attr(unix, path = "child/terminal.rs")]
+#[cfg_attr(not(unix), path = "child/no_terminal.rs")]
+mod terminal;
+
+use terminal::Terminal;
 
 /// The largest answer that is read, in bytes.
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
@@ -32,8 +38,22 @@ const JSON_AS_BASE64: &str = "eyJ";
 /// never close it.
 const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 
-/// How long a killed child may take to end.
+/// How long a child may take to end that was asked to, and then, one that was killed.
 const KILL_GRACE: Duration = Duration::from_millis(500);
+
+/// Ctrl-C ends a child at the terminal a moment before we hear of it.
+const SIGNAL_GRACE: Duration = Duration::from_millis(100);
+
+/// Whom a program may ask, at the terminal or on a display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Nobody.
+    Nobody,
+    /// Its person, who may end it by Ctrl-C.
+    ItsPerson,
+    /// Its person. Ctrl-C does not end it: what it stores may be had only once.
+    ItsPersonWhileStoring,
+}
 
 /// A program's path. Relative directories of the search path are skipped: what lies in the
 /// current directory is not what the user installed.
@@ -61,6 +81,10 @@ pub(crate) struct Running {
     child: Child,
     output: Output,
     errors: Output,
+    /// The one that it shares with us, in one process group.
+    terminal: Option<Terminal>,
+    /// Nobody ends without ending it.
+    cleanup: Cleanup,
 }
 
 /// What became of a program.
@@ -71,12 +95,17 @@ pub(crate) struct Finished {
 }
 
 impl Running {
-    /// Starts a program with this on its standard input.
-    pub(crate) fn start(command: &mut Command, input: Zeroizing<Vec<u8>>) -> io::Result<Self> {
+    /// Starts a program with this on its standard input. Where this run is canceled, it is not left
+    /// behind.
+    pub(crate) fn start(
+        command: Command,
+        input: Zeroizing<Vec<u8>>,
+        asks: Asks,
+        cancel: &Cancel,
+    ) -> io::Result<Self> {
+        let (mut command, terminal) = terminal::lend(command, asks);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own, to end the program together with whatever it starts.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(command, 0);
+        let cleanup = cancel.cleanup();
         let mut child = command.spawn()?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -84,7 +113,12 @@ impl Running {
         let (output, errors) = (Output::collect(stdout)?, Output::collect(stderr)?);
         // A program that does not read all of it has its reasons, and its status tells.
         Task::start(move || stdin.map(|mut stdin| stdin.write_all(&input)))?;
-        Ok(Self { child, output, errors })
+        Ok(Self { child, output, errors, terminal, cleanup })
+    }
+
+    /// Whether it is asking its person at the terminal.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.terminal.as_ref().is_some_and(|terminal| terminal.is_used_by(self.child.id()))
     }
 
     /// What became of it, once it has ended. Its output has a moment more to end.
@@ -92,6 +126,16 @@ impl Running {
         match self.child.try_wait() {
             Ok(None) => None,
             Ok(Some(status)) => {
+                if let Some(terminal) = &self.terminal {
+                    let broke_off = status.code().is_none();
+                    if broke_off {
+                        terminal::end(self.child.id(), true);
+                    }
+                    terminal.take_back(broke_off);
+                    if broke_off {
+                        self.cleanup.wait(SIGNAL_GRACE);
+                    }
+                }
                 let (output, errors) = (self.output.take(), self.errors.take());
                 Some(Ok(Finished { status, output, errors }))
             }
@@ -99,19 +143,16 @@ impl Running {
         }
     }
 
-    /// Ends it, and the children of it that hold on to its output.
+    /// Ends it, and what it has started.
     pub(crate) fn stop(&mut self) {
-        #[cfg(unix)]
-        if let Ok(id) = i32::try_from(self.child.id())
-            && let Some(group) = rustix::process::Pid::from_raw(id)
-        {
-            // It may have ended by itself just now.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
+        terminal::end(self.child.id(), self.terminal.is_some());
         let _ = self.child.kill();
         let wait = Wait::default();
         let ended = || (!matches!(self.child.try_wait(), Ok(None))).then_some(());
         let _ = wait.poll(wait.deadline(KILL_GRACE), POLL, ended);
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back(true);
+        }
     }
 }
 

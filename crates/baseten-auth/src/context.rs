@@ -60,7 +60,7 @@ impl Context {
         self
     }
 
-    /// The same, where somebody can answer the keyring's prompt.
+    /// The same, where somebody can answer a prompt of the keyring or of a credential helper.
     #[must_use]
     pub fn with_prompt(mut self, may_prompt: bool) -> Self {
         self.may_prompt = may_prompt;

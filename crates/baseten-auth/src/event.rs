@@ -46,6 +46,11 @@ pub enum Event<'a> {
     },
     /// The system keyring is locked and its owner is being asked to unlock it.
     KeyringPrompt,
+    /// A credential helper takes long; it may be asking its person somewhere.
+    HelperPending {
+        /// The helper.
+        program: &'a str,
+    },
     /// A refreshed token could not be stored. It is good for this run only.
     TokenNotStored {
         /// Whose token it is.

@@ -63,12 +63,23 @@ struct Shared {
 struct State {
     requested: bool,
     holds: usize,
+    cleanups: usize,
     on_release: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl State {
     fn is_canceled(&self) -> bool {
-        self.requested && self.holds == 0
+        self.holds == 0 && (self.requested || self.on_release.is_some())
+    }
+
+    /// Ends the process, where that waits and nothing keeps it any more.
+    fn end_if_released(&mut self) {
+        if self.holds == 0
+            && self.cleanups == 0
+            && let Some(end) = self.on_release.take()
+        {
+            end();
+        }
     }
 }
 
@@ -92,18 +103,27 @@ impl Cancel {
         Held(self.clone())
     }
 
-    /// Calls a function now, or as soon as nothing is held back any more. Nothing new can be held
-    /// while it runs, so it may end the process. A later call replaces one that still waits.
+    /// Has [`Cancel::when_released`] wait until the guard is dropped: something must not be left
+    /// behind, such as a program at the terminal. Waits are canceled meanwhile, to get there soon.
+    #[must_use = "dropping the guard releases it"]
+    pub(crate) fn cleanup(&self) -> Cleanup {
+        self.state().cleanups += 1;
+        Cleanup(self.clone())
+    }
+
+    /// Calls a function now, or as soon as nothing is held back or to be cleaned up any more.
+    /// Nothing new can be held while it runs, so it may end the process. A later call replaces one
+    /// that still waits.
     ///
     /// True where it has to wait.
     pub fn when_released(&self, end: impl FnOnce() + Send + 'static) -> bool {
         let mut state = self.state();
-        if state.holds > 0 {
-            state.on_release = Some(Box::new(end));
-            return true;
-        }
-        end();
-        false
+        state.on_release = Some(Box::new(end));
+        state.end_if_released();
+        let waits = state.on_release.is_some();
+        drop(state);
+        self.0.canceled.notify_all();
+        waits
     }
 
     /// Waits that long, or until it is canceled.
@@ -132,13 +152,28 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.holds = state.holds.saturating_sub(1);
-        if state.holds == 0
-            && let Some(end) = state.on_release.take()
-        {
-            end();
-        }
+        state.end_if_released();
         drop(state);
         self.0.0.canceled.notify_all();
+    }
+}
+
+/// While it is alive, something is left to be cleaned up; see [`Cancel::cleanup`].
+#[derive(Debug)]
+pub(crate) struct Cleanup(Cancel);
+
+impl Cleanup {
+    /// Waits that long, or until the cancellation.
+    pub(crate) fn wait(&self, time: Duration) {
+        self.0.wait(time);
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.cleanups = state.cleanups.saturating_sub(1);
+        state.end_if_released();
     }
 }
 
@@ -299,6 +334,27 @@ mod tests {
         drop(second);
         assert!(cancel.is_canceled() && *ended.lock().unwrap());
         assert!(!cancel.when_released(|| ()));
+    }
+
+    #[test]
+    fn what_is_cleaned_up_is_canceled_at_once_and_not_left_behind() {
+        let cancel = Cancel::default();
+        let ended = Arc::new(Mutex::new(false));
+        let end = Arc::clone(&ended);
+        let (held, cleanup) = (cancel.hold(), cancel.cleanup());
+        assert!(cancel.when_released(move || *end.lock().unwrap() = true));
+        assert!(!cancel.is_canceled(), "what is held goes on");
+        drop(cleanup);
+        assert!(!*ended.lock().unwrap());
+        drop(held);
+        assert!(*ended.lock().unwrap());
+
+        *ended.lock().unwrap() = false;
+        let (cleanup, end) = (cancel.cleanup(), Arc::clone(&ended));
+        assert!(cancel.when_released(move || *end.lock().unwrap() = true));
+        assert!(cancel.is_canceled() && !*ended.lock().unwrap());
+        drop(cleanup);
+        assert!(*ended.lock().unwrap());
     }
 
     #[test]

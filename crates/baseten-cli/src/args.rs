@@ -86,7 +86,7 @@ fn common_option(word: &str) -> Option<bool> {
     let name = word.split('=').next().unwrap_or_default();
     match name {
         "--profile" | "--output" | "--jq" | "-q" | "-o" => Some(name == word),
-        "--verbose" | "--raw-output" => Some(false),
+        "--no-input" | "--verbose" | "--raw-output" => Some(false),
         // Combined flags, or a value without a separator: -vr, -ojson.
         _ => ["-q", "-o", "-r", "-v"].iter().any(|short| word.starts_with(short)).then_some(false),
     }
@@ -438,6 +438,9 @@ pub(crate) struct Common {
     /// Filter JSON output with a jq expression; implies --output json (or jsonl for lists)
     #[arg(short = 'q', long, value_name = "FILTER", allow_hyphen_values = true)]
     pub(crate) jq: Option<String>,
+    /// Never prompt, and let neither the keyring nor a credential helper do so
+    #[arg(long)]
+    pub(crate) no_input: bool,
     /// Output format [default: text]
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,

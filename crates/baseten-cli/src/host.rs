@@ -13,11 +13,16 @@ use crate::notices::Notices;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Window};
 
+/// The variable with which nobody is asked anything.
+const NO_INPUT: &str = "BASETEN_NO_INPUT";
+
 /// The machine as one run sees it.
 #[derive(Debug)]
 pub struct Host {
     context: Context,
     interrupt: Interrupt,
+    /// What forbids to ask anybody, if something does.
+    no_input: Option<&'static str>,
     verbose: bool,
 }
 
@@ -27,17 +32,36 @@ impl Host {
         limits::forbid_core_dumps();
         let env = Env::from_process();
         let interrupt = Interrupt::new(window::can_redraw(&env));
-        let interactive = window::missing_for_prompts().is_none();
+        let no_input = is_set(&env, NO_INPUT).then_some(NO_INPUT);
         let wait = Wait::new(Arc::new(SystemClock), interrupt.cancel());
-        let context = Context::new(env).with_wait(wait).with_prompt(interactive);
-        Self { context, interrupt, verbose: false }
+        let context = Context::new(env).with_wait(wait);
+        Self { context, interrupt, no_input, verbose: false }
     }
 
-    /// The same, with events printed on stderr; all of them if `verbose`.
-    pub(crate) fn listening(self, verbose: bool) -> Self {
+    /// The same with the options of a command: events are printed on stderr, all of them if `verbose`,
+    /// and nobody is asked if `no_input`.
+    pub(crate) fn with_options(self, verbose: bool, no_input: bool) -> Self {
         let notices = Notices::new(verbose);
         let observer = Observer::new(move |event| notices.tell(event));
-        Self { context: self.context.with_observer(observer), verbose, ..self }
+        let no_input = self.no_input.or(no_input.then_some("--no-input"));
+        let may_prompt = no_input.is_none() && window::can_show_prompts(self.env());
+        let context = self.context.with_observer(observer).with_prompt(may_prompt);
+        Self { context, no_input, verbose, ..self }
+    }
+
+    /// Why nobody can be asked at this terminal, if so.
+    pub(crate) fn cannot_prompt(&self) -> Option<String> {
+        match self.no_input {
+            Some(option) => Some(format!("{option} is set")),
+            None => {
+                window::missing_for_prompts().map(|stream| format!("{stream} is not a terminal"))
+            }
+        }
+    }
+
+    /// Whether nobody may be asked.
+    pub(crate) fn asks_nobody(&self) -> bool {
+        self.no_input.is_some()
     }
 
     /// What the library works with.
@@ -84,4 +108,9 @@ impl Host {
             None => error,
         }
     }
+}
+
+/// Whether a variable switches something on.
+fn is_set(env: &Env, variable: &str) -> bool {
+    env.os(variable).is_some_and(|value| value != "0" && value != "false")
 }

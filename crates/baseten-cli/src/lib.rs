@@ -93,7 +93,7 @@ fn with_output(
     command: impl FnOnce(&Host) -> Result<Report, CliError>,
 ) -> Result<Exit, CliError> {
     let output = render::Output::new(common)?;
-    let host = host.listening(common.verbose);
+    let host = host.with_options(common.verbose, common.no_input);
     let report = command(&host).map_err(|error| with_suggestion(host.interrupted(error), &host))?;
     host.interrupt().finish();
     render::success(output, report)

@@ -81,6 +81,9 @@ enum Notice {
 fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
     let shown = |name: &ProfileName| plain_text(name.as_str());
     Some(match event {
+        Event::HelperPending { program } => {
+            Notice::Talk(format!("waiting for {} to answer", plain_text(program)))
+        }
         Event::KeyringPrompt => {
             Notice::Talk("waiting for the system keyring to be unlocked".to_owned())
         }

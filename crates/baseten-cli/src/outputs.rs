@@ -63,8 +63,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     (
         "BASETEN_KEYRING_TIMEOUT",
         "How many seconds a command may wait for the keyring or a helper (default: 3, or 60 where \
-         somebody at a terminal can unlock it)",
+         somebody at a terminal or a display can unlock it)",
     ),
+    ("BASETEN_NO_INPUT", "Never prompt, as with --no-input (0 and false: off)"),
     ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "The URL of the management API, for this run"),
     ("BROWSER", "The program that opens the page of a login, also over SSH"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies, and what is reached without one"),

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn common(jq: Option<&str>, output: Option<Format>, raw_output: bool) -> Common {
-        Common { jq: jq.map(str::to_owned), output, raw_output, verbose: false }
+        Common { jq: jq.map(str::to_owned), no_input: false, output, raw_output, verbose: false }
     }
 
     fn print(format: Option<Format>, list: bool) -> String {

@@ -166,7 +166,7 @@ impl Home {
 
     /// Another program in the same way.
     pub fn command_of(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program.as_ref());
+        let mut command = without_terminal(program.as_ref());
         command
             .args(arguments)
             .env_clear()
@@ -211,4 +211,15 @@ impl Home {
         approve(sandbox, user);
         running.end().succeeded()
     }
+}
+
+/// A program that does not find the terminal that the tests were started from, at which somebody
+/// could be asked.
+fn without_terminal(program: &Path) -> Command {
+    if program == Path::new("setsid") || std::fs::File::open("/dev/tty").is_err() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setsid");
+    command.arg(program);
+    command
 }

@@ -17,10 +17,20 @@ pub struct Pass {
 impl Pass {
     /// Makes a key and a store in this home.
     pub fn start(home: Home) -> Self {
+        Self::with_passphrase(home, "")
+    }
+
+    /// The same, and the key has a passphrase, which `pinentry-curses` asks for.
+    pub fn with_passphrase(home: Home, passphrase: &str) -> Self {
         let pass = Self { home };
         pass.run("mkdir", "coreutils", &["-m", "700", ".gnupg"]);
-        let key = ["--batch", "--passphrase", "", "--quick-gen-key", "test", "future-default"];
-        pass.run("gpg", "gnupg", &[&key[..], &["default", "never"]].concat());
+        let agent = pass.home.path().join(".gnupg/gpg-agent.conf");
+        std::fs::write(agent, "pinentry-program /usr/bin/pinentry-curses\n").unwrap();
+        let quietly = ["--batch", "--pinentry-mode", "loopback", "--passphrase", passphrase];
+        let key = ["--quick-gen-key", "test", "future-default", "default", "never"];
+        pass.run("gpg", "gnupg", &[&quietly[..], &key].concat());
+        // The agent remembers the passphrase, and must not.
+        pass.run("gpgconf", "gnupg", &["--kill", "gpg-agent"]);
         pass.run("pass", "pass", &["init", "test"]);
         pass
     }

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::process::Signal;
@@ -163,6 +163,11 @@ impl Terminal {
         });
     }
 
+    /// A number that grows with each program that ends on it, as soon as that is seen.
+    fn ends(&self) -> usize {
+        self.shown().bytes.windows(END.len()).filter(|bytes| *bytes == END).count()
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap()
     }
@@ -183,15 +188,19 @@ impl OnTerminal<'_> {
 
     /// Waits until the condition is true.
     pub fn until(&mut self, what: &str, is_so: impl Fn(&Terminal) -> bool) {
-        let mut ended = false;
+        let mut ended = None;
         let within = wait::within(wait::PATIENCE, || {
-            let was_over = std::mem::replace(&mut ended, self.child.has_ended());
-            is_so(self.terminal) || was_over
+            if self.child.has_ended() {
+                ended.get_or_insert_with(Instant::now);
+            }
+            // What it wrote last may not have been read yet.
+            is_so(self.terminal) || ended.is_some_and(|at| at.elapsed() > Duration::from_secs(1))
         });
         let screen = self.terminal.screen();
         assert!(
             within && is_so(self.terminal),
-            "timed out waiting until {what} (ended: {ended})\n{screen}"
+            "timed out waiting until {what} (ended: {})\n{screen}",
+            ended.is_some()
         );
     }
 
@@ -228,8 +237,9 @@ impl OnTerminal<'_> {
         let ended = wait::within(wait::PATIENCE, || self.child.has_ended());
         assert!(ended, "the command does not end\n{}", terminal.screen());
         let status = code(self.child.0.wait().unwrap());
+        let earlier = terminal.ends();
         (&terminal.window).write_all(END).unwrap();
-        wait::until("the terminal ends", || terminal.shown().bytes.ends_with(END));
+        wait::until("the terminal ends", || terminal.ends() > earlier);
         let ended = Ended { status, screen: terminal.screen() };
         assert_eq!(terminal.modes(), self.modes, "modes of the terminal\n{ended:?}");
         let shown = terminal.shown();

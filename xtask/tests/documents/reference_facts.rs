@@ -41,7 +41,7 @@ const FACTS: &[Fact] = &[
 const OURS: &[(&str, &str)] = &[
     ("login", "no-browser"), ("login", "no-wait"), ("login", "resume"), ("status", "check"),
 ];
-const EVERYWHERE: &[&str] = &["help", "help-output", "raw-output"];
+const EVERYWHERE: &[&str] = &["help", "help-output", "no-input", "raw-output"];
 
 fn command(name: &str) -> clap::Command {
     let root = baseten_cli::command();

@@ -54,8 +54,8 @@ struct Shared {
 pub struct TimeoutError;
 
 impl Budget {
-    /// This much time. Where somebody may be asked to unlock a keyring (`may_prompt`), the observer
-    /// hears of [`Event::KeyringPrompt`], at most once.
+    /// This much time. Where somebody may be asked to unlock a place (`may_prompt`), the observer
+    /// hears at most once of what is being waited for.
     pub fn new(limit: Duration, may_prompt: bool, wait: Wait, observer: Observer) -> Self {
         let (left, announced) = (Mutex::new(limit), AtomicBool::new(false));
         Self(Arc::new(Shared { limit, left, may_prompt, announced, wait, observer }))
@@ -161,11 +161,16 @@ impl Call {
         self.budget.may_prompt
     }
 
-    /// Says, once in an operation, that a prompt is being waited for.
-    pub(super) fn announce_prompt(&self) {
+    /// Says what is being waited for, once in an operation.
+    pub(super) fn announce(&self, event: &Event<'_>) {
         if !self.budget.announced.swap(true, Ordering::SeqCst) {
-            self.budget.observer.notify(&Event::KeyringPrompt);
+            self.budget.observer.notify(event);
         }
+    }
+
+    /// What ends the whole run. A call that undoes a change is not ended by it.
+    pub(super) fn cancel(&self) -> &Cancel {
+        self.budget.wait.cancel()
     }
 
     fn timed_out(&self) -> PlaceError {
@@ -173,17 +178,23 @@ impl Call {
     }
 
     /// Waits for a result, looking for it again and again, until the deadline or a cancellation.
-    /// The function waits for as long as it is told, and no longer.
+    /// The function waits for as long as it is told, and no longer. Where a prompt is probably what
+    /// is being waited for, it is told that too, to announce it.
     pub(super) fn until<T>(
         &self,
-        mut look: impl FnMut(Duration) -> Option<T>,
+        mut look: impl FnMut(Duration, bool) -> Option<T>,
     ) -> Result<T, PlaceError> {
         let silence = self.wait.deadline(SILENCE);
         let mut canceled = None;
         loop {
-            let left = self.wait.remaining(self.deadline).ok_or_else(|| self.timed_out())?;
-            if let Some(result) = look(left.min(SLICE)) {
+            let left = self.wait.remaining(self.deadline);
+            let prompts = self.budget.may_prompt && self.wait.remaining(silence).is_none();
+            // Once more at the end: a process that was stopped gets to an answer late.
+            if let Some(result) = look(left.unwrap_or_default().min(SLICE), prompts) {
                 return Ok(result);
+            }
+            if left.is_none() {
+                return Err(self.timed_out());
             }
             if self.wait.cancel().is_canceled() {
                 let grace = *canceled.get_or_insert_with(|| self.wait.deadline(CANCEL_GRACE));
@@ -192,19 +203,21 @@ impl Call {
                     return Err(PlaceError::Canceled);
                 }
             }
-            if self.budget.may_prompt && self.wait.remaining(silence).is_none() {
-                self.announce_prompt();
-            }
         }
     }
 
     /// Waits for the result of a task.
     pub(super) fn result_of<T: Send + 'static>(&self, task: &Task<T>) -> Result<T, PlaceError> {
-        self.until(|time| match task.within(time) {
-            Ok(result) => Some(Ok(result)),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => {
-                Some(Err(PlaceError::failed("the thread that asked it has died")))
+        self.until(|time, prompts| {
+            if prompts {
+                self.announce(&Event::KeyringPrompt);
+            }
+            match task.within(time) {
+                Ok(result) => Some(Ok(result)),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    Some(Err(PlaceError::failed("the thread that asked it has died")))
+                }
             }
         })?
     }
@@ -250,7 +263,7 @@ mod tests {
     #[test]
     fn the_time_of_an_operation_is_shared_by_its_calls() {
         let budget = budget(Duration::from_millis(30), Cancel::default());
-        let never = |call: &Call| call.until(|time| Wait::default().sleep(time).err());
+        let never = |call: &Call| call.until(|time, _| Wait::default().sleep(time).err());
         let timed_out = |outcome| matches!(outcome, Err(PlaceError::TimedOut { .. }));
         assert!(timed_out(budget.call("place", false, never).map(drop)));
         assert!(timed_out(budget.call("place", false, |_| Ok(()))));

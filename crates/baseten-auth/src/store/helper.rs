@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 use super::budget::{Budget, Call};
 use super::entry::Entry;
 use super::error::PlaceError;
-use crate::child::{OUTPUT_LIMIT, POLL, Running, find_program, presentable};
+use crate::child::{Asks, OUTPUT_LIMIT, POLL, Running, find_program, presentable};
 use crate::env::Env;
+use crate::event::Event;
 use crate::profile::ProfileName;
 use crate::secret::Secret;
 use crate::storage::HelperName;
@@ -148,9 +149,17 @@ impl Helper {
         let failed = |error: io::Error| self.failed(error.to_string());
         let mut command = Command::new(self.path()?);
         command.arg(action).env_remove("BASETEN_API_KEY");
-        let mut running = Running::start(&mut command, input).map_err(failed)?;
-        let pause = Wait::default();
-        let finished = call.until(|time| {
+        let asks = match (call.may_prompt(), action) {
+            (false, _) => Asks::Nobody,
+            (true, "get") => Asks::ItsPerson,
+            (true, _) => Asks::ItsPersonWhileStoring,
+        };
+        let mut running = Running::start(command, input, asks, call.cancel()).map_err(failed)?;
+        let (pause, mut is_told) = (Wait::default(), false);
+        let finished = call.until(|time, prompts| {
+            if prompts && !std::mem::replace(&mut is_told, true) && !running.is_asking() {
+                call.announce(&Event::HelperPending { program: &self.program });
+            }
             let finished = running.finished();
             if finished.is_none() {
                 let _ = pause.sleep(POLL.min(time));

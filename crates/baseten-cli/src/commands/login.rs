@@ -70,7 +70,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     if args.resume {
         return resume(args, host);
     }
-    check_combination(args)?;
+    check_combination(args, host)?;
     let plan = Plan::new(args, host)?;
     match chosen_method(args).map_or_else(prompt::method, Ok)? {
         Method::Browser if args.no_wait => start_only(plan, host),
@@ -98,13 +98,17 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
 }
 
 /// Refuses options that can't work together here.
-fn check_combination(args: &LoginArgs) -> Result<(), CliError> {
+fn check_combination(args: &LoginArgs, host: &Host) -> Result<(), CliError> {
     if chosen_method(args).is_none() {
         prompt::check(
+            host,
             "use --web for the browser, or --with-api-key with the key on standard input",
         )?;
     }
-    if args.with_api_key && args.profile.is_none() && window::missing_for_prompts().is_some() {
+    if args.with_api_key && window::stdin_is_terminal() && host.asks_nobody() {
+        prompt::check(host, "pass the key on standard input")?;
+    }
+    if args.with_api_key && args.profile.is_none() && host.cannot_prompt().is_some() {
         return Err(CliError::usage(
             "without a terminal, --with-api-key needs --profile",
             "name the profile with --profile <profile>",

@@ -48,6 +48,6 @@ fn choose(host: &Host, store: &Store) -> Result<ProfileName, CliError> {
     if names.is_empty() {
         return Err(CliError::NothingToChoose);
     }
-    prompt::check("name it with --profile <profile>")?;
+    prompt::check(host, "name it with --profile <profile>")?;
     prompt::choose(names, current.as_ref())
 }

@@ -9,9 +9,10 @@ use baseten_auth::internal::{ProfileName, Remote, parse_api_key, plain_text};
 
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::host::Host;
 use crate::render::talk;
 use crate::terminal::editor::{Line, choose as choose_one};
-use crate::terminal::{interrupt, window};
+use crate::terminal::interrupt;
 
 /// How to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +33,9 @@ impl std::fmt::Display for Method {
 }
 
 /// Whether somebody can be asked; if not, the hint says what to do instead.
-pub(crate) fn check(instead: &str) -> Result<(), CliError> {
-    match window::missing_for_prompts() {
-        Some(stream) => {
-            Err(CliError::usage(format!("can't prompt: {stream} is not a terminal"), instead))
-        }
+pub(crate) fn check(host: &Host, instead: &str) -> Result<(), CliError> {
+    match host.cannot_prompt() {
+        Some(why) => Err(CliError::usage(format!("can't prompt: {why}"), instead)),
         None => Ok(()),
     }
 }

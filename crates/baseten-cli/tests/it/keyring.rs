@@ -426,6 +426,12 @@ fn a_prompt_that_somebody_answers_unlocks_the_keyring() {
     assert_eq!(ended.status, 0, "{ended}");
     assert_eq!(ended.screen, format!("{UNLOCKING}\n"));
     assert_eq!(home.read("token"), "the-key\n");
+    // A display is enough, and what stdin is does not matter.
+    let home = home.with("KEY", sandbox.api_key("ada").unwrap());
+    let script = "echo $KEY | baseten auth login --with-api-key --profile bot";
+    let outcome = session.run(&home, script);
+    assert_eq!((outcome.status, outcome.stderr), (0, format!("{UNLOCKING}\n")));
+    assert!(!home.store().contains("api_key\":"), "{}", home.store());
 }
 
 #[test]
@@ -473,8 +479,9 @@ fn control_c_ends_the_wait_for_a_prompt() {
 fn a_locked_keyring_that_cannot_prompt_fails_at_once() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
-    // A display and no terminal: an agent must not open windows.
-    let outcome = Session::gnome("--locked --prompt ignore").run(&home, "baseten auth token");
+    // A display that must not be used: an agent opens no windows.
+    let session = Session::gnome("--locked --prompt ignore");
+    let outcome = session.run(&home, "baseten auth token --no-input");
     assert_eq!(outcome.status, 1, "{outcome}");
     assert!(outcome.stderr.contains("the system keyring is locked"), "{outcome}");
     // A terminal and no display.
@@ -561,7 +568,8 @@ mod slow_tests {
         let home = with_profile(Home::at(&sandbox), &sandbox, "api_key");
         let session = Session::keepassxc("--locked");
         // KeePassXC would open its window even for a search, and answer once the window is closed.
-        let outcome = session.run(&home, "baseten auth token; baseten auth logout");
+        let script = "export BASETEN_NO_INPUT=1; baseten auth token; baseten auth logout";
+        let outcome = session.run(&home, script);
         assert_eq!(outcome.stderr.matches("the system keyring is locked").count(), 2, "{outcome}");
         for elapsed in elapsed(&home) {
             assert!(elapsed < DEFAULT_TIMEOUT + SLACK, "{elapsed:?}");

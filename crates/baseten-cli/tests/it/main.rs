@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test may")]
 
 mod approval_page;
+mod asking;
 mod completion;
 mod concurrency;
 mod crash;

@@ -18,6 +18,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{SERVICE, entry_from};
 use crate::env::Env;
+use crate::event::Event;
 use crate::store::budget::Call;
 use crate::store::entry::Entry;
 use crate::store::error::{Cause, PlaceError};
@@ -408,7 +409,7 @@ impl Service {
             self.dismiss(&prompt);
             return Err(PlaceError::Locked);
         }
-        call.announce_prompt();
+        call.announce(&Event::KeyringPrompt);
         self.wait_for_prompt(&prompt, call)
     }
 

@@ -1,0 +1,187 @@
+//! Who may use the terminal: a program that asks its person there is in our process group, for the
+//! terminal stops whoever reads from it in another one.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{
+    Pid, Signal, getpgid, getpgrp, getpid, kill_process, kill_process_group, test_kill_process,
+};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+
+use super::{Asks, KILL_GRACE, POLL};
+use crate::wait::Wait;
+
+/// Starts a program that Ctrl-C, Ctrl-\ and a terminal that goes away do not end.
+const UNBROKEN: (&str, &[&str]) = ("/bin/sh", &["-c", r#"trap '' HUP INT QUIT; exec "$0" "$@""#]);
+
+/// Starts a program in a session of its own, where it has no terminal.
+const ALONE: (&str, &[&str]) = ("/usr/bin/setsid", &[]);
+
+/// How a program finds a display, or a terminal beside the controlling one.
+const PLACES_TO_ASK: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "GPG_TTY"];
+
+/// The controlling terminal of this process, and its modes before it was lent.
+pub(super) struct Terminal {
+    file: File,
+    modes: Termios,
+}
+
+/// The command as it has to be started, and the terminal, if the program shares it with us. Others
+/// get a process group of their own, to be ended together with whatever they start.
+pub(super) fn lend(mut command: Command, asks: Asks) -> (Command, Option<Terminal>) {
+    let terminal = Terminal::open();
+    if asks == Asks::Nobody {
+        for variable in PLACES_TO_ASK {
+            command.env_remove(variable);
+        }
+    }
+    match (terminal, asks) {
+        (Some(terminal), Asks::ItsPerson) if terminal.is_ours() => (command, Some(terminal.lent())),
+        (Some(terminal), Asks::ItsPersonWhileStoring) if terminal.is_ours() && exists(UNBROKEN) => {
+            (started_by(UNBROKEN, &command), Some(terminal.lent()))
+        }
+        (Some(_), _) if exists(ALONE) => (started_by(ALONE, &command), None),
+        _ => {
+            command.process_group(0);
+            (command, None)
+        }
+    }
+}
+
+fn exists((program, _): (&str, &[&str])) -> bool {
+    Path::new(program).exists()
+}
+
+fn started_by((program, arguments): (&str, &[&str]), command: &Command) -> Command {
+    let mut starter = Command::new(program);
+    starter.args(arguments).arg(command.get_program()).args(command.get_args());
+    for (variable, value) in command.get_envs() {
+        match value {
+            Some(value) => starter.env(variable, value),
+            None => starter.env_remove(variable),
+        };
+    }
+    starter
+}
+
+impl Terminal {
+    fn open() -> Option<Self> {
+        let file = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let modes = tcgetattr(&file).ok()?;
+        Some(Self { file, modes })
+    }
+
+    /// The same, for a program that shares it. What that leaves behind becomes ours, to be found.
+    fn lent(self) -> Self {
+        adopt_orphans(true);
+        self
+    }
+
+    /// Whether we are in its foreground: a reader in the background would be stopped, and we with it.
+    fn is_ours(&self) -> bool {
+        tcgetpgrp(&self.file).is_ok_and(|group| group == getpgrp())
+    }
+
+    fn has_changed(&self) -> bool {
+        tcgetattr(&self.file).is_ok_and(|now| {
+            (now.local_modes, now.input_modes, now.output_modes)
+                != (self.modes.local_modes, self.modes.input_modes, self.modes.output_modes)
+        })
+    }
+
+    /// Whether this child, or what it has started, has opened a terminal, or another process has
+    /// changed its modes, as the prompt of an agent does.
+    pub(super) fn is_used_by(&self, child: u32) -> bool {
+        self.has_changed() || family(child).into_iter().any(has_terminal)
+    }
+
+    /// Puts the modes back. After a program that `broke_off`, what was typed for it is dropped, or
+    /// the shell would run it.
+    pub(super) fn take_back(&self, broke_off: bool) {
+        let when = if broke_off { OptionalActions::Flush } else { OptionalActions::Now };
+        if (broke_off || self.has_changed()) && self.is_ours() {
+            let _ = tcsetattr(&self.file, when, &self.modes);
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        adopt_orphans(false);
+    }
+}
+
+/// Ends a child and what it has started. One that shares the terminal is asked first, so that its
+/// prompt can take itself off the screen.
+pub(super) fn end(child: u32, shares_terminal: bool) {
+    // Any of them may have ended by itself just now.
+    if !shares_terminal {
+        let _ = pid(child).map(|group| kill_process_group(group, Signal::KILL));
+        return;
+    }
+    let family = family(child);
+    for process in &family {
+        let _ = kill_process(*process, Signal::TERM);
+    }
+    let wait = Wait::default();
+    let ended = || family.iter().all(|process| has_ended(*process)).then_some(());
+    let _ = wait.poll(wait.deadline(KILL_GRACE), POLL, ended);
+    for process in family.iter().filter(|process| !has_ended(**process)) {
+        let _ = kill_process(*process, Signal::KILL);
+    }
+}
+
+fn pid(process: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(process).ok()?)
+}
+
+/// A child and what it has started, as far as the system tells: what descends from us and is in our
+/// process group. Daemons are not.
+fn family(child: u32) -> Vec<Pid> {
+    let mut descendants = vec![getpid()];
+    let mut seen = 0;
+    while let Some(parent) = descendants.get(seen) {
+        let tasks = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero()));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let children = tasks.map(|task| fs::read_to_string(task.path().join("children")));
+        let children: String = children.filter_map(Result::ok).collect();
+        let children = children.split_whitespace().filter_map(|id| id.parse().ok().and_then(pid));
+        descendants.extend(children);
+        seen += 1;
+    }
+    let group = getpgrp();
+    let in_group = |process: &Pid| getpgid(Some(*process)).is_ok_and(|other| other == group);
+    let others = descendants.into_iter().skip(1).filter(in_group);
+    let child = pid(child);
+    child.into_iter().chain(others.filter(|process| Some(*process) != child)).collect()
+}
+
+/// Whether a process has ended, though its parent may not have noticed yet.
+fn has_ended(process: Pid) -> bool {
+    match fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())) {
+        // Its name is in parentheses, and may contain others.
+        Ok(text) => text.rsplit(") ").next().is_some_and(|state| state.starts_with('Z')),
+        Err(_) => test_kill_process(process).is_err(),
+    }
+}
+
+fn has_terminal(process: Pid) -> bool {
+    let files = fs::read_dir(format!("/proc/{}/fd", process.as_raw_nonzero()));
+    let files = files.into_iter().flatten().flatten();
+    files.filter_map(|file| fs::read_link(file.path()).ok()).any(|file| {
+        let file = file.as_os_str().as_encoded_bytes();
+        file.starts_with(b"/dev/tty") || file.starts_with(b"/dev/pts/")
+    })
+}
+
+/// Whether processes whose parent has ended become our children.
+#[cfg(target_os = "linux")]
+fn adopt_orphans(adopt: bool) {
+    let _ = rustix::process::set_child_subreaper(adopt.then(getpid));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn adopt_orphans(_adopt: bool) {}
