@@ -201,12 +201,12 @@ fn the_suggested_name_replaces_no_other_profile() {
 
 #[test]
 fn an_empty_list_says_how_to_log_in() {
-    let terminal = Terminal::new();
     let hint = "No profile is stored. Log in with: baseten auth login\n";
     for redirection in ["", ">stdout"] {
+        let terminal = Terminal::new();
         let ended = terminal.start_redirected(&Home::new(), &["auth", "list"], redirection).end();
         assert_eq!(ended.status, 0, "{ended}");
-        assert!(ended.screen.ends_with(hint), "{redirection}: {ended}");
+        assert_eq!(ended.screen, hint, "{redirection}: {ended}");
     }
     let ended = Terminal::new().start_redirected(&Home::new(), &["auth", "list"], "2>stderr").end();
     assert_eq!(ended.screen, "", "{ended}");
