@@ -129,7 +129,7 @@ impl Running {
                 if let Some(terminal) = &self.terminal {
                     let broke_off = status.code().is_none();
                     if broke_off {
-                        terminal::end(self.child.id(), true);
+                        terminal::end_family(None);
                     }
                     terminal.take_back(broke_off);
                     if broke_off {
@@ -145,7 +145,10 @@ impl Running {
 
     /// Ends it, and what it has started.
     pub(crate) fn stop(&mut self) {
-        terminal::end(self.child.id(), self.terminal.is_some());
+        match &self.terminal {
+            Some(_) => terminal::end_family(Some(self.child.id())),
+            None => terminal::end_group(self.child.id()),
+        }
         let _ = self.child.kill();
         let wait = Wait::default();
         let ended = || (!matches!(self.child.try_wait(), Ok(None))).then_some(());

@@ -20,4 +20,6 @@ impl Terminal {
     }
 }
 
-pub(super) fn end(_child: u32, _shares_terminal: bool) {}
+pub(super) fn end_group(_child: u32) {}
+
+pub(super) fn end_family(_child: Option<u32>) {}

@@ -95,7 +95,7 @@ impl Terminal {
     /// Whether this child, or what it has started, has opened a terminal, or another process has
     /// changed its modes, as the prompt of an agent does.
     pub(super) fn is_used_by(&self, child: u32) -> bool {
-        self.has_changed() || family(child).into_iter().any(has_terminal)
+        self.has_changed() || family(pid(child)).into_iter().any(has_terminal)
     }
 
     /// Puts the modes back. After a program that `broke_off`, what was typed for it is dropped, or
@@ -114,15 +114,16 @@ impl Drop for Terminal {
     }
 }
 
-/// Ends a child and what it has started. One that shares the terminal is asked first, so that its
-/// prompt can take itself off the screen.
-pub(super) fn end(child: u32, shares_terminal: bool) {
-    // Any of them may have ended by itself just now.
-    if !shares_terminal {
-        let _ = pid(child).map(|group| kill_process_group(group, Signal::KILL));
-        return;
-    }
-    let family = family(child);
+/// Ends a child that has a process group of its own, and what it has started.
+pub(super) fn end_group(child: u32) {
+    // It may have ended by itself just now.
+    let _ = pid(child).map(|group| kill_process_group(group, Signal::KILL));
+}
+
+/// Ends a child that shares the terminal, if it still runs, and what it has started. They are asked
+/// first, so that a prompt can take itself off the screen.
+pub(super) fn end_family(child: Option<u32>) {
+    let family = family(child.and_then(pid));
     for process in &family {
         let _ = kill_process(*process, Signal::TERM);
     }
@@ -140,7 +141,7 @@ fn pid(process: u32) -> Option<Pid> {
 
 /// A child and what it has started, as far as the system tells: what descends from us and is in our
 /// process group. Daemons are not.
-fn family(child: u32) -> Vec<Pid> {
+fn family(child: Option<Pid>) -> Vec<Pid> {
     let mut descendants = vec![getpid()];
     let mut seen = 0;
     while let Some(parent) = descendants.get(seen) {
@@ -155,7 +156,6 @@ fn family(child: u32) -> Vec<Pid> {
     let group = getpgrp();
     let in_group = |process: &Pid| getpgid(Some(*process)).is_ok_and(|other| other == group);
     let others = descendants.into_iter().skip(1).filter(in_group);
-    let child = pid(child);
     child.into_iter().chain(others.filter(|process| Some(*process) != child)).collect()
 }
 

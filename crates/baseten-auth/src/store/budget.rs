@@ -153,10 +153,6 @@ impl Call {
     }
 
     /// Whether a prompt may be shown.
-    #[cfg_attr(
-        any(windows, not(feature = "keyring")),
-        expect(dead_code, reason = "not every keyring asks")
-    )]
     pub(super) fn may_prompt(&self) -> bool {
         self.budget.may_prompt
     }
