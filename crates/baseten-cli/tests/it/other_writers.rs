@@ -99,26 +99,6 @@ fn sandbox_that_takes_its_time() -> Sandbox {
     baseten_testing::sandbox::sandbox_with(|config| config.latency = Duration::from_millis(300))
 }
 
-#[test]
-fn a_file_that_stays_empty_counts_as_new_and_one_that_stays_incomplete_does_not() {
-    let sandbox = sandbox();
-    let home = Home::at(&sandbox);
-    home.write_store("");
-    let start = Instant::now();
-    home.log_in_with_key(&sandbox, "ada", "new");
-    assert!(start.elapsed() > Duration::from_secs(2));
-    assert_eq!(names(&home), ["new"]);
-
-    let whole = home.store();
-    let cut = &whole[..whole.len() / 2];
-    home.write_store(cut);
-    let start = Instant::now();
-    let outcome = home.run(&["auth", "switch", "--profile", "new"]);
-    assert!(start.elapsed() > Duration::from_secs(2));
-    assert_eq!((outcome.status, home.store().as_str()), (1, cut), "{outcome}");
-    assert!(outcome.stderr.contains("it ends too early"), "{outcome}");
-}
-
 /// Starts the command so that it waits for a second before the so many-th of a system call. Also
 /// gives a look at whether it does.
 fn slow(
@@ -139,8 +119,9 @@ fn slow(
     (Running::with_input(&mut command, input), waits)
 }
 
-/// When the new store is about to be flushed, and when it is about to take its place.
 const SWITCH: &[&str] = &["auth", "switch", "--profile", "other"];
+
+/// When the new store is about to be flushed, and when it is about to take its place.
 const MOMENTS: [(&str, usize); 2] = [("fsync", 1), ("rename,renameat,renameat2", 1)];
 
 #[test]
@@ -217,4 +198,50 @@ fn a_store_that_grows_while_it_is_read_is_read_again() {
     assert_eq!(running.end().succeeded().stderr, "");
     let expected = theirs.replace(r#""current": "first""#, r#""current": "other""#);
     assert_eq!(home.store(), expected);
+}
+
+mod slow_tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn a_file_that_stays_empty_counts_as_new() {
+        let sandbox = sandbox();
+        for empty in ["", " \n"] {
+            let home = Home::at(&sandbox);
+            home.write_store(empty);
+            assert_eq!(home.run(&["auth", "list", "-o", "json"]).succeeded().stdout, "[]\n");
+            assert_eq!(home.run(&["auth", "status"]).status, 3);
+            assert_eq!(home.store(), empty, "reading changes nothing");
+            let start = Instant::now();
+            home.log_in_with_key(&sandbox, "ada", "new");
+            assert!(start.elapsed() > PATIENCE);
+            assert_eq!(names(&home), ["new"]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_stays_incomplete_is_an_error() {
+        let sandbox = sandbox();
+        let home = Home::at(&sandbox);
+        let whole = text(&fifty(&sandbox.remote_url()));
+        let cut = &whole[..whole.len() / 2];
+        home.write_store(cut);
+        for (arguments, waits) in [
+            (&["auth", "list"][..], false),
+            (&["auth", "token"], false),
+            (&["auth", "logout", "--profile", "bot-00"], false),
+            (&["auth", "switch", "--profile", "bot-00"], true),
+            (&["auth", "login", "--web", "--insecure-storage"], true),
+        ] {
+            let start = Instant::now();
+            let outcome = home.run(arguments);
+            assert_eq!(start.elapsed() > PATIENCE, waits, "{arguments:?} {outcome}");
+            assert_eq!((outcome.status, home.store().as_str()), (1, cut), "{outcome}");
+            assert!(outcome.stderr.contains("auth.json is not a valid "), "{outcome}");
+            assert!(outcome.stderr.contains("it ends too early"), "{outcome}");
+        }
+        assert!(sandbox.requests().is_empty());
+    }
 }

@@ -266,29 +266,6 @@ fn too_few_file_descriptors() {
     assert!(kept > 0 && refused > 0, "{kept} kept, {refused} refused");
 }
 
-#[test]
-fn a_store_that_could_not_be_read_again() {
-    let sandbox = sandbox();
-    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
-    fill(&home, &sandbox);
-    // A little less than what can be read.
-    let text = home.store();
-    let filler = " ".repeat(64 * 1024 * 1024 - 4096 - text.len());
-    let large = text.replacen('{', &format!("{{\"filler\": \"{filler}\","), 1);
-    home.write_store(&large);
-    let requests = sandbox.requests().len();
-    for arguments in [&REFRESH[..], &["auth", "login", "--web", "--insecure-storage"]] {
-        let outcome = home.run(arguments);
-        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
-        baseten_testing::assert_outcome!(home, outcome);
-    }
-    assert_eq!(sandbox.requests().len(), requests);
-    assert!(home.store() == large, "it was written");
-    // It can be read, and made smaller.
-    home.run(&["auth", "logout", "--profile", "other"]).succeeded();
-    assert_eq!(names(&home).len(), 1);
-}
-
 /// A home that has a single file of the host as its store.
 fn mounted(sandbox: &Sandbox) -> (Home, Mount) {
     let home = home(sandbox);
@@ -393,4 +370,29 @@ fn root_leaves_a_mounted_file_to_its_owner() {
     give(&home.path().join("host.json"), STRANGER);
     home.run(&["auth", "switch", "--profile", "other"]).succeeded();
     assert_eq!(fs::metadata(home.auth_json()).unwrap().uid(), STRANGER);
+}
+
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_could_not_be_read_again() {
+        let sandbox = sandbox();
+        let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
+        fill(&home, &sandbox);
+        // A little less than what can be read.
+        let text = home.store();
+        let filler = " ".repeat(64 * 1024 * 1024 - 4096 - text.len());
+        let large = text.replacen('{', &format!("{{\"filler\": \"{filler}\","), 1);
+        home.write_store(&large);
+        let requests = sandbox.requests().len();
+        let outcome = home.run(&REFRESH);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+        baseten_testing::assert_outcome!(home, outcome);
+        assert_eq!(sandbox.requests().len(), requests);
+        assert!(home.store() == large, "it was written");
+        // It can be read, and made smaller.
+        home.run(&["auth", "logout", "--profile", "other"]).succeeded();
+        assert_eq!(names(&home).len(), 1);
+    }
 }

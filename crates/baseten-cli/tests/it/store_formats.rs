@@ -210,7 +210,8 @@ fn a_secret_of_the_wrong_type_is_never_used_and_hides_no_other() {
 
 #[test]
 fn an_empty_store_counts_as_new() {
-    for store in ["", " \n", "{}", "{\"profiles\": null}", r#"{"version": 1, "current": ""}"#] {
+    // A file without content is waited for, and has a test where other programs write.
+    for store in ["{}", "{\"profiles\": null}", r#"{"version": 1, "current": ""}"#] {
         let sandbox = sandbox();
         let home = Home::with_store(store).with("BASETEN_REMOTE_URL", sandbox.remote_url());
         assert_eq!(run(&home, &["auth", "list", "-o", "json"]).stdout, "[]\n");
@@ -224,8 +225,7 @@ fn an_empty_store_counts_as_new() {
 #[test]
 fn an_invalid_store_is_named_and_never_written_to() {
     for store in [
-        &FROM_GO.as_bytes()[..FROM_GO.len() / 2],
-        b"not JSON",
+        &b"not JSON"[..],
         b"[]",
         b"null",
         b"\"canary\"",
