@@ -2,6 +2,7 @@
 // failure here is not the command's.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createPublicKey, verify } from 'node:crypto';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -52,9 +53,42 @@ await withServer(['--device-code-seconds', '20', '--access-token-seconds', '2'],
   assert.equal(await remote.logout(second), 401);
   console.log('expiry, logout: as expected');
 });
+await withProcess('issuer.mjs', ['--algorithm', 'ES256', '--seconds', '60'], async ({ issuer }) => {
+  const subject = 'repo:acme/models:ref:refs/heads/main';
+  const token = (resource) => fetch(`${issuer}/token`, {
+    method: 'POST',
+    body: new URLSearchParams({
+      grant_type: 'client_credentials', client_id: subject, client_secret: 'workload', resource,
+    }),
+  }).then((answer) => answer.json());
+  const { jwks_uri } = await (await fetch(`${issuer}/.well-known/openid-configuration`)).json();
+  const { keys } = await (await fetch(jwks_uri)).json();
+  const jwt = (await token('urn:audience:baseten')).access_token;
+  const [header, payload, signature] = jwt.split('.');
+  const decode = (part) => JSON.parse(Buffer.from(part, 'base64url'));
+  const key = keys.find(({ kid }) => kid === decode(header).kid);
+  const isGood = verify(
+    'sha256', Buffer.from(`${header}.${payload}`),
+    { key: createPublicKey({ key, format: 'jwk' }), dsaEncoding: 'ieee-p1363' },
+    Buffer.from(signature, 'base64url'),
+  );
+  assert.ok(isGood && decode(header).alg === 'ES256');
+  const { iss, sub, aud, exp, iat } = decode(payload);
+  assert.deepEqual({ iss, sub, aud, life: exp - iat }, { iss: issuer, sub: subject, aud: 'baseten', life: 60 });
+  assert.equal((await token('https://example.com')).error, 'invalid_target');
+  console.log('identity tokens: as expected');
+});
 
-async function withServer(options, test) {
-  const script = fileURLToPath(new URL('server.mjs', import.meta.url));
+function withServer(options, test) {
+  return withProcess('server.mjs', options, async ({ remote_url }) => {
+    await test(remote(remote_url));
+    const log = await (await fetch(`${remote_url}/_log`)).json();
+    assert.ok(log.length > 3 && log.every(({ path, status }) => path && status));
+  });
+}
+
+async function withProcess(name, options, test) {
+  const script = fileURLToPath(new URL(name, import.meta.url));
   const server = spawn(process.execPath, [script, ...options]);
   let said = '';
   server.stderr.on('data', (text) => { said += text; });
@@ -64,10 +98,7 @@ async function withServer(options, test) {
   try {
     const ready = once(createInterface(server.stdout), 'line');
     const [line] = await Promise.race([ready, early, outOfTime]);
-    const { remote_url } = JSON.parse(line);
-    await Promise.race([test(remote(remote_url)), early, outOfTime]);
-    const log = await (await fetch(`${remote_url}/_log`)).json();
-    assert.ok(log.length > 3 && log.every(({ path, status }) => path && status));
+    await Promise.race([test(JSON.parse(line)), early, outOfTime]);
   } catch (error) {
     console.error(`stderr of ${script}:\n${said}`);
     throw error;

@@ -18,6 +18,7 @@ pub mod fake_service;
 pub mod faults;
 pub mod foreign_socket;
 pub mod home;
+pub mod identity;
 pub mod keyring;
 pub mod outcome;
 pub mod pass;
