@@ -12,8 +12,15 @@ use crate::build::build;
 use crate::outcome::Outcome;
 use crate::process::{cargo, command, root, spawn};
 
-const TARGETS: &[&str] =
-    &["api_key", "auth_json", "device_answer", "keyring_secret", "remote_url", "token_answer"];
+const TARGETS: &[&str] = &[
+    "api_key",
+    "auth_json",
+    "device_answer",
+    "identity_token",
+    "keyring_secret",
+    "remote_url",
+    "token_answer",
+];
 
 /// What makes the compiler count the branches that an input takes.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

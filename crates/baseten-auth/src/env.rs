@@ -6,6 +6,16 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
+/// An API key that is used instead of a stored profile.
+pub(crate) const API_KEY: &str = "BASETEN_API_KEY";
+/// The identity token of a workload.
+pub(crate) const IDENTITY_TOKEN: &str = "BASETEN_IDENTITY_TOKEN";
+/// What allows to ask GitHub Actions for an identity token.
+pub(crate) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
+/// The variables that hold secrets of ours, which no program that we start inherits.
+pub const SECRETS: [&str; 3] = [API_KEY, IDENTITY_TOKEN, GITHUB_TOKEN];
+
 /// The environment variables as they were when the program started.
 ///
 /// An empty variable counts as unset everywhere.

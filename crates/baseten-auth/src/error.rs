@@ -1,10 +1,13 @@
 //! What can go wrong, by what a caller does about it. The cause is in `source`.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 use crate::api_key::ApiKeyError;
 use crate::env::NotText;
 use crate::http::HttpError;
+use crate::identity::WorkloadError;
 use crate::oauth::answer::ApiError;
 use crate::oauth::device::DeviceError;
 use crate::profile::{AuthType, Profile, ProfileName, ProfileNameError};
@@ -20,11 +23,10 @@ use crate::store::place::Place;
 ///
 /// [`Error::kind`] is what a program decides by. The text names the profile, file or variable at
 /// fault, and `source` has the cause.
-pub struct Error(Box<Inner>);
-
-struct Inner {
-    failure: Failure,
-    whose: Option<Whose>,
+#[derive(Clone)]
+pub struct Error {
+    failure: Arc<Failure>,
+    whose: Option<Arc<Whose>>,
 }
 
 /// The stored profile that a failure is about.
@@ -57,42 +59,42 @@ pub enum ErrorKind {
 impl Error {
     /// What kind of trouble it is.
     pub fn kind(&self) -> ErrorKind {
-        self.0.failure.kind()
+        self.failure.kind()
     }
 
     /// The stored profile that it is about, where there is one.
     pub fn profile(&self) -> Option<&str> {
-        self.0.whose.as_ref().map(|whose| whose.profile.as_str())
+        self.whose.as_ref().map(|whose| whose.profile.as_str())
     }
 
     /// The app URL of that profile: a new login has to name it where it is not the default.
     pub fn remote_url(&self) -> Option<&str> {
-        self.0.whose.as_ref().map(|whose| &*whose.remote_url)
+        self.whose.as_ref().map(|whose| &*whose.remote_url)
     }
 
     /// The kind of credential of that profile: a new login is one of that kind.
     pub fn auth_type(&self) -> Option<AuthType> {
-        self.0.whose.as_ref().map(|whose| whose.auth_type)
+        self.whose.as_ref().map(|whose| whose.auth_type)
     }
 
     /// What went wrong in detail.
     #[doc(hidden)]
     pub fn failure(&self) -> &Failure {
-        &self.0.failure
+        &self.failure
     }
 
     /// The same, about this profile.
-    pub(crate) fn of(mut self, profile: &Profile) -> Self {
-        self.0.whose = Some(Whose {
+    pub(crate) fn of(self, profile: &Profile) -> Self {
+        let whose = Whose {
             profile: profile.name.clone(),
             remote_url: profile.remote_url.clone(),
             auth_type: profile.auth_type,
-        });
-        self
+        };
+        Self { whose: Some(whose.into()), ..self }
     }
 
     pub(crate) fn is_canceled(&self) -> bool {
-        matches!(self.0.failure, Failure::Canceled)
+        matches!(*self.failure, Failure::Canceled)
     }
 
     /// An error of the place where a profile's secret is kept.
@@ -103,7 +105,7 @@ impl Error {
 
     /// What to tell of it where the profile, and what was tried, are named anyway.
     pub(crate) fn reason(&self) -> &(dyn std::error::Error + 'static) {
-        match &self.0.failure {
+        match &*self.failure {
             Failure::Place { source, .. } => source,
             Failure::Api { source, .. } | Failure::Token { source, .. } => source,
             other => other,
@@ -113,19 +115,19 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.failure.fmt(formatter)
+        self.failure.fmt(formatter)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.failure, formatter)
+        fmt::Display::fmt(&self.failure, formatter)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.failure.source()
+        self.failure.source()
     }
 }
 
@@ -138,7 +140,7 @@ impl<F: Into<Failure>> From<F> for Error {
             | Failure::ProfileLock { source: LockError::Canceled, .. } => Failure::Canceled,
             failure => failure,
         };
-        Self(Box::new(Inner { failure, whose: None }))
+        Self { failure: failure.into(), whose: None }
     }
 }
 
@@ -262,6 +264,9 @@ pub enum Failure {
         /// How.
         source: ApiError,
     },
+    /// A workload has no access token, or it is not accepted.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
@@ -290,6 +295,7 @@ impl Failure {
             | Self::SessionEnded { .. } => ErrorKind::NotLoggedIn,
             Self::NoSuchProfile { .. } | Self::LoggedOutMeanwhile { .. } => ErrorKind::NotFound,
             Self::UserName(_) => ErrorKind::Unavailable,
+            Self::Workload(error) => error.kind(),
             Self::Api { source, .. } | Self::Token { source, .. } => source.kind(),
             Self::Canceled => ErrorKind::Canceled,
         }
@@ -313,6 +319,30 @@ impl ApiError {
             },
             Self::Status { status, .. } => of_status(*status),
             Self::NotProtocol { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+impl WorkloadError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        let is_missing = |error: &io::Error| {
+            use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+            matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
+        };
+        match self {
+            Self::TrustRule(_)
+            | Self::Missing { .. }
+            | Self::NoCommand
+            | Self::GitHubUrl
+            | Self::Empty { .. }
+            | Self::NotJwt { .. } => ErrorKind::Usage,
+            Self::File { source, .. } if is_missing(source) => ErrorKind::Usage,
+            Self::File { .. } | Self::Command { .. } => ErrorKind::Local,
+            Self::GitHub(source) | Self::Exchange { source, .. } | Self::Api { source, .. } => {
+                source.kind()
+            }
+            Self::Expired { .. } | Self::NewTokenRefused { .. } => ErrorKind::NotLoggedIn,
         }
     }
 }

@@ -37,12 +37,19 @@ pub enum Event<'a> {
         /// What was found there, in a word or two, or why it could not be asked.
         outcome: Result<&'a str, &'a dyn std::error::Error>,
     },
-    /// A profile, or the API key of the environment, was selected.
+    /// A profile, or a credential of the environment, was selected.
     Selected {
         /// What selected it.
         source: SessionSource,
-        /// The profile; `None` for the API key of the environment.
+        /// The profile; `None` for a credential of the environment.
         profile: Option<&'a ProfileName>,
+    },
+    /// A workload's identity token was found, and is about to be exchanged.
+    IdentityToken {
+        /// Where it comes from.
+        source: &'a str,
+        /// What it says of itself, which is not verified here, fit for display.
+        claims: &'a str,
     },
     /// The system keyring is locked and its owner is being asked to unlock it.
     KeyringPrompt,
@@ -62,15 +69,15 @@ pub enum Event<'a> {
     },
     /// A token is used although it could not be refreshed as early as was asked.
     RefreshFailed {
-        /// Whose token it is.
-        profile: &'a ProfileName,
+        /// Whose token it is; `None` for a workload's.
+        profile: Option<&'a ProfileName>,
         /// Why it could not be refreshed.
         reason: &'a dyn std::error::Error,
     },
     /// The server's tokens do not live as long as was asked.
     ShortLived {
-        /// Whose token it is.
-        profile: &'a ProfileName,
+        /// Whose token it is; `None` for a workload's.
+        profile: Option<&'a ProfileName>,
         /// How long it can still be used.
         left: Duration,
         /// How long it should have had.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use crate::api_key::parse_api_key;
 use crate::env::Env;
 use crate::http::Response;
+use crate::identity::IdentityToken;
 use crate::oauth::answer::ApiError;
 use crate::oauth::device::{self, DeviceError};
 use crate::oauth::token::parse_tokens;
@@ -31,6 +32,14 @@ pub fn token_answer(data: &[u8]) {
             assert!(!shown.contains("canary-that-was-sent"), "the server's echo is shown");
         }
     }
+}
+
+/// An identity token is its input without white space, fits a request, and says harmless things.
+pub fn identity_token(data: &[u8]) {
+    let Some(token) = IdentityToken::parse(data) else { return };
+    assert!(token.secret.is_visible_ascii());
+    assert_eq!(token.secret.expose(), std::str::from_utf8(data).unwrap_or_default().trim());
+    assert!(!token.claims.to_string().chars().any(is_hidden), "{:?}", token.claims);
 }
 
 /// A device answer gives pages that may be opened and a code that may be shown.

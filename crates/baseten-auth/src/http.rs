@@ -61,6 +61,8 @@ enum Body<'a> {
     None,
     /// The fields of a form.
     Form(Vec<(&'static str, &'a str)>),
+    /// A JSON text.
+    Json(&'a [u8]),
 }
 
 /// The answer to a request, whatever its status.
@@ -98,6 +100,12 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Makes a JSON text the body of a `POST`. It may hold secrets.
+    pub fn json(mut self, text: &'a [u8]) -> Self {
+        self.body = Body::Json(text);
+        self
+    }
+
     /// Sets the whole value of the `Authorization` header.
     pub fn authorization(mut self, value: &'a Secret) -> Self {
         self.headers.push((header::AUTHORIZATION, value.expose()));
@@ -123,10 +131,12 @@ impl<'a> Request<'a> {
             value.set_sensitive(true);
             head = head.header(name, value);
         }
-        if matches!(&self.body, Body::Form(fields) if !fields.is_empty()) {
-            head = head.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        }
-        Ok(head)
+        let content_type = match &self.body {
+            Body::Form(fields) if !fields.is_empty() => "application/x-www-form-urlencoded",
+            Body::Json(_) => "application/json",
+            Body::None | Body::Form(_) => return Ok(head),
+        };
+        Ok(head.header(header::CONTENT_TYPE, content_type))
     }
 }
 
@@ -198,9 +208,14 @@ impl Http {
     fn exchange(&self, request: &Request<'_>) -> Result<Response, HttpError> {
         let url = checked_url(&request.url)?;
         let head = request.head(&url)?;
+        let form;
         let body = match &request.body {
             Body::None => None,
-            Body::Form(fields) => Some(encoded(fields)),
+            Body::Form(fields) => {
+                form = encoded(fields);
+                Some(form.as_bytes())
+            }
+            Body::Json(text) => Some(*text),
         };
         let proxy = proxy::choose(&self.env, &url)?;
         // Whatever goes through a proxy is `https`.
@@ -209,8 +224,7 @@ impl Http {
         let dialer = Dialer { attempt: Arc::clone(&attempt), tls, good: Arc::clone(&self.good) };
         let agent = dialer.agent(self.config(&attempt));
         let failed = |error| attempt.failure(error);
-        let answer =
-            run(&agent, head, body.as_ref().map(|text| text.as_bytes())).map_err(failed)?;
+        let answer = run(&agent, head, body).map_err(failed)?;
         let (head, mut body) = answer.into_parts();
         let body = read_body(&mut body.as_reader()).map_err(|error| match error {
             BodyError::TooLarge => {

@@ -45,6 +45,7 @@ mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod identity;
 mod login;
 mod logout;
 mod management;
@@ -77,10 +78,13 @@ pub use source::SessionSource;
 pub mod internal {
     pub use crate::api_key::{ApiKeyError, parse_api_key, read_api_key};
     pub use crate::context::Context;
-    pub use crate::env::{Env, NotText};
+    pub use crate::env::{Env, NotText, SECRETS};
     pub use crate::error::Failure;
     pub use crate::http::{
         CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,
+    };
+    pub use crate::identity::{
+        Ci, Claims, IdentitySource, TrustRule, TrustRuleError, WorkloadError,
     };
     pub use crate::login::{Login, abandon, identify, name_after, store_login};
     pub use crate::logout::logout;
@@ -96,6 +100,7 @@ pub mod internal {
     pub use crate::remote::{ManagementUrl, ManagementUrlError, Remote, RemoteError};
     pub use crate::session::credential::Demand;
     pub use crate::session::resolve::{Selected, remote_of_environment, select_stored};
+    pub use crate::session::workload::Workload;
     pub use crate::storage::{
         HelperName, HelperNameError, Storage, StoragePolicy, StoragePolicyError,
     };

@@ -72,13 +72,16 @@ impl std::str::FromStr for ProfileName {
     }
 }
 
-/// How a profile proves who it is.
+/// How a session proves who it is. A stored profile has one of the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuthType {
     /// Tokens of a browser login.
     OAuth,
     /// A long-lived key.
     ApiKey,
+    /// A workload's identity token, exchanged for an access token. Nothing is stored.
+    Workload,
 }
 
 impl AuthType {
@@ -88,6 +91,7 @@ impl AuthType {
         match self {
             Self::OAuth => "oauth",
             Self::ApiKey => "api_key",
+            Self::Workload => "workload",
         }
     }
 }

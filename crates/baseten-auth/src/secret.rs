@@ -17,6 +17,16 @@ impl Secret {
         self.0.expose_secret()
     }
 
+    /// The value of an `Authorization` header with it (RFC 9110 §11.6.2).
+    pub(crate) fn after_scheme(&self, scheme: &str) -> Self {
+        // Room for all of it, so that no copy is left behind.
+        let mut value = String::with_capacity(scheme.len() + 1 + self.expose().len());
+        value.push_str(scheme);
+        value.push(' ');
+        value.push_str(self.expose());
+        Self::from(value)
+    }
+
     /// Whether it fits a header: RFC 6749 §A.12 without the space, which would end it there.
     pub(crate) fn is_visible_ascii(&self) -> bool {
         !self.expose().is_empty() && self.expose().bytes().all(|byte| byte.is_ascii_graphic())

@@ -8,6 +8,8 @@ pub enum SessionSource {
     Named,
     /// The `BASETEN_API_KEY` variable.
     ApiKeyEnv,
+    /// The `BASETEN_TRUST_RULE` variable: a workload's identity.
+    TrustRuleEnv,
     /// The `BASETEN_PROFILE` variable.
     ProfileEnv,
     /// The store's current profile.
@@ -19,6 +21,7 @@ impl SessionSource {
     pub fn variable(self) -> Option<&'static str> {
         match self {
             Self::ApiKeyEnv => Some("BASETEN_API_KEY"),
+            Self::TrustRuleEnv => Some("BASETEN_TRUST_RULE"),
             Self::ProfileEnv => Some("BASETEN_PROFILE"),
             Self::Named | Self::Current => None,
         }

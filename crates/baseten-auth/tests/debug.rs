@@ -131,6 +131,22 @@ fn a_run_shows_no_secret_of_its_environment_or_store() {
     });
     read.unwrap();
     assert_silent(&Helper::new(&"pass".parse().unwrap(), &env));
+    let token = "eyJhbGciOiJub25lIn0.e30.canary";
+    for source in [("BASETEN_IDENTITY_TOKEN", token), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", CANARY)] {
+        let url = ("ACTIONS_ID_TOKEN_REQUEST_URL", "http://localhost:1/");
+        let rule = ("BASETEN_TRUST_RULE", "ci");
+        let remote = ("BASETEN_REMOTE_URL", "http://localhost:1");
+        // Nobody listens there, and nobody waits.
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let context = Context::new([rule, remote, url, source].into_iter().collect())
+            .with_wait(Wait::default().with_cancel(cancel));
+        let session = Session::resolve(&context, None).unwrap();
+        assert_silent(&session);
+        assert_silent(&session.workload());
+        assert_silent(&session.identity_claims());
+        assert_silent(&session.authorization().unwrap_err());
+    }
     assert_silent(&events.lock().unwrap());
     assert!(!events.lock().unwrap().is_empty());
     std::fs::remove_dir_all(home).unwrap();

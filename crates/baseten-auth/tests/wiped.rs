@@ -108,6 +108,20 @@ fn nothing_is_left_of_a_secret_that_is_dropped() {
     tokens_of_a_store_that_was_read_and_written();
     tokens_of_a_store_that_was_laid_out_anew();
     the_code_of_a_login_in_two_steps();
+    an_identity_token_that_was_read();
+}
+
+fn an_identity_token_that_was_read() {
+    let canary = Canary::new();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("token");
+    fs::write(&file, &*canary.fill_in("eyJhbGciOiJub25lIn0.e30.@\n")).unwrap();
+    let variables =
+        [("BASETEN_TRUST_RULE", "ci"), ("BASETEN_IDENTITY_TOKEN_FILE", file.to_str().unwrap())];
+    let context = Context::new(variables.into_iter().collect());
+    let session = Session::resolve(&context, None).unwrap();
+    assert!(session.identity_claims().unwrap().is_some());
+    assert_eq!(canary.copies(), 0);
 }
 
 fn an_api_key_that_was_read() {

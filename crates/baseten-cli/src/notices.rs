@@ -50,8 +50,11 @@ impl Notices {
 /// Warns of variables that take precedence over the profile that a command has just chosen or
 /// (`None`) removed.
 pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
-    if env.has("BASETEN_API_KEY") {
-        warning("BASETEN_API_KEY is set and still takes precedence over the stored profiles");
+    for variable in ["BASETEN_API_KEY", "BASETEN_TRUST_RULE"] {
+        if env.has(variable) {
+            let wins = "is set and still takes precedence over the stored profiles";
+            warning(&format!("{variable} {wins}"));
+        }
     }
     let Ok(Some(name)) = env.text("BASETEN_PROFILE") else { return };
     if chosen.map(ProfileName::as_str) != Some(name) {
@@ -80,6 +83,10 @@ enum Notice {
 
 fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
     let shown = |name: &ProfileName| plain_text(name.as_str());
+    let token_of = |profile: Option<&ProfileName>| match profile {
+        Some(profile) => format!("the token of profile '{}'", shown(profile)),
+        None => "the access token".to_owned(),
+    };
     Some(match event {
         Event::HelperPending { program } => {
             Notice::Talk(format!("waiting for {} to answer", plain_text(program)))
@@ -95,14 +102,14 @@ fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
             log_in_again(profile.as_str(), Some(remote_url), Some(AuthType::OAuth))
         )),
         Event::RefreshFailed { profile, reason } => Notice::Warning(format!(
-            "the token of profile '{}' could not be refreshed: {}; it is still valid for a while",
-            shown(profile),
+            "{} could not be refreshed: {}; it is still valid for a while",
+            token_of(*profile),
             with_causes(*reason)
         )),
         Event::ShortLived { profile, left, wanted } => Notice::Warning(format!(
-            "the token of profile '{}' is valid for {} s, and --min-ttl asks for {} s: \
+            "{} is valid for {} s, and --min-ttl asks for {} s: \
              the server's tokens do not live longer",
-            shown(profile),
+            token_of(*profile),
             left.as_secs(),
             wanted.as_secs()
         )),
@@ -141,6 +148,9 @@ fn notice(event: &Event<'_>, attempt: impl Fn(&str) -> u32) -> Option<Notice> {
                 Err(reason) => format!("no answer: {}", with_causes(*reason)),
             };
             Notice::Detail(format!("{}: {outcome}", plain_text(storage)))
+        }
+        Event::IdentityToken { source, claims } => {
+            Notice::Detail(format!("identity token from {}: {claims}", plain_text(source)))
         }
         Event::Selected { source, profile: Some(profile) } => {
             Notice::Detail(format!("profile {} ({})", shown(profile), selected_by(*source)))

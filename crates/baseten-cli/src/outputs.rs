@@ -52,7 +52,28 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("BASETEN_PROFILE", "The stored profile to use instead of the current one"),
     (
         "BASETEN_REMOTE_URL",
-        "The remote of a login, and of BASETEN_API_KEY (default: https://app.baseten.co)",
+        "The remote of a login, of BASETEN_API_KEY and of BASETEN_TRUST_RULE (default: \
+         https://app.baseten.co)",
+    ),
+    (
+        "BASETEN_TRUST_RULE",
+        "The trust rule by which a workload's identity token is exchanged for an access token, \
+         instead of a stored profile",
+    ),
+    ("BASETEN_IDENTITY_TOKEN", "The identity token of a workload"),
+    ("BASETEN_IDENTITY_TOKEN_FILE", "The file that it is read from, anew each time"),
+    (
+        "BASETEN_IDENTITY_TOKEN_COMMAND",
+        "The command that prints it, in words as a shell splits them, run without a shell",
+    ),
+    (
+        "BASETEN_IDENTITY_AUDIENCE",
+        "The audience of the identity token that GitHub Actions is asked for",
+    ),
+    (
+        "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "Set by GitHub Actions, which is then asked for the identity token where none of the \
+         others is set",
     ),
     ("BASETEN_CONFIG_DIR", "The directory that the profiles are kept in"),
     (

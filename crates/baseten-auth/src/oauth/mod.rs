@@ -2,5 +2,6 @@
 
 pub(crate) mod answer;
 pub(crate) mod device;
+pub(crate) mod exchange;
 pub(crate) mod refresh;
 pub(crate) mod token;

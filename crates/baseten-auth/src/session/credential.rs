@@ -31,6 +31,11 @@ pub struct Demand {
 }
 
 impl Demand {
+    /// How long a token shall live; `None` where nobody has a wish.
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        (!self.min_ttl.is_zero()).then(|| self.min_ttl.max(MARGIN.unsigned_abs()))
+    }
+
     /// How much time a token has to have left.
     fn margin(&self) -> SignedDuration {
         SignedDuration::try_from(self.min_ttl).unwrap_or(SignedDuration::MAX).max(MARGIN)

@@ -1,9 +1,11 @@
 //! A session: a credential that was selected, kept good for as long as it is used.
 
 pub(crate) mod credential;
+pub(crate) mod identity;
 pub(crate) mod refresh;
 pub(crate) mod request;
 pub(crate) mod resolve;
+pub(crate) mod workload;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,10 +14,12 @@ use self::credential::Demand;
 use self::refresh::Usable;
 use self::request::{RequestError, Unauthorized};
 use self::resolve::{Selected, management_url};
+use self::workload::Workload;
 use crate::context::{Context, Operation};
 use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::event::{Event, Observer};
+use crate::identity::Claims;
 use crate::management::{self, User};
 use crate::profile::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
 use crate::remote::{ManagementUrl, Remote};
@@ -40,6 +44,8 @@ enum Kind {
     ApiKey { key: Secret, remote: Remote },
     /// A stored profile.
     Stored(Arc<Stored>),
+    /// The workload that the environment describes. Nothing stored is touched.
+    Workload(Arc<Workload>),
 }
 
 #[derive(Debug)]
@@ -104,7 +110,7 @@ impl Stored {
             && !demand.refused.contains(&tokens.access_token)
             && credential::is_fresh(context, tokens);
         if will_do {
-            let (profile, reason) = (&self.profile.name, error.reason());
+            let (profile, reason) = (Some(&self.profile.name), error.reason());
             context.observer().notify(&Event::RefreshFailed { profile, reason });
         }
         will_do
@@ -115,7 +121,7 @@ impl Stored {
         let left = tokens.and_then(|tokens| credential::remaining(context, &tokens));
         let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
         if let Some(left) = left.filter(|left| *left < demand.min_ttl) {
-            let (profile, wanted) = (&self.profile.name, demand.min_ttl);
+            let (profile, wanted) = (Some(&self.profile.name), demand.min_ttl);
             context.observer().notify(&Event::ShortLived { profile, left, wanted });
         }
     }
@@ -185,13 +191,7 @@ impl Authorization {
 
     /// The whole value of the header.
     pub fn header_value(&self) -> Secret {
-        // Room for all of it, so that no copy is left behind.
-        let token = self.token.expose();
-        let mut value = String::with_capacity(self.scheme.len() + 1 + token.len());
-        value.push_str(self.scheme);
-        value.push(' ');
-        value.push_str(token);
-        Secret::from(value)
+        self.token.after_scheme(self.scheme)
     }
 }
 
@@ -238,9 +238,9 @@ impl SessionBuilder {
 }
 
 impl Session {
-    /// The session that the environment selects: `BASETEN_API_KEY`, the stored profile that
-    /// `BASETEN_PROFILE` names, or the current profile; the first that is set. Asks neither the
-    /// keyring nor the network.
+    /// The session that the environment selects: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE` (a
+    /// workload's identity), the stored profile that `BASETEN_PROFILE` names, or the current
+    /// profile; the first that is set. Asks neither the keyring nor the network.
     pub fn from_env() -> Result<Self, Error> {
         Self::builder().open()
     }
@@ -250,8 +250,9 @@ impl Session {
         SessionBuilder::default()
     }
 
-    /// Selects a credential: `profile`, `BASETEN_API_KEY`, `BASETEN_PROFILE`, the current profile,
-    /// the first that is set. Reads the store only if it has to, and nothing but the store.
+    /// Selects a credential: `profile`, `BASETEN_API_KEY`, `BASETEN_TRUST_RULE`, `BASETEN_PROFILE`,
+    /// the current profile, the first that is set. Reads the store only if it has to, and nothing
+    /// but the store.
     #[doc(hidden)]
     pub fn resolve(context: &Context, profile: Option<&ProfileName>) -> Result<Self, Error> {
         let context = context.clone();
@@ -259,6 +260,12 @@ impl Session {
             && let Some((key, remote)) = resolve::api_key_of_environment(&context)?
         {
             let (source, kind) = (SessionSource::ApiKeyEnv, Kind::ApiKey { key, remote });
+            return Ok(Self { context, source, kind });
+        }
+        if profile.is_none()
+            && let Some(workload) = resolve::workload_of_environment(&context)?
+        {
+            let (source, kind) = (SessionSource::TrustRuleEnv, Kind::Workload(workload.into()));
             return Ok(Self { context, source, kind });
         }
         let store = context.store()?;
@@ -273,14 +280,18 @@ impl Session {
         self.source
     }
 
-    /// The name of the stored profile; `None` for the API key of the environment.
+    /// The name of the stored profile; `None` for a credential of the environment.
     pub fn profile_name(&self) -> Option<&str> {
         self.profile().map(|profile| profile.name.as_str())
     }
 
     /// The kind of credential.
     pub fn auth_type(&self) -> AuthType {
-        self.profile().map_or(AuthType::ApiKey, |profile| profile.auth_type)
+        match &self.kind {
+            Kind::ApiKey { .. } => AuthType::ApiKey,
+            Kind::Stored(stored) => stored.profile.auth_type,
+            Kind::Workload(_) => AuthType::Workload,
+        }
     }
 
     /// The app URL, as it was stored or given.
@@ -288,6 +299,7 @@ impl Session {
         match &self.kind {
             Kind::ApiKey { remote, .. } => remote.as_str(),
             Kind::Stored(stored) => &stored.profile.remote_url,
+            Kind::Workload(workload) => workload.remote().as_str(),
         }
     }
 
@@ -314,7 +326,8 @@ impl Session {
     ///
     /// Where the server answers 401 to tokens that were not refreshed just now, the function is
     /// called again with others: those that another program has stored meanwhile, or else
-    /// refreshed ones. So it is called up to three times, and a 401 that stays is the result.
+    /// refreshed ones. So it is called up to three times, and a 401 that stays is the result. For a
+    /// workload, there is one more exchange, even after one just now.
     pub fn with_retry<T, E: Unauthorized>(
         &self,
         mut send: impl FnMut(&Authorization) -> Result<T, E>,
@@ -327,16 +340,18 @@ impl Session {
         loop {
             let answer = send(&authorization);
             let is_unauthorized = answer.as_ref().is_err_and(Unauthorized::is_unauthorized);
-            let may_be_old = authorization.scheme() == "Bearer" && !just_refreshed;
-            let Kind::Stored(stored) = &self.kind else {
-                return answer.map_err(RequestError::Request);
+            let is_bearer = authorization.scheme() == "Bearer";
+            let others = match &self.kind {
+                // The file's tokens, the other place's, and then new ones: there are no more.
+                Kind::Stored(_) if is_bearer && !just_refreshed => 2,
+                Kind::Stored(_) | Kind::ApiKey { .. } => 0,
+                Kind::Workload(_) => 1,
             };
-            // The file's tokens, the other place's, and then new ones: there are no more.
-            if !is_unauthorized || !may_be_old || demand.refused.len() == 2 {
+            if !is_unauthorized || demand.refused.len() >= others {
                 return answer.map_err(RequestError::Request);
             }
             demand.refused.push(authorization.token().clone());
-            (authorization, just_refreshed) = match stored.refresh(&operation, &demand) {
+            (authorization, just_refreshed) = match self.replace(&operation, &demand) {
                 Ok(refreshed) => refreshed,
                 // Somebody else has refreshed just now: the server's answer is the one to tell.
                 Err(error) if matches!(error.failure(), Failure::NewTokenRefused { .. }) => {
@@ -355,27 +370,46 @@ impl Session {
         });
         asked.map_err(|error| match error {
             RequestError::Session(error) => error,
-            RequestError::Request(source) => {
-                let profile = self.profile().map(|profile| profile.name.clone());
-                self.about(Failure::Api { profile, source })
-            }
+            RequestError::Request(source) => match &self.kind {
+                Kind::Workload(workload) => workload.refused(source),
+                Kind::ApiKey { .. } | Kind::Stored(_) => {
+                    let profile = self.profile().map(|profile| profile.name.clone());
+                    self.about(Failure::Api { profile, source })
+                }
+            },
         })
     }
 
-    /// The stored profile; `None` for the API key of the environment.
+    /// The stored profile; `None` for a credential of the environment.
     #[doc(hidden)]
     pub fn profile(&self) -> Option<&Profile> {
         match &self.kind {
-            Kind::ApiKey { .. } => None,
             Kind::Stored(stored) => Some(&stored.profile),
+            Kind::ApiKey { .. } | Kind::Workload(_) => None,
         }
+    }
+
+    /// The workload; `None` for all other credentials.
+    #[doc(hidden)]
+    pub fn workload(&self) -> Option<&Workload> {
+        match &self.kind {
+            Kind::Workload(workload) => Some(workload),
+            Kind::ApiKey { .. } | Kind::Stored(_) => None,
+        }
+    }
+
+    /// What a workload's identity token says of itself: the one that was exchanged last, or else
+    /// that of a variable or a file. No command is run, and nobody is asked.
+    #[doc(hidden)]
+    pub fn identity_claims(&self) -> Result<Option<Claims>, Error> {
+        self.workload().map_or(Ok(None), |workload| workload.claims(&self.context))
     }
 
     /// The current profile, where something else than it was selected from the store.
     #[doc(hidden)]
     pub fn hidden_current(&self) -> Option<&ProfileName> {
         match &self.kind {
-            Kind::ApiKey { .. } => None,
+            Kind::ApiKey { .. } | Kind::Workload(_) => None,
             Kind::Stored(stored) => {
                 stored.current.as_ref().filter(|current| **current != stored.profile.name)
             }
@@ -386,6 +420,23 @@ impl Session {
         match &self.kind {
             Kind::ApiKey { remote, .. } => Ok(remote.management_url(self.context.env())?),
             Kind::Stored(stored) => management_url(&self.context, &stored.profile),
+            Kind::Workload(workload) => Ok(workload.remote().management_url(self.context.env())?),
+        }
+    }
+
+    /// Other tokens than those that were refused, and whether they were refreshed just now.
+    fn replace(
+        &self,
+        operation: &Operation<'_>,
+        demand: &Demand,
+    ) -> Result<(Authorization, bool), Error> {
+        match &self.kind {
+            Kind::ApiKey { .. } => Err(Failure::ApiKeyRefused.into()),
+            Kind::Stored(stored) => stored.refresh(operation, demand),
+            Kind::Workload(workload) => {
+                let tokens = workload.replace(&self.context, demand)?;
+                Ok((Authorization::new(Credential::OAuth(tokens)), true))
+            }
         }
     }
 
@@ -412,6 +463,10 @@ impl Session {
                 return Ok((Authorization::new(Credential::ApiKey(key.clone())), false));
             }
             Kind::Stored(stored) => stored,
+            Kind::Workload(workload) => {
+                let tokens = workload.authorize(&self.context, demand)?;
+                return Ok((Authorization::new(Credential::OAuth(tokens)), false));
+            }
         };
         // A secret is never looked up for a remote that it may not be sent to.
         management_url(&self.context, &stored.profile)?;

@@ -1,7 +1,9 @@
 //! Which profile a command speaks for, and what selected it.
 
+use super::workload::{Workload, trust_rule_of_environment};
 use crate::api_key::{ApiKeyError, parse_api_key};
 use crate::context::Context;
+use crate::env::API_KEY;
 use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::profile::{Profile, ProfileName};
@@ -10,21 +12,28 @@ use crate::secret::Secret;
 use crate::source::SessionSource;
 use crate::store::file::Store;
 
-const API_KEY_VARIABLE: &str = "BASETEN_API_KEY";
 const PROFILE_VARIABLE: &str = "BASETEN_PROFILE";
 const REMOTE_VARIABLE: &str = "BASETEN_REMOTE_URL";
 
 /// The API key of the environment, and the remote that it belongs to; `None` where there is none.
 pub(crate) fn api_key_of_environment(context: &Context) -> Result<Option<(Secret, Remote)>, Error> {
     let env = context.env();
-    if !env.has(API_KEY_VARIABLE) {
+    if !env.has(API_KEY) {
         return Ok(None);
     }
-    let text =
-        env.text(API_KEY_VARIABLE).map_err(|_| Failure::ApiKeyEnv(ApiKeyError::Malformed))?;
+    let text = env.text(API_KEY).map_err(|_| Failure::ApiKeyEnv(ApiKeyError::Malformed))?;
     let key = parse_api_key(text.unwrap_or_default().as_bytes()).map_err(Failure::ApiKeyEnv)?;
     context.observer().notify(&Event::Selected { source: SessionSource::ApiKeyEnv, profile: None });
     Ok(Some((key, remote_of_environment(context)?.unwrap_or_default())))
+}
+
+/// The workload that the environment describes; `None` where it describes none.
+pub(crate) fn workload_of_environment(context: &Context) -> Result<Option<Workload>, Error> {
+    let Some(rule) = trust_rule_of_environment(context)? else { return Ok(None) };
+    let source = SessionSource::TrustRuleEnv;
+    context.observer().notify(&Event::Selected { source, profile: None });
+    let remote = remote_of_environment(context)?.unwrap_or_default();
+    Workload::new(context, rule, remote).map(Some)
 }
 
 /// `BASETEN_REMOTE_URL`, if it is set.

@@ -261,7 +261,7 @@ fn summary(name: &str, entry: &Object<'_>, policy: &StoragePolicy) -> Result<Sum
     let auth_type = auth_type(entry)?;
     let secret = match auth_type {
         AuthType::OAuth => "oauth_credential",
-        AuthType::ApiKey => "api_key",
+        AuthType::ApiKey | AuthType::Workload => "api_key",
     };
     let in_file = entry.text(secret).is_some_and(|text| !matches!(text, "\"\"" | "{}"));
     Ok(Summary {
@@ -285,6 +285,8 @@ fn profile(name: &str, entry: &Object<'_>) -> Result<Profile, String> {
         in_file: match auth_type {
             AuthType::ApiKey => api_key(entry)?.map(Credential::ApiKey),
             AuthType::OAuth => oauth(entry)?.map(Credential::OAuth),
+            // None is stored with this type.
+            AuthType::Workload => None,
         },
     })
 }

@@ -14,7 +14,7 @@ use super::budget::{Budget, Call};
 use super::entry::Entry;
 use super::error::PlaceError;
 use crate::child::{Asks, OUTPUT_LIMIT, POLL, Running, find_program, presentable};
-use crate::env::Env;
+use crate::env::{Env, SECRETS};
 use crate::event::Event;
 use crate::profile::ProfileName;
 use crate::secret::Secret;
@@ -148,7 +148,10 @@ impl Helper {
     ) -> Result<Option<Zeroizing<Vec<u8>>>, PlaceError> {
         let failed = |error: io::Error| self.failed(error.to_string());
         let mut command = Command::new(self.path()?);
-        command.arg(action).env_remove("BASETEN_API_KEY");
+        command.arg(action);
+        for variable in SECRETS {
+            command.env_remove(variable);
+        }
         let asks = match (call.may_prompt(), action) {
             (false, _) => Asks::Nobody,
             (true, "get") => Asks::ItsPerson,

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use baseten_auth::internal::{Credential, Env, Profile, Storage, StoragePolicy, plain_text};
+use baseten_auth::internal::{
+    Claims, Credential, Env, IdentitySource, Profile, Storage, StoragePolicy, Workload, plain_text,
+};
 use baseten_auth::{ErrorKind, Session, SessionSource};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -23,13 +25,21 @@ const RED: Style = AnsiColor::Red.on_default();
 /// The JSON of a status.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StatusRecord {
-    /// The selected profile; empty where `BASETEN_API_KEY` was selected.
+    /// The selected profile; empty where `BASETEN_API_KEY` or `BASETEN_TRUST_RULE` was selected.
     profile: String,
     /// The remote that it logs in to.
     remote_url: String,
     /// The kind of credential.
-    #[schemars(extend("enum" = ["oauth", "api_key"]))]
+    #[schemars(extend("enum" = ["oauth", "api_key", "workload"]))]
     auth_type: &'static str,
+    /// The trust rule by which a workload is believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_rule: Option<String>,
+    /// A workload's identity token: its `source`, the `path` of its file, and what it says of itself,
+    /// as far as that is known without a command and without a request: `issuer`, `subject`,
+    /// `audience` (an array) and `expires_at`. None of it is verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<IdentityRecord>,
     /// Where the credential is kept: `file`, `keyring` or `helper:<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
@@ -41,10 +51,12 @@ pub(crate) struct StatusRecord {
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
     /// What selected it.
-    #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_PROFILE", "current profile"]))]
+    #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_TRUST_RULE", "BASETEN_PROFILE",
+        "current profile"]))]
     selected_by: &'static str,
-    /// What this selection overrides: `BASETEN_API_KEY`, `BASETEN_PROFILE` and `current profile`,
-    /// as far as each selects something else. With `BASETEN_API_KEY`, stored profiles are not read.
+    /// What this selection overrides: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE`, `BASETEN_PROFILE` and
+    /// `current profile`, as far as each selects something else. With `BASETEN_API_KEY` and
+    /// `BASETEN_TRUST_RULE`, stored profiles are not read.
     overrides: Vec<&'static str>,
     /// With `--check`: whether the server takes the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,17 +66,45 @@ pub(crate) struct StatusRecord {
     user: Option<UserRecord>,
 }
 
+/// The JSON of an identity token.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct IdentityRecord {
+    /// Where it comes from: a variable, or GitHub Actions.
+    #[schemars(extend("enum" = ["BASETEN_IDENTITY_TOKEN", "BASETEN_IDENTITY_TOKEN_FILE",
+        "BASETEN_IDENTITY_TOKEN_COMMAND", "GitHub Actions"]))]
+    source: &'static str,
+    /// The file that it is read from, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// Its issuer, `iss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    /// Its subject, `sub`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    /// Its audience, `aud`: one or several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    audience: Vec<String>,
+    /// When it ends, `exp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    expires_at: Option<String>,
+}
+
 pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let session = Session::resolve(context, args.select.profile.as_ref())?;
-    let (mut text, mut record) = match session.profile() {
-        Some(profile) => of_profile(profile, &session, host)?,
-        None => of_environment(&session, host.env()),
+    let stored =
+        session.profile().map(|profile| of_profile(profile, &session, host)).transpose()?;
+    let checked = args.check.then(|| session.user());
+    let (mut text, mut record) = match (stored, session.workload()) {
+        (Some(stored), _) => stored,
+        // What a workload says it is may be known only now.
+        (None, Some(workload)) => of_workload(workload, &session, host)?,
+        (None, None) => of_api_key(&session, host.env()),
     };
-    if !args.check {
-        return Ok(Report::one(text, record));
-    }
-    let failure = match session.user() {
+    let Some(checked) = checked else { return Ok(Report::one(text, record)) };
+    let failure = match checked {
         Ok(user) => {
             let user = UserRecord::new(user);
             let _ = writeln!(text, "  Valid: {GREEN}yes{GREEN:#}");
@@ -87,11 +127,14 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
     Ok(Report::one(text, record).failing(failure))
 }
 
-fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
-    let record = StatusRecord {
-        profile: String::new(),
+/// What all credentials have in common.
+fn record(session: &Session, env: &Env) -> StatusRecord {
+    StatusRecord {
+        profile: session.profile_name().unwrap_or_default().to_owned(),
         remote_url: session.remote_url().to_owned(),
-        auth_type: "api_key",
+        auth_type: session.auth_type().as_str(),
+        trust_rule: None,
+        identity: None,
         storage: None,
         storage_path: None,
         expires_at: None,
@@ -99,12 +142,58 @@ fn of_environment(session: &Session, env: &Env) -> (String, StatusRecord) {
         overrides: overrides(session, env),
         valid: None,
         user: None,
-    };
-    let text = format!(
-        "Using API key from BASETEN_API_KEY\n  Remote: {}\n",
-        plain_text(session.remote_url())
-    );
+    }
+}
+
+fn of_api_key(session: &Session, env: &Env) -> (String, StatusRecord) {
+    let record = record(session, env);
+    let remote = plain_text(&record.remote_url);
+    let text = format!("Using API key from BASETEN_API_KEY\n  Remote: {remote}\n");
     (text + &overrides_line(&record.overrides), record)
+}
+
+fn of_workload(
+    workload: &Workload,
+    session: &Session,
+    host: &Host,
+) -> Result<(String, StatusRecord), CliError> {
+    let claims = session.identity_claims()?;
+    let mut record = record(session, host.env());
+    let (rule, source) = (workload.rule().as_str(), workload.source());
+    let mut text = format!(
+        "Using workload identity (trust rule {rule})\n  Remote: {}\n  Identity token: {}\n",
+        plain_text(&record.remote_url),
+        plain_text(&source.to_string()),
+    );
+    let mut identity = IdentityRecord {
+        source: source.name(),
+        path: match source {
+            IdentitySource::File(path) => Some(path.display().to_string()),
+            _ => None,
+        },
+        issuer: None,
+        subject: None,
+        audience: Vec::new(),
+        expires_at: None,
+    };
+    if let Some(Claims { issuer, subject, audience, expires_at, .. }) = claims {
+        let all = Some(audience.join(", ")).filter(|all| !all.is_empty());
+        for (label, value) in [("Issuer", &issuer), ("Subject", &subject), ("Audience", &all)] {
+            if let Some(value) = value {
+                let _ = writeln!(text, "  {label}: {}", plain_text(value));
+            }
+        }
+        if let Some(end) = expires_at {
+            let now = host.context().wait().now();
+            let expires = if end <= now { "expired" } else { "expires" };
+            let _ = writeln!(text, "  Identity token {expires}: {}", when(end, now));
+        }
+        let expires_at = expires_at.map(|end| end.to_string());
+        identity = IdentityRecord { issuer, subject, audience, expires_at, ..identity };
+    }
+    record.trust_rule = Some(rule.to_owned());
+    record.identity = Some(identity);
+    Ok((text + &overrides_line(&record.overrides), record))
 }
 
 fn of_profile(
@@ -123,16 +212,10 @@ fn of_profile(
         Storage::Keyring | Storage::Helper(_) => None,
     };
     let record = StatusRecord {
-        profile: profile.name.as_str().to_owned(),
-        remote_url: profile.remote_url.clone(),
-        auth_type: profile.auth_type.as_str(),
         storage: Some(storage.to_string()),
         storage_path: path.clone(),
         expires_at: expiry.map(|expiry| expiry.to_string()),
-        selected_by: selected_by(session.source()),
-        overrides: overrides(session, host.env()),
-        valid: None,
-        user: None,
+        ..record(session, host.env())
     };
     let mut text = format!(
         "{BOLD}{}{BOLD:#}\n  Remote: {}\n  Auth type: {}\n",
@@ -168,12 +251,13 @@ fn expires(expiry: Timestamp, host: &Host) -> String {
     }
 }
 
-/// What else is set and would select something else. With `BASETEN_API_KEY`, stored profiles are not
-/// read.
+/// What else is set and would select something else. With a credential of the environment, stored
+/// profiles are not read.
 fn overrides(session: &Session, env: &Env) -> Vec<&'static str> {
     let lower: &[&'static str] = match session.source() {
-        SessionSource::Named => &["BASETEN_API_KEY", "BASETEN_PROFILE"],
-        SessionSource::ApiKeyEnv => &["BASETEN_PROFILE"],
+        SessionSource::Named => &["BASETEN_API_KEY", "BASETEN_TRUST_RULE", "BASETEN_PROFILE"],
+        SessionSource::ApiKeyEnv => &["BASETEN_TRUST_RULE", "BASETEN_PROFILE"],
+        SessionSource::TrustRuleEnv => &["BASETEN_PROFILE"],
         _ => &[],
     };
     let selected = session.profile().map(|profile| profile.name.as_str());

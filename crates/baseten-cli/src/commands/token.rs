@@ -13,7 +13,7 @@ use crate::report::Report;
 /// The JSON of a credential.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct TokenRecord {
-    /// The selected profile; empty where `BASETEN_API_KEY` was selected.
+    /// The selected profile; empty where `BASETEN_API_KEY` or `BASETEN_TRUST_RULE` was selected.
     profile: String,
     /// The access token or the API key.
     token: String,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use baseten_auth::internal::Env;
+use baseten_auth::internal::{Env, SECRETS};
 
 /// Whether the person at this terminal would see a browser that is started here.
 ///
@@ -80,12 +80,10 @@ fn start(command: &[OsString]) -> Result<(), String> {
     let [program, arguments @ ..] = command else { return Ok(()) };
     let name = program.display();
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_remove("BASETEN_API_KEY")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    for variable in SECRETS {
+        command.env_remove(variable);
+    }
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;

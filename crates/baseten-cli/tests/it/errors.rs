@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use baseten_testing::home::Home;
+use baseten_testing::identity::jwt;
 use baseten_testing::outcome::regex_quote;
 use baseten_testing::server::{Act, Server, answer, ok};
 
@@ -144,6 +145,24 @@ fn every_error_can_be_read_here() {
     show(four_profiles(), &["auth", "status", "--profile", "broken"]);
     show(four_profiles(), &["auth", "token", "--profile", "path"]);
     show(Home::new(), &["auth", "login", "--resume"]);
+
+    // A workload.
+    let workload = || Home::new().with("BASETEN_TRUST_RULE", "ci");
+    show(workload().with("BASETEN_TRUST_RULE", "two words"), WHOAMI);
+    show(workload(), WHOAMI);
+    for ci in ["GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE"] {
+        show(workload().with(ci, "true"), WHOAMI);
+    }
+    let expired = jwt(&serde_json::json!({ "iss": "https://example.com", "exp": 1 }), "signature");
+    for (variable, value) in [
+        ("BASETEN_IDENTITY_TOKEN", "garbage"),
+        ("BASETEN_IDENTITY_TOKEN", &expired),
+        ("BASETEN_IDENTITY_TOKEN_FILE", "missing"),
+        ("BASETEN_IDENTITY_TOKEN_COMMAND", "false"),
+        ("BASETEN_IDENTITY_TOKEN_COMMAND", "'"),
+    ] {
+        show(workload().with(variable, value), WHOAMI);
+    }
 
     // The store.
     show(Home::with_store("not JSON"), STATUS);

@@ -38,3 +38,5 @@ mod two_steps;
 mod waiting;
 mod windows;
 mod wire;
+#[cfg(target_os = "linux")]
+mod workload;

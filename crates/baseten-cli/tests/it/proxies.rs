@@ -10,6 +10,7 @@ use std::sync::Arc;
 use baseten_testing::certificates::{Authority, serve_answer};
 use baseten_testing::daemon::Daemon;
 use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::identity::{claims, jwt};
 use baseten_testing::program::find;
 use baseten_testing::server::{ADA, STARTED, Server, TOKENS, http};
 use baseten_testing::wait;
@@ -76,6 +77,16 @@ fn a_login_goes_through_a_proxy_with_a_password() {
     assert_eq!(outcome.status, 0, "{outcome}");
     assert_no_secret(&outcome);
     assert_eq!(proxy.requests(), 3);
+
+    // And so does the exchange of a workload.
+    let (_server, home) = start(&[TOKENS, ADA], "ada:canary%2Dword@");
+    let home = home
+        .with("BASETEN_TRUST_RULE", "ci")
+        .with("BASETEN_IDENTITY_TOKEN", jwt(&claims(), "canary-signature"));
+    let outcome = home.run(&["whoami", "-v"]);
+    assert_eq!(outcome.status, 0, "{outcome}");
+    assert_no_secret(&outcome);
+    assert_eq!(proxy.requests(), 5);
 
     // The password is wrong, or there is none.
     for (name, login) in [("wrong", "ada:canary-wrong@"), ("none", "")] {

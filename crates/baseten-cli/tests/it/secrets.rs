@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use baseten_testing::home::{Home, WEB_LOGIN};
+use baseten_testing::identity::{GitHub, claims, jwt};
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::program::{baseten, find};
 use baseten_testing::server::{Act, Server, answer, ok};
@@ -147,6 +148,66 @@ fn the_token_command_prints_the_credential_on_stdout_alone() {
         for filter in [".token | error", ".token | tonumber", "{(.token): 1} | .[0]", "., error"] {
             let outcome = home.run(&["auth", "token", "--profile", profile, "-v", "-q", filter]);
             assert!(!has_secret(outcome.stderr.as_bytes()), "{outcome}");
+        }
+    }
+}
+
+/// The identity token of a workload.
+fn identity_token() -> String {
+    jwt(&claims(), "CANARY-signature")
+}
+
+/// A workload whose identity token comes from there, and whose requests go to a server that plays
+/// this.
+fn workload(source: &str, script: impl IntoIterator<Item = Act>) -> (Vec<Server>, Home) {
+    let server = Server::start(script);
+    let mut home = Home::served_by(&server).with("BASETEN_TRUST_RULE", "ci");
+    let token = identity_token();
+    home.install("mint", &format!("echo {token}; echo CANARY >&2"));
+    let github = GitHub::start(9, move |_| identity_token());
+    match source {
+        "variable" => home.set("BASETEN_IDENTITY_TOKEN", token),
+        "command" => home.set("BASETEN_IDENTITY_TOKEN_COMMAND", "mint --secret CANARY"),
+        _ => home = github.job(home),
+    }
+    (vec![server, github.0], home)
+}
+
+#[test]
+fn a_workload_shows_and_stores_no_token() {
+    for source in ["variable", "command", "github"] {
+        for mode in [&["-v"][..], &["-v", "-o", "json"], &["-v", "-q", "."]] {
+            for command in [&["whoami"][..], &["auth", "status", "--check"], &["auth", "status"]] {
+                let (_servers, home) = workload(source, [tokens(), me()]);
+                let outcome = home.run(&[command, mode].concat());
+                assert_eq!(outcome.status, 0, "{outcome}");
+                assert_silent(&outcome);
+                assert_files_are_private(&home);
+                assert!(!home.auth_json().exists());
+            }
+        }
+        let (_servers, home) = workload(source, [tokens()]);
+        let outcome = home.run(&["auth", "token", "-v"]);
+        assert_eq!(outcome.stdout, format!("{ACCESS}\n"), "{outcome}");
+        assert!(!has_secret(outcome.stderr.as_bytes()), "{outcome}");
+    }
+}
+
+#[test]
+fn a_server_that_repeats_a_workloads_tokens_does_not_get_them_shown() {
+    for status in [200, 400, 401, 404] {
+        for act in repeats(status, &identity_token()) {
+            let (_servers, home) = workload("variable", [act]);
+            assert_silent(&home.run(&["auth", "token", "-v"]));
+        }
+        for act in repeats(status, ACCESS) {
+            let (_servers, home) = workload("variable", [tokens(), act, tokens()]);
+            assert_silent(&home.run(&["whoami", "-v"]));
+        }
+        for act in repeats(status, GitHub::REQUEST_TOKEN) {
+            let github = GitHub(Server::start([act]));
+            let home = github.job(Home::new().with("BASETEN_TRUST_RULE", "ci"));
+            assert_silent(&home.run(&["whoami", "-v"]));
         }
     }
 }
@@ -304,7 +365,12 @@ fn traced(home: &Home, arguments: &[&str], input: &str) -> String {
 fn nothing_that_is_started_gets_a_secret() {
     let helper = "cat >/dev/null; [ $1 != get ] || echo '{\"Secret\": \"CANARY-api-key\"}'";
 
-    let home = Home::with_script([started(), tokens(), me()]).with("BASETEN_API_KEY", KEY);
+    let with_secrets = |home: Home| {
+        home.with("BASETEN_API_KEY", KEY)
+            .with("BASETEN_IDENTITY_TOKEN", identity_token())
+            .with("ACTIONS_ID_TOKEN_REQUEST_TOKEN", GitHub::REQUEST_TOKEN)
+    };
+    let home = with_secrets(Home::with_script([started(), tokens(), me()]));
     let home = home.with_browser("true");
     let started = traced(&home, WEB_LOGIN, "");
     assert!(started.contains("bin/browser") && started.contains("HOME="), "{started}");
@@ -324,7 +390,7 @@ fn nothing_that_is_started_gets_a_secret() {
         "{started}"
     );
 
-    let home = Home::with_script([me(), me()]).with("BASETEN_API_KEY", KEY);
+    let home = with_secrets(Home::with_script([me(), me()]));
     home.install("docker-credential-good", helper);
     let home = home.with("BASETEN_CREDENTIAL_STORE", "helper:good");
     let login = ["auth", "login", "--with-api-key", "--profile", "p", "-v"];

@@ -1,8 +1,10 @@
 //! Which profile a command uses, what it says about that, and which profile names are allowed.
 
 use baseten_testing::home::Home;
+use baseten_testing::identity::{claims, jwt};
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::sandbox;
+use baseten_testing::server::{Server, ok};
 use baseten_testing::stored::{REMOTE, current, store, with_key};
 
 /// A home with the API-key profiles `flag`, `variable` and `current`, each with a key of its own.
@@ -179,6 +181,56 @@ fn a_stored_profile_keeps_its_remote_whatever_the_environment_says() {
 fn the_key_of_the_environment_may_have_white_space_around_it() {
     let home = Home::new().with("BASETEN_API_KEY", "\u{feff} key \r\n");
     assert_eq!(home.run(&["auth", "token"]), Outcome::done("key\n"));
+}
+
+/// A home whose environment selects a workload as well, at a server that exchanges its token.
+fn with_workload(mut home: Home) -> (Server, Home) {
+    let exchanged = || ok(r#"{"access_token": "key-of-workload", "expires_in": 3600}"#);
+    let server = Server::start([exchanged(), exchanged()]);
+    home.set("BASETEN_TRUST_RULE", "ci");
+    home.set("BASETEN_IDENTITY_TOKEN", jwt(&claims(), "signature"));
+    home.set("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", ""));
+    (server, home)
+}
+
+#[test]
+fn a_trust_rule_comes_after_the_flag_and_the_key_and_before_profiles() {
+    for &(flag, key, variable, selected) in PRECEDENCE {
+        let (_server, home) = with_workload(selecting(key, variable));
+        let selected = if flag || key { selected } else { "workload" };
+        let token = home.run(&with_flag(flag, &["auth", "token"]));
+        assert_eq!(token, Outcome::done(&format!("key-of-{selected}\n")));
+        let status = home.run(&with_flag(flag, &["auth", "status", "-o", "json"])).json();
+        let (by, auth_type) = match selected {
+            "environment" => ("BASETEN_API_KEY", "api_key"),
+            "flag" => ("--profile", "api_key"),
+            _ => ("BASETEN_TRUST_RULE", "workload"),
+        };
+        assert_eq!((&status["selected_by"], &status["auth_type"]), (&by.into(), &auth_type.into()));
+        let overrides = status["overrides"].as_array().unwrap();
+        let overridden = |name: &str| overrides.iter().any(|one| one == name);
+        assert_eq!(overridden("BASETEN_TRUST_RULE"), flag || key, "{status}");
+        assert_eq!(overridden("BASETEN_PROFILE"), variable, "{status}");
+    }
+}
+
+#[test]
+fn login_switch_and_logout_work_beside_a_trust_rule_and_say_that_it_still_wins() {
+    let sandbox = sandbox();
+    let home = three_profiles().with("BASETEN_TRUST_RULE", "ci");
+    let warning = "warning: BASETEN_TRUST_RULE is set and still takes precedence";
+    let key = sandbox.api_key("ada").unwrap();
+    let at_sandbox = ["--insecure-storage", "--remote-url", &sandbox.remote_url()];
+    for outcome in [
+        home.run(&["auth", "switch", "--profile", "flag"]),
+        home.log_in(&key, "new", &at_sandbox),
+        home.run(&["auth", "logout"]),
+    ] {
+        assert_eq!(outcome.status, 0, "{outcome}");
+        assert!(outcome.stderr.contains(warning), "{outcome}");
+    }
+    let names = home.run(&["auth", "list", "-q", ".profile", "-r"]).stdout;
+    assert_eq!(names, "current\nflag\nvariable\n");
 }
 
 #[test]
