@@ -90,7 +90,8 @@ fn every_command_that_they_show_exists() {
     assert!(commands > 40, "{commands}");
 }
 
-/// What is shown as code: whole lines in blocks for a shell, and pieces in lines of text.
+/// What is shown as code: whole lines in blocks for a shell, the steps in those of a CI system, and
+/// pieces in lines of text.
 fn lines_of_code(text: &str) -> Vec<&str> {
     let mut code = Vec::new();
     let mut block = None;
@@ -99,6 +100,10 @@ fn lines_of_code(text: &str) -> Vec<&str> {
             (None, Some(language)) => block = Some(language),
             (Some(_), Some(_)) => block = None,
             (Some("sh"), None) => code.push(line),
+            (Some("yaml"), None) => {
+                let step = line.trim_start().trim_start_matches("- ");
+                code.push(step.trim_start_matches("run: "));
+            }
             (Some(_), None) => {}
             (None, None) => code.extend(line.split('`').skip(1).step_by(2)),
         }
@@ -107,7 +112,7 @@ fn lines_of_code(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_message_that_the_readme_explains_exists() {
+fn every_message_that_a_page_explains_exists() {
     let sources = ["crates/baseten-auth/src", "crates/baseten-cli/src"];
     let files = sources.iter().flat_map(|directory| rust_files(&root().join(directory)));
     let sources: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
@@ -115,15 +120,18 @@ fn every_message_that_the_readme_explains_exists() {
     let words: Vec<&str> = sources.split_whitespace().filter(|word| *word != "\\").collect();
     let sources = words.join(" ");
 
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("## Troubleshooting").unwrap();
-    let (table, _) = rest.split_once("\n## ").unwrap();
-    let messages = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let messages: Vec<&str> = messages.map(|(message, _)| message).collect();
-    assert!(messages.len() > 5, "{messages:?}");
-    for message in messages {
-        for part in message.split('…').map(|part| part.trim().trim_end_matches("3 s").trim()) {
-            assert!(sources.contains(part), "{message}: {part}");
+    for page in ["README.md", "docs/ci.md"] {
+        let page = fs::read_to_string(root().join(page)).unwrap();
+        let (_, rest) = page.split_once("## Troubleshooting").unwrap();
+        let (table, _) = rest.split_once("\n## ").unwrap();
+        let messages = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let messages: Vec<&str> = messages.map(|(message, _)| message).collect();
+        assert!(messages.len() > 5, "{messages:?}");
+        for message in messages {
+            for part in message.split('…').map(|part| part.trim().trim_end_matches("3 s").trim())
+            {
+                assert!(sources.contains(part), "{message}: {part}");
+            }
         }
     }
 }

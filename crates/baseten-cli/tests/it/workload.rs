@@ -120,6 +120,34 @@ fn an_identity_token_of_every_source_and_kind_is_exchanged() {
 }
 
 #[test]
+fn the_commands_of_the_page_about_ci_print_a_token() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ci.md");
+    let page = fs::read_to_string(page).unwrap();
+    let values = page.lines().filter_map(|line| {
+        let (_, value) = line.split_once("BASETEN_IDENTITY_TOKEN_COMMAND")?;
+        // A line of YAML has it as it is; in a line for a shell, it is quoted.
+        let quoted = || value.strip_prefix("='")?.strip_suffix('\'');
+        value.strip_prefix(": ").or_else(quoted)
+    });
+    let issuer = Issuer::start(&[]);
+    let sandbox = sandbox_of(&issuer);
+    let mut home = workload(&sandbox);
+    let given = home.path().join("given");
+    let mut all = Vec::new();
+    for value in values {
+        let program = value.split(' ').next().unwrap();
+        let note = format!("printf '%s\\n' {program} \"$@\" > {}", given.display());
+        home.install(program, &format!("{note}; echo {}", good(&issuer)));
+        home.set("BASETEN_IDENTITY_TOKEN_COMMAND", value);
+        let token = home.run(&["auth", "token"]).succeeded().stdout;
+        assert!(sandbox.is_live(token.trim()), "{value}");
+        all.push(home.read("given"));
+        fs::remove_file(home.path().join("bin").join(program)).unwrap();
+    }
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
 fn status_shows_what_the_token_at_hand_says_and_asks_nobody() {
     let said = |end: i64| {
         let claims = json!({ "iss": "https://token.actions.githubusercontent.com", "exp": end,
