@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::{
     Pid, Signal, getpgid, getpgrp, getpid, kill_process, kill_process_group, test_kill_process,
@@ -13,6 +14,9 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr}
 
 use super::{Asks, KILL_GRACE, POLL};
 use crate::wait::Wait;
+
+/// How long a prompt may take to leave the screen by itself.
+const LEAVE_GRACE: Duration = Duration::from_millis(250);
 
 /// Starts a program that Ctrl-C, Ctrl-\ and a terminal that goes away do not end.
 const UNBROKEN: (&str, &[&str]) = ("/bin/sh", &["-c", r#"trap '' HUP INT QUIT; exec "$0" "$@""#]);
@@ -121,18 +125,24 @@ pub(super) fn end_group(child: u32) {
 }
 
 /// Ends a child that shares the terminal, if it still runs, and what it has started. They are asked
-/// first, so that a prompt can take itself off the screen.
+/// first, so that a prompt can take itself off the screen. Ctrl-C has asked them already, and a prompt
+/// that gets a second signal meanwhile would leave its screen as it is.
 pub(super) fn end_family(child: Option<u32>) {
     let family = family(child.and_then(pid));
-    for process in &family {
-        let _ = kill_process(*process, Signal::TERM);
-    }
     let wait = Wait::default();
-    let ended = || family.iter().all(|process| has_ended(*process)).then_some(());
-    let _ = wait.poll(wait.deadline(KILL_GRACE), POLL, ended);
-    for process in family.iter().filter(|process| !has_ended(**process)) {
-        let _ = kill_process(*process, Signal::KILL);
-    }
+    let end_within = |grace| {
+        let ended = || family.iter().all(|process| has_ended(*process)).then_some(());
+        let _ = wait.poll(wait.deadline(grace), POLL, ended);
+    };
+    let signal = |signal| {
+        for process in family.iter().filter(|process| !has_ended(**process)) {
+            let _ = kill_process(*process, signal);
+        }
+    };
+    end_within(LEAVE_GRACE);
+    signal(Signal::TERM);
+    end_within(KILL_GRACE);
+    signal(Signal::KILL);
 }
 
 fn pid(process: u32) -> Option<Pid> {
