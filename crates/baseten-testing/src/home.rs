@@ -33,6 +33,7 @@ impl Home {
             // The same name as on Linux, so that snapshots show the same paths.
             home.set("APPDATA", format!("{path}\\.config"));
             home.set("USERPROFILE", path);
+            home.set("COMPUTERNAME", "test");
             // Without it, Windows finds no sockets.
             home.set("SystemRoot", "C:\\windows");
         } else {

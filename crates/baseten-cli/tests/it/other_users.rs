@@ -158,7 +158,11 @@ fn a_link_in_place_of_a_lock_makes_no_file_elsewhere() {
     let before = home.store();
     let outcome = home.run(&SWITCH);
     assert_eq!(outcome.status, 1, "{outcome}");
-    assert!(outcome.stderr.contains("auth.json.lock: Too many levels"), "{outcome}");
+    // ELOOP; glibc and musl have different words for it.
+    assert!(
+        outcome.stderr.contains("cannot lock") && outcome.stderr.contains("(os error 40)"),
+        "{outcome}"
+    );
     assert!(!elsewhere.exists(), "{outcome}");
     assert_eq!(home.store(), before);
 }
