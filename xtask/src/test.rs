@@ -212,6 +212,9 @@ fn rust(words: &[&str]) -> Outcome {
     run_command(test.args(targets).arg("--").args(words))
 }
 
+/// The examples in comments, and the library's page without a broken link.
 fn doctests(_: &[&str]) -> Outcome {
-    run_command(&mut cargo(["test", "--workspace", "--locked", "--doc"]))
+    run_command(&mut cargo(["test", "--workspace", "--locked", "--doc"]))?;
+    let mut page = cargo(["doc", "--locked", "--no-deps", "--package", "baseten-auth"]);
+    run_command(page.env("RUSTDOCFLAGS", "-D warnings"))
 }

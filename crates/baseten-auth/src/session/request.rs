@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::Error;
 use crate::oauth::answer::ApiError;
 
-/// The error of an HTTP client, as far as [`Session::with_retry`] has to know it.
+/// The error of an HTTP client, as far as [`Session::with_retry`](crate::Session::with_retry) has to know it.
 pub trait Unauthorized {
     /// Whether the server answered 401 (RFC 9110 §15.5.2).
     fn is_unauthorized(&self) -> bool;
@@ -24,7 +24,7 @@ impl Unauthorized for ureq::Error {
     }
 }
 
-/// Why [`Session::with_retry`] has no result.
+/// Why [`Session::with_retry`](crate::Session::with_retry) has no result.
 #[derive(Debug)]
 pub enum RequestError<E> {
     /// There is no credential for the request.

@@ -135,7 +135,7 @@ pub enum PlaceError {
         /// The largest that the keyring takes, in bytes.
         limit: usize,
     },
-    /// The caller's [`Cancel`] was raised.
+    /// The caller canceled it.
     #[error("canceled")]
     Canceled,
     /// The credential helper is not installed.
