@@ -49,6 +49,11 @@ impl Env {
             .filter(|v| !v.is_empty())
     }
 
+    /// The names of all variables, on Windows in capitals.
+    pub fn names(&self) -> impl Iterator<Item = &OsStr> {
+        self.variables.keys().map(OsString::as_os_str)
+    }
+
     /// The variable as a path, unless it is unset or empty.
     #[must_use]
     pub fn path(&self, variable: &str) -> Option<PathBuf> {

@@ -11,7 +11,7 @@ use crate::identity::WorkloadError;
 use crate::oauth::answer::ApiError;
 use crate::oauth::device::DeviceError;
 use crate::profile::{AuthType, Profile, ProfileName, ProfileNameError};
-use crate::remote::{ManagementUrlError, RemoteError};
+use crate::remote::{ApiUrlError, RemoteError};
 use crate::source::SessionSource;
 use crate::storage::{Storage, StoragePolicyError};
 use crate::store::budget::TimeoutError;
@@ -171,9 +171,9 @@ pub enum Failure {
     /// `BASETEN_REMOTE_URL` is not a remote.
     #[error("BASETEN_REMOTE_URL is not usable")]
     RemoteEnv(#[source] RemoteError),
-    /// The remote has no management URL.
+    /// The remote's API has no URL.
     #[error(transparent)]
-    ManagementUrl(#[from] ManagementUrlError),
+    ApiUrl(#[from] ApiUrlError),
     /// A stored profile has a remote that no credential may be sent to.
     #[error("the profile '{profile}' has a remote URL that is not usable")]
     StoredRemote {
@@ -287,7 +287,7 @@ impl Failure {
             | Self::ApiKeyEnv(_)
             | Self::ProfileEnv(_)
             | Self::RemoteEnv(_)
-            | Self::ManagementUrl(_) => ErrorKind::Usage,
+            | Self::ApiUrl(_) => ErrorKind::Usage,
             Self::NoCurrentProfile { .. }
             | Self::CredentialMissing { .. }
             | Self::NewTokenRefused { .. }

@@ -97,7 +97,7 @@ pub mod internal {
     pub use crate::profile::{
         Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
     };
-    pub use crate::remote::{ManagementUrl, ManagementUrlError, Remote, RemoteError};
+    pub use crate::remote::{ApiUrlError, ManagementUrl, Remote, RemoteError};
     pub use crate::session::credential::Demand;
     pub use crate::session::resolve::{Selected, remote_of_environment, select_stored};
     pub use crate::session::workload::Workload;

@@ -6,8 +6,21 @@ use url::{Host, Url};
 
 use crate::env::{Env, NotText};
 
-/// The variable that replaces the management URL for one run.
-const OVERRIDE: &str = "BASETEN_MANAGEMENT_API_URL_OVERRIDE";
+/// An API of a remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Api {
+    /// What it is for.
+    pub name: &'static str,
+    /// The first label of its host.
+    label: &'static str,
+    /// The variable that replaces its URL for one run.
+    pub variable: &'static str,
+}
+
+static MANAGEMENT: Api =
+    Api { name: "management", label: "api", variable: "BASETEN_MANAGEMENT_API_URL_OVERRIDE" };
+static INFERENCE: Api =
+    Api { name: "inference", label: "inference", variable: "BASETEN_INFERENCE_BASE_URL_OVERRIDE" };
 
 /// The URL of an app, for example `https://app.baseten.co`: a scheme, a host and maybe a port.
 ///
@@ -52,20 +65,31 @@ pub enum RemoteError {
     Management,
 }
 
-/// Why a remote has no management URL.
+/// Why a remote's API has no URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ManagementUrlError {
+pub enum ApiUrlError {
     /// The overriding variable is not text.
     #[error(transparent)]
     NotText(#[from] NotText),
     /// The overriding variable is no URL of scheme and host.
-    #[error("{OVERRIDE} cannot be used")]
-    Override(#[source] RemoteError),
-    /// The management host is found by name, and the remote has none.
-    #[error("{remote} has no management URL: its host must be a name that api. can be put before")]
+    #[error("{} cannot be used", api.variable)]
+    Override {
+        /// The API.
+        api: &'static Api,
+        /// What is wrong with it.
+        source: RemoteError,
+    },
+    /// The API's host is found by name, and the remote has none.
+    #[error(
+        "{remote} has no {} URL: its host must be a name that {}. can be put before",
+        api.name,
+        api.label
+    )]
     NoName {
         /// The remote.
         remote: Remote,
+        /// The API.
+        api: &'static Api,
     },
 }
 
@@ -99,22 +123,30 @@ impl Remote {
     }
 
     /// The URL of this remote's management API, or the one that the environment puts in its place.
-    pub fn management_url(&self, env: &Env) -> Result<ManagementUrl, ManagementUrlError> {
-        if let Some(text) = env.text(OVERRIDE)? {
-            return Origin::parse(text).map(ManagementUrl).map_err(ManagementUrlError::Override);
+    pub fn management_url(&self, env: &Env) -> Result<ManagementUrl, ApiUrlError> {
+        self.url_of(&MANAGEMENT, env).map(ManagementUrl)
+    }
+
+    /// The URL of this remote's inference API, without a final `/`, or the one that the environment
+    /// puts in its place.
+    pub fn inference_url(&self, env: &Env) -> Result<String, ApiUrlError> {
+        Ok(self.url_of(&INFERENCE, env)?.as_str().to_owned())
+    }
+
+    fn url_of(&self, api: &'static Api, env: &Env) -> Result<Origin, ApiUrlError> {
+        if let Some(text) = env.text(api.variable)? {
+            let failed = |source| ApiUrlError::Override { api, source };
+            return Origin::parse(text).map_err(failed);
         }
-        let no_name = || ManagementUrlError::NoName { remote: self.clone() };
+        let no_name = || ApiUrlError::NoName { remote: self.clone(), api };
         let Some(Host::Domain(host)) = self.0.0.host() else { return Err(no_name()) };
-        let host = match host {
-            "app.dev.baseten.co" => "api.mc-dev.baseten.co".to_owned(),
-            host => {
-                let rest = host.strip_prefix("app.").filter(|rest| !rest.is_empty());
-                format!("api.{}", rest.unwrap_or(host))
-            }
+        let rest = match host {
+            "app.dev.baseten.co" => "mc-dev.baseten.co",
+            host => host.strip_prefix("app.").filter(|rest| !rest.is_empty()).unwrap_or(host),
         };
         let mut url = self.0.0.clone();
-        url.set_host(Some(&host)).map_err(|_| no_name())?;
-        Ok(ManagementUrl(Origin(url)))
+        url.set_host(Some(&format!("{}.{rest}", api.label))).map_err(|_| no_name())?;
+        Ok(Origin(url))
     }
 }
 
@@ -339,13 +371,33 @@ mod tests {
     }
 
     #[test]
+    fn the_inference_url_follows_from_the_remote() {
+        let inference = |remote: &str, env: &Env| {
+            Remote::parse(remote).unwrap().inference_url(env).unwrap_or_else(|e| e.to_string())
+        };
+        let (nothing, variable) = (Env::default(), "BASETEN_INFERENCE_BASE_URL_OVERRIDE");
+        for (remote, url) in [
+            ("https://app.baseten.co", "https://inference.baseten.co"),
+            ("https://app.staging.baseten.co", "https://inference.staging.baseten.co"),
+            ("https://app.dev.baseten.co", "https://inference.mc-dev.baseten.co"),
+            ("http://localhost:8000", "http://inference.localhost:8000"),
+        ] {
+            assert_eq!(inference(remote, &nothing), url);
+        }
+        let env = [(variable, "http://localhost:9")].into_iter().collect();
+        assert_eq!(inference("http://127.0.0.1:8000", &env), "http://localhost:9");
+        assert!(inference("http://127.0.0.1:8000", &nothing).contains("no inference URL"));
+    }
+
+    #[test]
     fn the_override_wins_and_is_held_to_the_same_rules() {
-        let with = |value: &str| [(OVERRIDE, value)].into_iter().collect::<Env>();
+        let with = |value: &str| [(MANAGEMENT.variable, value)].into_iter().collect::<Env>();
         let remote = "http://127.0.0.1:8000";
         assert_eq!(management(remote, &with("http://localhost:9/")), "http://localhost:9");
         assert_eq!(management("https://app.example.com", &with("")), "https://api.example.com");
         for bad in ["http://example.com", "https://example.com/v1", "example.com"] {
-            assert_eq!(management(remote, &with(bad)), format!("{OVERRIDE} cannot be used"));
+            let error = format!("{} cannot be used", MANAGEMENT.variable);
+            assert_eq!(management(remote, &with(bad)), error);
         }
     }
 

@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use baseten_auth::internal::ProfileName;
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
+};
 
 const COMMON: &str = "Common options";
 
@@ -277,6 +279,19 @@ pub(crate) enum AuthCommand {
         "baseten auth token --jq '.expires_at'"
     ))]
     Token(TokenArgs),
+    /// Run a program with the credential in its environment
+    ///
+    /// Run a program with a valid credential of the selected profile in its environment, under the
+    /// names that truss and, with --for, the clients of OpenAI and Anthropic read.
+    ///
+    /// The program gets a token that lasts as long as it was granted, and no new one: for a long
+    /// run, ask for a long life with --min-ttl, or let the program ask `baseten auth token` again.
+    #[command(after_help = examples!(
+        "Push a model with truss", "baseten auth exec -- truss push";
+        "Run a script that uses the OpenAI client, with a token for half an hour at least",
+        "baseten auth exec --for openai --min-ttl 30m -- python chat.py"
+    ))]
+    Exec(ExecArgs),
 }
 
 /// Options of `auth login`.
@@ -371,6 +386,45 @@ pub(crate) struct TokenArgs {
     pub(crate) select: Select,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// Options of `auth exec`.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Set the variables of this client too; can be given more than once
+    #[arg(long = "for", value_name = "CLIENT")]
+    pub(crate) clients: Vec<Client>,
+    /// Refresh a token that has less time left, such as 10m (s, m or h; at least 60s)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) min_ttl: Option<MinTtl>,
+    /// The program and its arguments
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_hint = ValueHint::CommandWithArguments
+    )]
+    pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Never prompt, and let neither the keyring nor a credential helper do so
+    #[arg(long, help_heading = COMMON)]
+    pub(crate) no_input: bool,
+    /// Enable verbose logging
+    #[arg(short, long, help_heading = COMMON)]
+    pub(crate) verbose: bool,
+}
+
+/// A program that finds its credential in variables of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    /// truss, whose variables are always set
+    Truss,
+    /// The OpenAI SDK, and what reads the same variables
+    Openai,
+    /// The Anthropic SDK, and what reads the same variables
+    Anthropic,
 }
 
 /// How long a token has to be valid, at least.
@@ -468,12 +522,12 @@ pub(crate) enum Format {
 }
 
 /// Accepts `--web=true` and `--web=false`, as some command lines do. The last one wins, so `false`
-/// removes what stands before it.
+/// removes what stands before it. What `auth exec` runs has arguments of its own.
 fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut plain: Vec<OsString> = Vec::new();
     let mut options = true;
     for argument in arguments {
-        options = options && argument != "--";
+        options = options && argument != "--" && !plain.ends_with(&["auth".into(), "exec".into()]);
         let given = argument.to_str().filter(|_| options).and_then(|text| text.split_once('='));
         match given
             .and_then(|(name, value)| truth(value).and_then(|truth| Some((flag(name)?, truth))))

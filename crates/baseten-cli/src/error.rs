@@ -40,6 +40,8 @@ pub(crate) enum CliError {
     Prompt(io::Error),
     /// stdout can't be written.
     Output(io::Error),
+    /// A program can't be started in place of this one.
+    Start { program: String, error: io::Error },
     /// Ctrl-C, Escape at a prompt, or SIGTERM.
     Canceled(Exit),
 }
@@ -98,6 +100,7 @@ impl CliError {
                 format!("cannot write to standard output: {error}"),
                 "check the disk or pipe that standard output goes to",
             ),
+            Self::Start { program, error } => not_started(program, error),
             Self::Canceled(exit) => Explanation::canceled(*exit),
         }
     }
@@ -125,6 +128,17 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         Self::Library(error.into())
     }
+}
+
+/// The statuses are those of a shell.
+fn not_started(program: &str, error: &io::Error) -> Explanation {
+    let program = plain_text(program);
+    if error.kind() == io::ErrorKind::NotFound {
+        let hint = "check its name, and that its directory is in PATH";
+        return Explanation::new(Exit::NoProgram, format!("there is no program {program}"), hint);
+    }
+    let hint = "check that it is a program, and that you may execute it";
+    Explanation::new(Exit::NotExecutable, format!("cannot execute {program}: {error}"), hint)
 }
 
 fn filter(error: &FilterError, each: bool) -> Explanation {

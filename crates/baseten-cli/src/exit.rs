@@ -22,6 +22,10 @@ pub enum Exit {
     Refused = 5,
     /// The server or the network failed.
     Server = 6,
+    /// A program can't be executed.
+    NotExecutable = 126,
+    /// There is no such program.
+    NoProgram = 127,
     /// The terminal went away (128 + SIGHUP).
     HungUp = 129,
     /// Interrupted by Ctrl-C (128 + SIGINT).
@@ -42,6 +46,8 @@ impl Exit {
         (Exit::NotFound, "no such profile, or not found at the server (404)"),
         (Exit::Refused, "the server refused the request (another 4xx)"),
         (Exit::Server, "the server or the network failed"),
+        (Exit::NotExecutable, "auth exec: the program cannot be executed"),
+        (Exit::NoProgram, "auth exec: there is no such program"),
         (Exit::HungUp, "the terminal went away (SIGHUP)"),
         (Exit::Interrupted, "interrupted (Ctrl-C)"),
         (Exit::Quit, "ended from the keyboard (SIGQUIT)"),

@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 
 use baseten_auth::internal::{
-    ApiError, CertificateProblem, Ci, Claims, DeviceError, Failure, HttpError, IdentitySource,
-    LockError, ManagementUrlError, PendingError, PlaceError, ProfileName, ProxyProblem, Storage,
+    ApiError, ApiUrlError, CertificateProblem, Ci, Claims, DeviceError, Failure, HttpError,
+    IdentitySource, LockError, PendingError, PlaceError, ProfileName, ProxyProblem, Storage,
     StoreError, TrustRule, WorkloadError, display_text, plain_text,
 };
 use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
@@ -169,13 +169,18 @@ fn library(error: &Error) -> Words {
             sentence,
             "set BASETEN_REMOTE_URL to a URL such as https://app.baseten.co, or unset it",
         ),
-        Failure::ManagementUrl(ManagementUrlError::NoName { .. }) => words(
+        Failure::ApiUrl(ApiUrlError::NoName { api, .. }) => words(
             sentence,
-            "use a remote with a name, such as http://localhost:8000, \
-             or set BASETEN_MANAGEMENT_API_URL_OVERRIDE to its management URL",
+            format!(
+                "use a remote with a name, such as http://localhost:8000, or set {} to its {} URL",
+                api.variable, api.name
+            ),
         ),
-        Failure::ManagementUrl(_) => {
-            words(sentence, "correct BASETEN_MANAGEMENT_API_URL_OVERRIDE, or unset it")
+        Failure::ApiUrl(ApiUrlError::Override { api, .. }) => {
+            words(sentence, format!("correct {}, or unset it", api.variable))
+        }
+        Failure::ApiUrl(ApiUrlError::NotText(error)) => {
+            words(sentence, format!("correct {}, or unset it", error.variable))
         }
         Failure::StoredRemote { profile, source } => words(
             format!(

@@ -8,7 +8,7 @@ use baseten_auth::internal::{
 };
 
 use crate::error::CliError;
-use crate::limits;
+use crate::limits::{self, CoreLimit};
 use crate::notices::Notices;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Window};
@@ -24,18 +24,19 @@ pub struct Host {
     /// What forbids to ask anybody, if something does.
     no_input: Option<&'static str>,
     verbose: bool,
+    core_limit: CoreLimit,
 }
 
 impl Host {
     /// The environment and the terminal of this process.
     pub fn of_process() -> Self {
-        limits::forbid_core_dumps();
+        let core_limit = limits::forbid_core_dumps();
         let env = Env::from_process();
         let interrupt = Interrupt::new(window::can_redraw(&env));
         let no_input = is_set(&env, NO_INPUT).then_some(NO_INPUT);
         let wait = Wait::new(Arc::new(SystemClock), interrupt.cancel());
         let context = Context::new(env).with_wait(wait);
-        Self { context, interrupt, no_input, verbose: false }
+        Self { context, interrupt, no_input, verbose: false, core_limit }
     }
 
     /// The same with the options of a command: events are printed on stderr, all of them if `verbose`,
@@ -89,6 +90,17 @@ impl Host {
         let name = self.env().text("COMPUTERNAME").ok().flatten().unwrap_or_default().to_owned();
         let name = display_text(name.split('.').next().unwrap_or_default());
         if name.is_empty() { "this machine".to_owned() } else { name }
+    }
+
+    /// Whether all events are told.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// How large a core dump may be that is not of this program.
+    #[cfg(unix)]
+    pub(crate) fn core_limit(&self) -> &CoreLimit {
+        &self.core_limit
     }
 
     /// The window of stderr, where lines can be redrawn and no log disturbs them.

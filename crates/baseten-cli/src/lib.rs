@@ -78,6 +78,11 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         Command::Auth { command: AuthCommand::Token(args) } => {
             with_output(&args.common, host, |host| commands::token::run(&args, host))
         }
+        Command::Auth { command: AuthCommand::Exec(args) } => {
+            let host = host.with_options(args.verbose, args.no_input);
+            let started = commands::exec::run(&args, &host);
+            started.map_err(|error| with_suggestion(host.interrupted(error), &host))
+        }
         Command::Whoami(args) => {
             with_output(&args.common, host, |host| commands::whoami::run(&args, host))
         }

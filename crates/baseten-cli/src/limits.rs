@@ -6,16 +6,37 @@
 /// `PR_SET_DUMPABLE` would do that too, but a keyring that asks its owner whether this program may
 /// have a secret could not find out which program it is.
 #[cfg(unix)]
-pub(crate) fn forbid_core_dumps() {
+pub(crate) fn forbid_core_dumps() -> CoreLimit {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let found = getrlimit(Resource::Core);
+    let limit = Rlimit { current: Some(0), maximum: found.maximum };
     // Lowering one's own limit is always allowed.
     let _ = setrlimit(Resource::Core, limit);
+    CoreLimit { found: found.current }
 }
 
 /// Windows makes none by default.
 #[cfg(not(unix))]
-pub(crate) fn forbid_core_dumps() {}
+pub(crate) fn forbid_core_dumps() -> CoreLimit {
+    CoreLimit {}
+}
+
+/// The size of a core dump that was allowed at the start.
+#[derive(Debug)]
+pub(crate) struct CoreLimit {
+    #[cfg(unix)]
+    found: Option<u64>,
+}
+
+impl CoreLimit {
+    /// Puts it back, for a program that takes the place of this one.
+    #[cfg(unix)]
+    pub(crate) fn put_back(&self) {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = Rlimit { current: self.found, ..getrlimit(Resource::Core) };
+        let _ = setrlimit(Resource::Core, limit);
+    }
+}
 
 /// Limits the address space of this process. macOS accepts the limit but does not enforce it.
 #[cfg(unix)]

@@ -88,6 +88,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     ("BASETEN_NO_INPUT", "Never prompt, as with --no-input (0 and false: off)"),
     ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "The URL of the management API, for this run"),
+    ("BASETEN_INFERENCE_BASE_URL_OVERRIDE", "The URL of the inference API, for this run"),
     ("BROWSER", "The program that opens the page of a login, also over SSH"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies, and what is reached without one"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificates to trust beside those of the system"),
@@ -143,6 +144,7 @@ pub const OUTPUTS: &[Output] = &[
                \"Authorization: …\" line.",
         records: &[Record { what: "The credential.", schema: schema::<TokenRecord> }],
     },
+    Output { command: "auth exec", text: "What the program prints.", records: &[] },
     Output {
         command: "whoami",
         text: "A line each for the user's ID, email, name and workspace, as far as they are known.",

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use self::credential::Demand;
 use self::refresh::Usable;
 use self::request::{RequestError, Unauthorized};
-use self::resolve::{Selected, management_url};
+use self::resolve::Selected;
 use self::workload::Workload;
 use crate::context::{Context, Operation};
 use crate::env::Env;
@@ -308,6 +308,12 @@ impl Session {
         Ok(self.management_url()?.as_str().to_owned())
     }
 
+    /// The URL of the inference API, without a final `/`.
+    #[doc(hidden)]
+    pub fn inference_url(&self) -> Result<String, Error> {
+        Ok(self.remote()?.inference_url(self.context.env())?)
+    }
+
     /// A credential that can be used now: tokens that end within 60 s are refreshed first.
     ///
     /// For requests, [`Session::with_retry`] is better: it survives a token that was revoked.
@@ -417,10 +423,14 @@ impl Session {
     }
 
     fn management_url(&self) -> Result<ManagementUrl, Error> {
+        Ok(self.remote()?.management_url(self.context.env())?)
+    }
+
+    fn remote(&self) -> Result<Remote, Error> {
         match &self.kind {
-            Kind::ApiKey { remote, .. } => Ok(remote.management_url(self.context.env())?),
-            Kind::Stored(stored) => management_url(&self.context, &stored.profile),
-            Kind::Workload(workload) => Ok(workload.remote().management_url(self.context.env())?),
+            Kind::ApiKey { remote, .. } => Ok(remote.clone()),
+            Kind::Stored(stored) => resolve::remote_of(&stored.profile),
+            Kind::Workload(workload) => Ok(workload.remote().clone()),
         }
     }
 
@@ -469,7 +479,7 @@ impl Session {
             }
         };
         // A secret is never looked up for a remote that it may not be sent to.
-        management_url(&self.context, &stored.profile)?;
+        resolve::management_url(&self.context, &stored.profile)?;
         stored.authorize(operation, demand).map_err(|error| self.about(error))
     }
 }

@@ -84,8 +84,11 @@ pub fn select_stored(
 
 /// Where a stored profile's requests go.
 pub(crate) fn management_url(context: &Context, profile: &Profile) -> Result<ManagementUrl, Error> {
+    Ok(remote_of(profile)?.management_url(context.env())?)
+}
+
+/// The remote of a stored profile.
+pub(crate) fn remote_of(profile: &Profile) -> Result<Remote, Error> {
     let name = || profile.name.clone();
-    let remote =
-        profile.remote().map_err(|source| Failure::StoredRemote { profile: name(), source })?;
-    Ok(remote.management_url(context.env())?)
+    Ok(profile.remote().map_err(|source| Failure::StoredRemote { profile: name(), source })?)
 }

@@ -1,6 +1,7 @@
 //! One file for each command: arguments in, a report out.
 
 pub(crate) mod completion;
+pub(crate) mod exec;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;

@@ -116,12 +116,15 @@ impl Interrupt {
     pub(crate) fn listen(&self) {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
         use signal_hook::iterator::Signals;
-        // With a handler, a write beyond the file size limit fails instead of ending the process.
-        let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
-        let ignored = ignored_signals();
-        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        // With a handler for SIGXFSZ, a write beyond the file size limit fails instead of ending the
+        // process.
         // What was ignored at the start, by `nohup` for example, stays ignored.
-        let wanted = wanted.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let ignored = ignored_signals();
+        let is_heard = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
+        if is_heard(&SIGXFSZ) {
+            let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+        }
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(is_heard);
         // Without a handler, a signal has its default effect.
         let Ok(mut signals) = Signals::new(wanted) else { return };
         let interrupt = self.clone();

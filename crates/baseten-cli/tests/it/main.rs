@@ -10,6 +10,7 @@ mod concurrency;
 mod crash;
 mod credential_store;
 mod errors;
+mod exec;
 mod exit_status;
 mod freshness;
 mod help;
