@@ -98,7 +98,6 @@ impl Host {
     }
 
     /// How large a core dump may be that is not of this program.
-    #[cfg(unix)]
     pub(crate) fn core_limit(&self) -> &CoreLimit {
         &self.core_limit
     }

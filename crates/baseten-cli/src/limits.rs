@@ -36,6 +36,11 @@ impl CoreLimit {
         let limit = Rlimit { current: self.found, ..getrlimit(Resource::Core) };
         let _ = setrlimit(Resource::Core, limit);
     }
+
+    /// Windows has none.
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_self, reason = "as on other systems")]
+    pub(crate) fn put_back(&self) {}
 }
 
 /// Limits the address space of this process. macOS accepts the limit but does not enforce it.

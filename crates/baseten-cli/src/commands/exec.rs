@@ -41,6 +41,7 @@ pub(crate) fn run(args: &ExecArgs, host: &Host) -> Result<Exit, CliError> {
         };
     }
     let program = program.to_string_lossy().into_owned();
+    host.core_limit().put_back();
     start(&mut command, host).map_err(|error| CliError::Start { program, error })
 }
 
@@ -107,9 +108,8 @@ fn tell(changes: &[Change], authorization: &Authorization) {
 
 /// This process becomes the program. Returns only if that fails.
 #[cfg(unix)]
-fn start(command: &mut Command, host: &Host) -> std::io::Result<Exit> {
+fn start(command: &mut Command, _: &Host) -> std::io::Result<Exit> {
     use std::os::unix::process::CommandExt as _;
-    host.core_limit().put_back();
     Err(command.exec())
 }
 

@@ -11,7 +11,9 @@ use baseten_testing::home::{Home, WEB_LOGIN};
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::sandbox::{deny, sandbox, sandbox_with};
 use baseten_testing::server::{Act, Server, answer, http, ok};
-use baseten_testing::stored::{EXPIRED, LIVES, REMOTE, elsewhere, logged_in, store};
+use baseten_testing::stored::{EXPIRED, LIVES, logged_in};
+#[cfg(unix)]
+use baseten_testing::stored::{REMOTE, elsewhere, store};
 
 /// A home whose only credential is an API key of the environment, and whose requests go to a
 /// server with this script.

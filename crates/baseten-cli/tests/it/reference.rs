@@ -1,13 +1,15 @@
 //! What the documentation of `baseten auth` promises, statement by statement.
 
+#[cfg(unix)]
 use std::path::Path;
 
 use baseten_sandbox::Sandbox;
 use baseten_testing::home::{Home, WEB_LOGIN};
-use baseten_testing::outcome::{Outcome, Running};
-use baseten_testing::program::baseten;
+use baseten_testing::outcome::Outcome;
 use baseten_testing::sandbox::sandbox_with;
 use baseten_testing::stored::{current, profile};
+#[cfg(unix)]
+use baseten_testing::{outcome::Running, program::baseten};
 
 /// A sandbox in which every browser login is allowed at once.
 fn sandbox() -> Sandbox {
@@ -48,6 +50,7 @@ fn log_in(home: &Home, sandbox: &Sandbox, profile: &str, more: &[&str]) -> Outco
 }
 
 /// A command line as the documentation shows it, run by a shell that finds the program.
+#[cfg(unix)]
 fn shell(home: &Home, line: &str) -> Outcome {
     let directory = Path::new(baseten()).parent().unwrap().display();
     let path = format!("{directory}:/usr/bin:/bin");

@@ -2,7 +2,9 @@
 
 use baseten_testing::home::Home;
 use baseten_testing::identity::{claims, jwt};
-use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::outcome::Outcome;
+#[cfg(unix)]
+use baseten_testing::outcome::Running;
 use baseten_testing::sandbox::sandbox;
 use baseten_testing::server::{Server, ok};
 use baseten_testing::stored::{REMOTE, current, store, with_key};
