@@ -6,6 +6,9 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::wait;
 
+/// `ERROR_INTERNAL_ERROR` of Windows.
+const INTERNAL_ERROR: i32 = 1359;
+
 /// A running program. Dropping it kills it.
 pub struct Running(
     /// Its process.
@@ -15,7 +18,16 @@ pub struct Running(
 impl Running {
     /// Starts a program.
     pub fn start(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+        let mut started = command.spawn();
+        // Wine does not always manage to start a process while it starts others.
+        for _ in 0..3 {
+            let error = started.as_ref().err().and_then(std::io::Error::raw_os_error);
+            if cfg!(windows) && error == Some(INTERNAL_ERROR) {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                started = command.spawn();
+            }
+        }
+        Self(started.unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
     /// Starts a program with this on stdin.
