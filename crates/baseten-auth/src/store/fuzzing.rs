@@ -146,4 +146,5 @@ const OURS: &[&str] = &[
     "email",
     "workspace_name",
     "credential_helper",
+    "keyring",
 ];
