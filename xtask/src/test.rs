@@ -206,6 +206,9 @@ fn counterparts(_: &[&str]) -> Outcome {
 fn rust(words: &[&str]) -> Outcome {
     // Examples too: a test runs one, and `cargo test --examples` builds them as tests only.
     run_command(&mut cargo(["build", "--workspace", "--locked", "--bins", "--examples"]))?;
+    // The library without what can be left out.
+    let bare = ["check", "--package", "baseten-auth", "--no-default-features", "--locked"];
+    run_command(&mut cargo(bare))?;
     // Not the doc tests, which are a group of their own.
     let targets = ["--lib", "--bins", "--tests", "--examples"];
     let mut test = cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
