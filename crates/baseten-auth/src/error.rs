@@ -8,6 +8,7 @@ use crate::api_key::ApiKeyError;
 use crate::env::NotText;
 use crate::http::HttpError;
 use crate::identity::WorkloadError;
+use crate::lend::LendError;
 use crate::oauth::answer::ApiError;
 use crate::oauth::device::DeviceError;
 use crate::profile::{AuthType, Profile, ProfileName, ProfileNameError};
@@ -267,6 +268,9 @@ pub enum Failure {
     /// A workload has no access token, or it is not accepted.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
+    /// Nothing is lent, or it cannot be borrowed.
+    #[error(transparent)]
+    Lend(#[from] LendError),
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
@@ -296,6 +300,7 @@ impl Failure {
             Self::NoSuchProfile { .. } | Self::LoggedOutMeanwhile { .. } => ErrorKind::NotFound,
             Self::UserName(_) => ErrorKind::Unavailable,
             Self::Workload(error) => error.kind(),
+            Self::Lend(error) => error.kind(),
             Self::Api { source, .. } | Self::Token { source, .. } => source.kind(),
             Self::Canceled => ErrorKind::Canceled,
         }

@@ -46,6 +46,7 @@ mod event;
 pub mod fuzzing;
 mod http;
 mod identity;
+mod lend;
 mod login;
 mod logout;
 mod management;
@@ -86,6 +87,12 @@ pub mod internal {
     pub use crate::identity::{
         Ci, Claims, IdentitySource, TrustRule, TrustRuleError, WorkloadError,
     };
+    pub use crate::lend::LendError;
+    pub use crate::lend::protocol::{Complaint, LentProfile, Listing};
+    #[cfg(unix)]
+    pub use crate::lend::server::{Lender, Lending, Offer, Stop};
+    #[cfg(unix)]
+    pub use crate::lend::socket::{Peer, Socket};
     pub use crate::login::{Login, abandon, identify, name_after, store_login};
     pub use crate::logout::logout;
     pub use crate::management::{logout as end_session_at_server, users_me};
@@ -99,7 +106,10 @@ pub mod internal {
     };
     pub use crate::remote::{ApiUrlError, ManagementUrl, Remote, RemoteError};
     pub use crate::session::credential::Demand;
-    pub use crate::session::resolve::{Selected, remote_of_environment, select_stored};
+    pub use crate::session::lent::Lent;
+    pub use crate::session::resolve::{
+        Selected, lent_profiles, remote_of_environment, select_stored,
+    };
     pub use crate::session::workload::Workload;
     pub use crate::storage::{
         HelperName, HelperNameError, Storage, StoragePolicy, StoragePolicyError,

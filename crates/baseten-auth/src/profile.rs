@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::remote::{Remote, RemoteError};
 use crate::secret::Secret;
@@ -73,10 +74,12 @@ impl std::str::FromStr for ProfileName {
 }
 
 /// How a session proves who it is. A stored profile has one of the first two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AuthType {
     /// Tokens of a browser login.
+    #[serde(rename = "oauth")]
     OAuth,
     /// A long-lived key.
     ApiKey,

@@ -10,6 +10,8 @@ pub enum SessionSource {
     ApiKeyEnv,
     /// The `BASETEN_TRUST_RULE` variable: a workload's identity.
     TrustRuleEnv,
+    /// The `BASETEN_AUTH_SOCK` variable: what a lender selects.
+    AuthSockEnv,
     /// The `BASETEN_PROFILE` variable.
     ProfileEnv,
     /// The store's current profile.
@@ -22,6 +24,7 @@ impl SessionSource {
         match self {
             Self::ApiKeyEnv => Some("BASETEN_API_KEY"),
             Self::TrustRuleEnv => Some("BASETEN_TRUST_RULE"),
+            Self::AuthSockEnv => Some("BASETEN_AUTH_SOCK"),
             Self::ProfileEnv => Some("BASETEN_PROFILE"),
             Self::Named | Self::Current => None,
         }

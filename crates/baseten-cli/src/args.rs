@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read")]
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use baseten_auth::internal::ProfileName;
@@ -191,14 +192,21 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether it works on what is stored here, so that it makes no sense with a login that is lent.
+    pub(crate) fn keeps_logins(&self) -> bool {
+        use AuthCommand::{Login, Logout, Serve, Switch};
+        let Self::Auth { command } = self else { return false };
+        matches!(command, Login(_) | Logout(_) | Serve(_) | Switch(_))
+    }
+
     /// Whether it may take long enough to be interrupted. The others read one file, and leave signals
-    /// to the system.
-    pub(crate) fn may_wait(&self) -> bool {
+    /// to the system. A lender may be slow.
+    pub(crate) fn may_wait(&self, borrows: bool) -> bool {
         match self {
             Self::Auth { command: AuthCommand::Status(args) } => {
-                args.check || args.common.jq.is_some()
+                args.check || args.common.jq.is_some() || borrows
             }
-            Self::Auth { command: AuthCommand::List(args) } => args.common.jq.is_some(),
+            Self::Auth { command: AuthCommand::List(args) } => args.common.jq.is_some() || borrows,
             Self::Auth { .. } | Self::Whoami(_) => true,
             Self::Version(_) | Self::Completion(_) => false,
         }
@@ -292,6 +300,23 @@ pub(crate) enum AuthCommand {
         "baseten auth exec --for openai --min-ttl 30m -- python chat.py"
     ))]
     Exec(ExecArgs),
+    /// Lend access tokens to other programs, containers and machines
+    ///
+    /// Hand out access tokens over a Unix socket until Ctrl-C. Refresh tokens stay here, and are used
+    /// once for all. Where BASETEN_AUTH_SOCK names the socket, every command that needs a credential
+    /// asks there, and stores nothing.
+    ///
+    /// Lends the profile that is selected at the moment of a request, unless --profile or --all says
+    /// otherwise. Only your own programs and those of root may ask, and the users of --allow-uid.
+    ///
+    /// Without --socket, listens at the socket that systemd hands over, or else at
+    /// $XDG_RUNTIME_DIR/baseten/auth.sock, or else at auth.sock in the configuration directory.
+    #[command(after_help = examples!(
+        "Lend the current profile", "baseten auth serve";
+        "Lend two profiles to a container that has only this directory",
+        "baseten auth serve --socket ~/lend/auth.sock --profile prod --profile dev"
+    ))]
+    Serve(ServeArgs),
 }
 
 /// Options of `auth login`.
@@ -416,6 +441,46 @@ pub(crate) struct ExecArgs {
     pub(crate) verbose: bool,
 }
 
+/// Options of `auth serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Lend every stored profile
+    #[arg(long, conflicts_with = "profile")]
+    pub(crate) all: bool,
+    /// Let the programs of this user ask too; can be given more than once
+    #[arg(long, value_name = "UID")]
+    pub(crate) allow_uid: Vec<u32>,
+    /// Lend for at most this long at a time, such as 10m (s, m or h; at least 60s)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_ttl: Option<MinTtl>,
+    /// Lend this stored profile; can be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Vec<ProfileName>,
+    /// Where to listen
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Never prompt, and let neither the keyring nor a credential helper do so
+    #[arg(long, help_heading = COMMON)]
+    pub(crate) no_input: bool,
+    /// What to print: text on stderr, or a line of JSON on stdout for each token [default: text]
+    #[arg(short, long, value_name = "FORMAT", help_heading = COMMON)]
+    pub(crate) output: Option<LogFormat>,
+    /// Enable verbose logging
+    #[arg(short, long, help_heading = COMMON)]
+    pub(crate) verbose: bool,
+}
+
+/// How what happens is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people, on stderr
+    Text,
+    /// JSON, one line a record
+    Jsonl,
+    /// Nothing
+    None,
+}
+
 /// A program that finds its credential in variables of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Client {
@@ -430,6 +495,11 @@ pub(crate) enum Client {
 /// How long a token has to be valid, at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MinTtl(pub(crate) Duration);
+
+impl MinTtl {
+    /// What less than this counts as.
+    pub(crate) const LEAST: Duration = Duration::from_mins(1);
+}
 
 impl std::str::FromStr for MinTtl {
     type Err = &'static str;

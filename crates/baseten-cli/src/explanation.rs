@@ -5,7 +5,7 @@ use std::io;
 
 use baseten_auth::internal::{
     ApiError, ApiUrlError, CertificateProblem, Ci, Claims, DeviceError, Failure, HttpError,
-    IdentitySource, LockError, PendingError, PlaceError, ProfileName, ProxyProblem, Storage,
+    IdentitySource, LendError, LockError, PendingError, PlaceError, ProfileName, ProxyProblem, Storage,
     StoreError, TrustRule, WorkloadError, display_text, plain_text,
 };
 use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
@@ -162,6 +162,7 @@ fn library(error: &Error) -> Words {
             words(sentence, "set BASETEN_API_KEY to the key alone, or unset it")
         }
         Failure::Workload(error) => workload(error),
+        Failure::Lend(error) => lend(error),
         Failure::ProfileEnv(_) => {
             words(sentence, "set BASETEN_PROFILE to a stored name, or unset it")
         }
@@ -263,6 +264,36 @@ fn lock(profile: &ProfileName, error: &LockError) -> Words {
 
 fn is_unsupported(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
+}
+
+fn lend(error: &LendError) -> Words {
+    let hint = match error {
+        LendError::Request(_) => "see `auth serve` in the reference for what a request is",
+        LendError::NotLent { .. } => "see what is lent with: baseten auth list",
+        LendError::NoneSelected => "name a profile with --profile <profile> or BASETEN_PROFILE",
+        LendError::Foreign { uid } => {
+            return words(with_causes(error), format!("start the lender with --allow-uid {uid}"));
+        }
+        LendError::Late { .. } | LendError::Silent { .. } | LendError::Replaced { .. } => {
+            "try again; if it stays so, look at what the lender prints"
+        }
+        LendError::Bind { .. } => "name another place with --socket <path>",
+        LendError::Taken { .. } => "use that one, or stop it, or name another place with --socket",
+        LendError::NotSocket { .. } => "move it away, or name another place with --socket <path>",
+        LendError::Gone { .. } => {
+            "start `baseten auth serve` where the login is kept, or unset BASETEN_AUTH_SOCK"
+        }
+        LendError::NotProtocol { .. } | LendError::Remote { .. } => {
+            "check that BASETEN_AUTH_SOCK names the socket of `baseten auth serve`"
+        }
+        LendError::Refused { complaint } => {
+            let hint = complaint.hint.as_deref().unwrap_or("look at what the lender prints");
+            let hint = format!("where the login is kept: {}", display_text(hint));
+            return words(display_text(&complaint.message), hint);
+        }
+        LendError::NoSockets => "use an API key, or log in here",
+    };
+    words(with_causes(error), hint)
 }
 
 fn place_name(storage: &Storage) -> String {

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use baseten_auth::Observer;
 use baseten_auth::internal::{
-    Context, Env, ProfileName, Profiles, StoreError, SystemClock, Wait, display_text,
+    Context, Env, ProfileName, Profiles, StoreError, SystemClock, Wait, display_text, plain_text,
 };
 
+use crate::args::Command;
 use crate::error::CliError;
 use crate::limits::{self, CoreLimit};
 use crate::notices::Notices;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Window};
+
+/// The variable that names the socket of a login that is lent.
+const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
 
 /// The variable with which nobody is asked anything.
 const NO_INPUT: &str = "BASETEN_NO_INPUT";
@@ -70,8 +74,28 @@ impl Host {
         &self.context
     }
 
-    /// The names of the stored profiles.
+    /// Whether the login is one that is lent over a socket.
+    pub(crate) fn borrows(&self) -> bool {
+        self.env().has(AUTH_SOCK)
+    }
+
+    /// Refuses a command that works on what is stored here where the login is lent.
+    pub(crate) fn check_kept_here(&self, command: &Command) -> Result<(), CliError> {
+        let Some(socket) = self.env().path(AUTH_SOCK).filter(|_| command.keeps_logins()) else {
+            return Ok(());
+        };
+        let socket = plain_text(&socket.to_string_lossy());
+        Err(CliError::usage(
+            format!("the login is lent by whoever listens at {socket} ({AUTH_SOCK})"),
+            "run this command where the login is kept, or unset BASETEN_AUTH_SOCK",
+        ))
+    }
+
+    /// The names of the stored profiles, which are of no use where the login is lent.
     pub(crate) fn profile_names(&self) -> Result<Vec<ProfileName>, CliError> {
+        if self.borrows() {
+            return Ok(Vec::new());
+        }
         let names = |profiles: &Profiles<'_>| Ok::<_, StoreError>(profiles.names().collect());
         Ok(self.context.store()?.read(names)?)
     }

@@ -49,10 +49,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
         Ok(command) => command,
         Err(stop) => return help::show(&stop, &arguments),
     };
-    if command.may_wait() {
+    if command.may_wait(host.borrows()) {
         host.interrupt().listen();
     }
-    match dispatch(command, host) {
+    let outcome = host.check_kept_here(&command).and_then(|()| dispatch(command, host));
+    match outcome {
         Ok(exit) => exit,
         Err(error) => render::failure(&error),
     }
@@ -82,6 +83,10 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
             let host = host.with_options(args.verbose, args.no_input);
             let started = commands::exec::run(&args, &host);
             started.map_err(|error| with_suggestion(host.interrupted(error), &host))
+        }
+        Command::Auth { command: AuthCommand::Serve(args) } => {
+            let host = host.with_options(args.verbose, args.no_input);
+            commands::serve::run(&args, &host)
         }
         Command::Whoami(args) => {
             with_output(&args.common, host, |host| commands::whoami::run(&args, host))

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::commands::list::ListRecord;
 use crate::commands::login::{LoginRecord, PendingRecord};
 use crate::commands::logout::LogoutRecord;
+use crate::commands::serve::{GrantRecord, ReadyRecord};
 use crate::commands::status::StatusRecord;
 use crate::commands::switch::SwitchRecord;
 use crate::commands::token::TokenRecord;
@@ -59,6 +60,11 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "BASETEN_TRUST_RULE",
         "The trust rule by which a workload's identity token is exchanged for an access token, \
          instead of a stored profile",
+    ),
+    (
+        "BASETEN_AUTH_SOCK",
+        "The socket of `auth serve` that every credential is asked for at, instead of the stored \
+         profiles",
     ),
     ("BASETEN_IDENTITY_TOKEN", "The identity token of a workload"),
     ("BASETEN_IDENTITY_TOKEN_FILE", "The file that it is read from, anew each time"),
@@ -143,6 +149,21 @@ pub const OUTPUTS: &[Output] = &[
         text: "The access token or the API key, and nothing else. With --header, the whole \
                \"Authorization: …\" line.",
         records: &[Record { what: "The credential.", schema: schema::<TokenRecord> }],
+    },
+    Output {
+        command: "auth serve",
+        text: "Nothing. What happens is told on stderr: where it listens and what it lends, then a \
+               line for each token that it hands out.",
+        records: &[
+            Record {
+                what: "With -o jsonl, once it is ready: where it listens, and what it lends.",
+                schema: schema::<ReadyRecord>,
+            },
+            Record {
+                what: "With -o jsonl, for each token that it hands out.",
+                schema: schema::<GrantRecord>,
+            },
+        ],
     },
     Output { command: "auth exec", text: "What the program prints.", records: &[] },
     Output {

@@ -83,6 +83,11 @@ pub(crate) fn help(text: &str) -> Exit {
     }
 }
 
+/// Prints a line of data while a command runs. A reader that is gone does not end the command.
+pub(crate) fn line(text: &str) {
+    let _ = write_out(text);
+}
+
 fn write_out(text: &str) -> io::Result<()> {
     if text.is_empty() {
         return Ok(());

@@ -14,6 +14,9 @@ pub(crate) fn selected_by(source: SessionSource) -> &'static str {
 /// What selects a profile where nothing else does.
 pub(crate) const CURRENT: &str = "current profile";
 
+/// Where a credential is that a lender has.
+pub(crate) const SOCKET: &str = "socket";
+
 /// When something ends or ended: `in 12 minutes`, `3 hours ago`.
 pub(crate) fn when(moment: Timestamp, now: Timestamp) -> String {
     let seconds = moment.duration_since(now).as_secs();

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::event::Event;
-use crate::profile::{AuthType, Credential, OAuthCredential, Profile};
+use crate::profile::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
 use crate::secret::Secret;
 use crate::storage::StoragePolicy;
 use crate::store::entry::Entry;
@@ -91,6 +91,20 @@ fn lives_long_enough(context: &Context, tokens: &OAuthCredential, demand: &Deman
     let life = tokens.expiry.zip(tokens.issued_at).map(|(end, start)| end.duration_since(start));
     let is_all_there_is = |life| life <= margin.saturating_add(MARGIN) && left > life / 2;
     left > MARGIN && life.is_some_and(is_all_there_is)
+}
+
+/// Tells where a token does not live as long as was asked. The profile is `None` for a workload.
+pub(crate) fn tell_if_short_lived(
+    context: &Context,
+    profile: Option<&ProfileName>,
+    left: Option<SignedDuration>,
+    demand: &Demand,
+) {
+    let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
+    if let Some(left) = left.filter(|left| *left < demand.min_ttl) {
+        let wanted = demand.min_ttl;
+        context.observer().notify(&Event::ShortLived { profile, left, wanted });
+    }
 }
 
 /// Finds the secret of a profile; `None` where it is nowhere.

@@ -2,15 +2,17 @@
 
 pub(crate) mod credential;
 pub(crate) mod identity;
+pub(crate) mod lent;
 pub(crate) mod refresh;
 pub(crate) mod request;
 pub(crate) mod resolve;
 pub(crate) mod workload;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use self::credential::Demand;
+use self::lent::Lent;
 use self::refresh::Usable;
 use self::request::{RequestError, Unauthorized};
 use self::resolve::Selected;
@@ -46,6 +48,8 @@ enum Kind {
     Stored(Arc<Stored>),
     /// The workload that the environment describes. Nothing stored is touched.
     Workload(Arc<Workload>),
+    /// A profile that a lender has. Nothing stored here is touched.
+    Lent(Arc<Lent>),
 }
 
 #[derive(Debug)]
@@ -119,11 +123,8 @@ impl Stored {
     fn tell_if_short_lived(&self, context: &Context, demand: &Demand) {
         let tokens = self.tokens().clone();
         let left = tokens.and_then(|tokens| credential::remaining(context, &tokens));
-        let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
-        if let Some(left) = left.filter(|left| *left < demand.min_ttl) {
-            let (profile, wanted) = (Some(&self.profile.name), demand.min_ttl);
-            context.observer().notify(&Event::ShortLived { profile, left, wanted });
-        }
+        let name = Some(&self.profile.name);
+        credential::tell_if_short_lived(context, name, left, demand);
     }
 
     /// Tokens that meet a demand, from whoever has refreshed them, and whether that was us. Reads
@@ -166,6 +167,12 @@ impl Authorization {
                 Self { scheme: "Bearer", token: tokens.access_token, expires_at: tokens.expiry }
             }
         }
+    }
+
+    /// The header's parts of a token that was lent; `None` where its type is neither of ours.
+    fn lent(token_type: &str, token: Secret, expires_at: Option<jiff::Timestamp>) -> Option<Self> {
+        let scheme = ["Bearer", "Api-Key"].into_iter().find(|scheme| *scheme == token_type)?;
+        Some(Self { scheme, token, expires_at })
     }
 
     /// `Bearer` for an access token, `Api-Key` for an API key.
@@ -239,8 +246,9 @@ impl SessionBuilder {
 
 impl Session {
     /// The session that the environment selects: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE` (a
-    /// workload's identity), the stored profile that `BASETEN_PROFILE` names, or the current
-    /// profile; the first that is set. Asks neither the keyring nor the network.
+    /// workload's identity), `BASETEN_AUTH_SOCK` (what a lender has), the stored profile that
+    /// `BASETEN_PROFILE` names, or the current profile; the first that is set. Asks neither the
+    /// keyring nor the network; a lender is asked what it lends.
     pub fn from_env() -> Result<Self, Error> {
         Self::builder().open()
     }
@@ -251,28 +259,43 @@ impl Session {
     }
 
     /// Selects a credential: `profile`, `BASETEN_API_KEY`, `BASETEN_TRUST_RULE`, `BASETEN_PROFILE`,
-    /// the current profile, the first that is set. Reads the store only if it has to, and nothing
-    /// but the store.
+    /// the current profile, the first that is set. With `BASETEN_AUTH_SOCK`, profiles are those of
+    /// a lender, who is asked. Reads the store only if it has to, and nothing but the store.
     #[doc(hidden)]
     pub fn resolve(context: &Context, profile: Option<&ProfileName>) -> Result<Self, Error> {
-        let context = context.clone();
         if profile.is_none()
-            && let Some((key, remote)) = resolve::api_key_of_environment(&context)?
+            && let Some(session) = Self::of_environment(context)?
         {
-            let (source, kind) = (SessionSource::ApiKeyEnv, Kind::ApiKey { key, remote });
-            return Ok(Self { context, source, kind });
+            return Ok(session);
         }
-        if profile.is_none()
-            && let Some(workload) = resolve::workload_of_environment(&context)?
-        {
-            let (source, kind) = (SessionSource::TrustRuleEnv, Kind::Workload(workload.into()));
-            return Ok(Self { context, source, kind });
+        if let Some((source, lent)) = resolve::lent(context, profile)? {
+            return Ok(Self { context: context.clone(), source, kind: Kind::Lent(lent.into()) });
         }
+        Self::of_store(context, profile)
+    }
+
+    /// The API key or the workload of the environment; `None` where it has neither.
+    pub(crate) fn of_environment(context: &Context) -> Result<Option<Self>, Error> {
+        let (source, kind) = if let Some((key, remote)) = resolve::api_key_of_environment(context)? {
+            (SessionSource::ApiKeyEnv, Kind::ApiKey { key, remote })
+        } else if let Some(workload) = resolve::workload_of_environment(context)? {
+            (SessionSource::TrustRuleEnv, Kind::Workload(workload.into()))
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(Self { context: context.clone(), source, kind }))
+    }
+
+    /// A stored profile: this one, that of `BASETEN_PROFILE`, or the current one.
+    pub(crate) fn of_store(
+        context: &Context,
+        profile: Option<&ProfileName>,
+    ) -> Result<Self, Error> {
         let store = context.store()?;
-        let selected = resolve::select_stored(&context, &store, profile)?;
+        let selected = resolve::select_stored(context, &store, profile)?;
         let Selected { source, profile, current } = selected;
         let stored = Stored { store, profile, current, tokens: Mutex::default() };
-        Ok(Self { context, source, kind: Kind::Stored(Arc::new(stored)) })
+        Ok(Self { context: context.clone(), source, kind: Kind::Stored(Arc::new(stored)) })
     }
 
     /// What selected it.
@@ -280,9 +303,11 @@ impl Session {
         self.source
     }
 
-    /// The name of the stored profile; `None` for a credential of the environment.
+    /// The name of the profile; `None` for a credential of the environment, here or at the lender.
     pub fn profile_name(&self) -> Option<&str> {
-        self.profile().map(|profile| profile.name.as_str())
+        let lent = || self.lent().map(|lent| &*lent.profile.profile);
+        let name = self.profile().map(|profile| profile.name.as_str()).or_else(lent);
+        name.filter(|name| !name.is_empty())
     }
 
     /// The kind of credential.
@@ -291,6 +316,7 @@ impl Session {
             Kind::ApiKey { .. } => AuthType::ApiKey,
             Kind::Stored(stored) => stored.profile.auth_type,
             Kind::Workload(_) => AuthType::Workload,
+            Kind::Lent(lent) => lent.profile.auth_type,
         }
     }
 
@@ -300,6 +326,7 @@ impl Session {
             Kind::ApiKey { remote, .. } => remote.as_str(),
             Kind::Stored(stored) => &stored.profile.remote_url,
             Kind::Workload(workload) => workload.remote().as_str(),
+            Kind::Lent(lent) => &lent.profile.remote_url,
         }
     }
 
@@ -352,6 +379,8 @@ impl Session {
                 Kind::Stored(_) if is_bearer && !just_refreshed => 2,
                 Kind::Stored(_) | Kind::ApiKey { .. } => 0,
                 Kind::Workload(_) => 1,
+                Kind::Lent(_) if is_bearer => 1,
+                Kind::Lent(_) => 0,
             };
             if !is_unauthorized || demand.refused.len() >= others {
                 return answer.map_err(RequestError::Request);
@@ -378,7 +407,7 @@ impl Session {
             RequestError::Session(error) => error,
             RequestError::Request(source) => match &self.kind {
                 Kind::Workload(workload) => workload.refused(source),
-                Kind::ApiKey { .. } | Kind::Stored(_) => {
+                Kind::ApiKey { .. } | Kind::Stored(_) | Kind::Lent(_) => {
                     let profile = self.profile().map(|profile| profile.name.clone());
                     self.about(Failure::Api { profile, source })
                 }
@@ -391,7 +420,16 @@ impl Session {
     pub fn profile(&self) -> Option<&Profile> {
         match &self.kind {
             Kind::Stored(stored) => Some(&stored.profile),
-            Kind::ApiKey { .. } | Kind::Workload(_) => None,
+            Kind::ApiKey { .. } | Kind::Workload(_) | Kind::Lent(_) => None,
+        }
+    }
+
+    /// What a lender has; `None` for all other credentials.
+    #[doc(hidden)]
+    pub fn lent(&self) -> Option<&Lent> {
+        match &self.kind {
+            Kind::Lent(lent) => Some(lent),
+            Kind::ApiKey { .. } | Kind::Stored(_) | Kind::Workload(_) => None,
         }
     }
 
@@ -400,7 +438,7 @@ impl Session {
     pub fn workload(&self) -> Option<&Workload> {
         match &self.kind {
             Kind::Workload(workload) => Some(workload),
-            Kind::ApiKey { .. } | Kind::Stored(_) => None,
+            Kind::ApiKey { .. } | Kind::Stored(_) | Kind::Lent(_) => None,
         }
     }
 
@@ -415,7 +453,7 @@ impl Session {
     #[doc(hidden)]
     pub fn hidden_current(&self) -> Option<&ProfileName> {
         match &self.kind {
-            Kind::ApiKey { .. } | Kind::Workload(_) => None,
+            Kind::ApiKey { .. } | Kind::Workload(_) | Kind::Lent(_) => None,
             Kind::Stored(stored) => {
                 stored.current.as_ref().filter(|current| **current != stored.profile.name)
             }
@@ -431,6 +469,7 @@ impl Session {
             Kind::ApiKey { remote, .. } => Ok(remote.clone()),
             Kind::Stored(stored) => resolve::remote_of(&stored.profile),
             Kind::Workload(workload) => Ok(workload.remote().clone()),
+            Kind::Lent(lent) => lent.remote(),
         }
     }
 
@@ -447,6 +486,7 @@ impl Session {
                 let tokens = workload.replace(&self.context, demand)?;
                 Ok((Authorization::new(Credential::OAuth(tokens)), true))
             }
+            Kind::Lent(lent) => Ok((lent.authorize(&self.context, demand)?, true)),
         }
     }
 
@@ -476,6 +516,10 @@ impl Session {
             Kind::Workload(workload) => {
                 let tokens = workload.authorize(&self.context, demand)?;
                 return Ok((Authorization::new(Credential::OAuth(tokens)), false));
+            }
+            Kind::Lent(lent) => {
+                self.management_url()?;
+                return Ok((lent.authorize(&self.context, demand)?, false));
             }
         };
         // A secret is never looked up for a remote that it may not be sent to.

@@ -1,11 +1,14 @@
 //! Which profile a command speaks for, and what selected it.
 
+use super::lent::Lent;
 use super::workload::{Workload, trust_rule_of_environment};
 use crate::api_key::{ApiKeyError, parse_api_key};
 use crate::context::Context;
 use crate::env::API_KEY;
 use crate::error::{Error, Failure};
 use crate::event::Event;
+use crate::lend::client::Lender;
+use crate::lend::protocol::Listing;
 use crate::profile::{Profile, ProfileName};
 use crate::remote::{ManagementUrl, Remote};
 use crate::secret::Secret;
@@ -36,15 +39,42 @@ pub(crate) fn workload_of_environment(context: &Context) -> Result<Option<Worklo
     Workload::new(context, rule, remote).map(Some)
 }
 
+/// All that the lender of the environment has; `None` where the environment names no lender.
+pub fn lent_profiles(context: &Context) -> Result<Option<Listing>, Error> {
+    let lender = Lender::of_environment(context.env());
+    lender.map(|lender| lender.profiles(context.wait())).transpose()
+}
+
+/// What the lender of the environment has: `profile`, that of `BASETEN_PROFILE`, or what the lender
+/// selects; `None` where the environment names no lender.
+pub(crate) fn lent(
+    context: &Context,
+    profile: Option<&ProfileName>,
+) -> Result<Option<(SessionSource, Lent)>, Error> {
+    let Some(lender) = Lender::of_environment(context.env()) else { return Ok(None) };
+    let (source, profile) = lender.select(named(context, profile)?, context.wait())?;
+    let name = ProfileName::new(&profile.profile).ok();
+    context.observer().notify(&Event::Selected { source, profile: name.as_ref() });
+    Ok(Some((source, Lent { lender, profile })))
+}
+
 /// `BASETEN_REMOTE_URL`, if it is set.
 pub fn remote_of_environment(context: &Context) -> Result<Option<Remote>, Error> {
     let text = context.env().text(REMOTE_VARIABLE)?;
     Ok(text.map(Remote::parse).transpose().map_err(Failure::RemoteEnv)?)
 }
 
-fn profile_of_environment(context: &Context) -> Result<Option<ProfileName>, Error> {
+/// The profile that the caller names, or else `BASETEN_PROFILE`.
+fn named(
+    context: &Context,
+    profile: Option<&ProfileName>,
+) -> Result<Option<(SessionSource, ProfileName)>, Error> {
+    if let Some(name) = profile {
+        return Ok(Some((SessionSource::Named, name.clone())));
+    }
     let text = context.env().text(PROFILE_VARIABLE)?;
-    Ok(text.map(ProfileName::new).transpose().map_err(Failure::ProfileEnv)?)
+    let name = text.map(ProfileName::new).transpose().map_err(Failure::ProfileEnv)?;
+    Ok(name.map(|name| (SessionSource::ProfileEnv, name)))
 }
 
 /// A stored profile that was selected.
@@ -64,10 +94,7 @@ pub fn select_stored(
     store: &Store,
     profile: Option<&ProfileName>,
 ) -> Result<Selected, Error> {
-    let named = match profile {
-        Some(name) => Some((SessionSource::Named, name.clone())),
-        None => profile_of_environment(context)?.map(|name| (SessionSource::ProfileEnv, name)),
-    };
+    let named = named(context, profile)?;
     let selected = context.read(store, |profiles| {
         let current = profiles.current();
         let (source, name) = named

@@ -2,11 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use jiff::SignedDuration;
-
-use super::credential::{Demand, is_fresh, is_too_new, is_usable, remaining};
+use super::credential::{
+    Demand, is_fresh, is_too_new, is_usable, remaining, tell_if_short_lived,
+};
 use crate::context::Context;
 use crate::error::Error;
 use crate::event::Event;
@@ -107,7 +106,8 @@ impl Workload {
         let mut last = self.last();
         if let Some(tokens) = last.tokens.clone() {
             if is_usable(context, &tokens, demand) {
-                tell_if_short_lived(context, remaining(context, &tokens), demand);
+                let left = remaining(context, &tokens);
+                tell_if_short_lived(context, None, left, demand);
                 return Ok(tokens);
             }
             if demand.refused.contains(&tokens.access_token) && is_final(&tokens) {
@@ -173,7 +173,7 @@ impl Workload {
         // The whole of its life: it has just begun.
         let life =
             tokens.expiry.zip(tokens.issued_at).map(|(end, start)| end.duration_since(start));
-        tell_if_short_lived(context, life, demand);
+        tell_if_short_lived(context, None, life, demand);
         Ok(tokens)
     }
 
@@ -184,14 +184,6 @@ impl Workload {
 
     fn last(&self) -> MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn tell_if_short_lived(context: &Context, left: Option<SignedDuration>, demand: &Demand) {
-    let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
-    if let Some(left) = left.filter(|left| *left < demand.min_ttl) {
-        let (profile, wanted) = (None, demand.min_ttl);
-        context.observer().notify(&Event::ShortLived { profile, left, wanted });
     }
 }
 

@@ -67,7 +67,9 @@ fn changes(
     if source != SessionSource::TrustRuleEnv {
         changes.push(removed("BASETEN_TRUST_RULE"));
     }
-    changes.push(removed("BASETEN_AUTH_SOCK"));
+    if session.lent().is_none() {
+        changes.push(removed("BASETEN_AUTH_SOCK"));
+    }
     match auth_type {
         AuthType::ApiKey => {
             changes.push(set("BASETEN_API_KEY", token));

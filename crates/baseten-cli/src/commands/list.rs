@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use anstyle::Style;
-use baseten_auth::internal::{StoragePolicy, StoreError, Summary, plain_text};
+use baseten_auth::internal::{
+    LentProfile, Listing, StoragePolicy, StoreError, Summary, lent_profiles, plain_text,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -16,6 +18,7 @@ use crate::render::{talk, warning};
 use crate::report::Report;
 use crate::table::table;
 use crate::terminal::window::Window;
+use crate::words::SOCKET;
 
 /// The JSON of a profile in the list.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -25,9 +28,9 @@ pub(crate) struct ListRecord {
     /// The remote that it logs in to.
     remote_url: String,
     /// The kind of credential.
-    #[schemars(extend("enum" = ["oauth", "api_key"]))]
+    #[schemars(extend("enum" = ["oauth", "api_key", "workload"]))]
     auth_type: &'static str,
-    /// Where the credential is kept: `file`, `keyring` or `helper:<name>`.
+    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`, or `socket` where it is lent.
     storage: String,
     /// Whether it is the current profile.
     current: bool,
@@ -40,6 +43,38 @@ pub(crate) struct ListRecord {
 }
 
 pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
+    let (records, failure) = match lent_profiles(host.context())? {
+        Some(listing) => (lent(listing), None),
+        None => stored(host)?,
+    };
+    let for_people = matches!(args.common.output, None | Some(Format::Text));
+    if records.is_empty() && failure.is_none() && for_people && std::io::stderr().is_terminal() {
+        talk(if host.borrows() {
+            "Nothing is lent. Log in where the login is kept."
+        } else {
+            "No profile is stored. Log in with: baseten auth login"
+        });
+    }
+    Ok(Report::list(records, |records| text(records, Window::of_stdout())).failing(failure))
+}
+
+/// What a lender has.
+fn lent(listing: Listing) -> Vec<ListRecord> {
+    let Listing { current, profiles } = listing;
+    let record = |lent: LentProfile| ListRecord {
+        current: current.as_ref() == Some(&lent.profile),
+        profile: lent.profile,
+        remote_url: lent.remote_url,
+        auth_type: lent.auth_type.as_str(),
+        storage: SOCKET.to_owned(),
+        email: lent.email,
+        workspace_name: lent.workspace_name,
+    };
+    profiles.into_iter().map(record).collect()
+}
+
+/// What is stored, and the failure of the first profile that is broken.
+fn stored(host: &Host) -> Result<(Vec<ListRecord>, Option<CliError>), CliError> {
     let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
     let store = host.context().store()?;
     let (records, broken) = host.context().read(&store, |profiles| {
@@ -68,11 +103,7 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     let mut broken = broken.into_iter();
     let failure = broken.next().map(CliError::from);
     broken.for_each(|error| warning(&with_causes(&error)));
-    let for_people = matches!(args.common.output, None | Some(Format::Text));
-    if records.is_empty() && failure.is_none() && for_people && std::io::stderr().is_terminal() {
-        talk("No profile is stored. Log in with: baseten auth login");
-    }
-    Ok(Report::list(records, |records| text(records, Window::of_stdout())).failing(failure))
+    Ok((records, failure))
 }
 
 const BOLD: Style = Style::new().bold();

@@ -5,6 +5,7 @@ pub(crate) mod exec;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod switch;
 pub(crate) mod token;

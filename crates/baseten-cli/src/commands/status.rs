@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use baseten_auth::internal::{
-    Claims, Credential, Env, IdentitySource, Profile, Storage, StoragePolicy, Workload, plain_text,
+    Claims, Credential, Env, IdentitySource, Lent, Profile, Storage, StoragePolicy, Workload,
+    plain_text,
 };
 use baseten_auth::{ErrorKind, Session, SessionSource};
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use crate::commands::user::UserRecord;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::report::Report;
-use crate::words::{CURRENT, selected_by, when};
+use crate::words::{CURRENT, SOCKET, selected_by, when};
 
 const BOLD: Style = Style::new().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -40,10 +41,10 @@ pub(crate) struct StatusRecord {
     /// `audience` (an array) and `expires_at`. None of it is verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<IdentityRecord>,
-    /// Where the credential is kept: `file`, `keyring` or `helper:<name>`.
+    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`, or `socket` where it is lent.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
-    /// The file that the credential is kept in, where it is one.
+    /// The file that the credential is kept in, or the socket that it is lent at.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_path: Option<String>,
     /// When the access token ends, where that is known without asking the keyring.
@@ -51,11 +52,11 @@ pub(crate) struct StatusRecord {
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
     /// What selected it.
-    #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_TRUST_RULE", "BASETEN_PROFILE",
-        "current profile"]))]
+    #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_TRUST_RULE",
+        "BASETEN_AUTH_SOCK", "BASETEN_PROFILE", "current profile"]))]
     selected_by: &'static str,
-    /// What this selection overrides: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE`, `BASETEN_PROFILE` and
-    /// `current profile`, as far as each selects something else. With `BASETEN_API_KEY` and
+    /// What this selection overrides: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE`, `BASETEN_AUTH_SOCK`,
+    /// `BASETEN_PROFILE` and `current profile`, as far as each selects something else. With `BASETEN_API_KEY` and
     /// `BASETEN_TRUST_RULE`, stored profiles are not read.
     overrides: Vec<&'static str>,
     /// With `--check`: whether the server takes the credential.
@@ -97,11 +98,12 @@ pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
     let stored =
         session.profile().map(|profile| of_profile(profile, &session, host)).transpose()?;
     let checked = args.check.then(|| session.user());
-    let (mut text, mut record) = match (stored, session.workload()) {
-        (Some(stored), _) => stored,
+    let (mut text, mut record) = match (stored, session.lent(), session.workload()) {
+        (Some(stored), ..) => stored,
+        (None, Some(lent), _) => of_lent(lent, &session, host.env()),
         // What a workload says it is may be known only now.
-        (None, Some(workload)) => of_workload(workload, &session, host)?,
-        (None, None) => of_api_key(&session, host.env()),
+        (None, None, Some(workload)) => of_workload(workload, &session, host)?,
+        (None, None, None) => of_api_key(&session, host.env()),
     };
     let Some(checked) = checked else { return Ok(Report::one(text, record)) };
     let failure = match checked {
@@ -149,6 +151,26 @@ fn of_api_key(session: &Session, env: &Env) -> (String, StatusRecord) {
     let record = record(session, env);
     let remote = plain_text(&record.remote_url);
     let text = format!("Using API key from BASETEN_API_KEY\n  Remote: {remote}\n");
+    (text + &overrides_line(&record.overrides), record)
+}
+
+fn of_lent(lent: &Lent, session: &Session, env: &Env) -> (String, StatusRecord) {
+    let socket = lent.socket().display().to_string();
+    let record = StatusRecord {
+        storage: Some(SOCKET.to_owned()),
+        storage_path: Some(socket.clone()),
+        ..record(session, env)
+    };
+    let name = if record.profile.is_empty() { "A credential of the lender" } else { &record.profile };
+    let text = format!(
+        "{BOLD}{}{BOLD:#}\n  Remote: {}\n  Auth type: {}\n  Storage: socket ({})\n  \
+         Selected by: {}\n",
+        plain_text(name),
+        plain_text(&record.remote_url),
+        record.auth_type,
+        plain_text(&socket),
+        record.selected_by,
+    );
     (text + &overrides_line(&record.overrides), record)
 }
 
@@ -255,12 +277,13 @@ fn expires(expiry: Timestamp, host: &Host) -> String {
 /// profiles are not read.
 fn overrides(session: &Session, env: &Env) -> Vec<&'static str> {
     let lower: &[&'static str] = match session.source() {
+        // A lender is asked for a profile of this name.
         SessionSource::Named => &["BASETEN_API_KEY", "BASETEN_TRUST_RULE", "BASETEN_PROFILE"],
-        SessionSource::ApiKeyEnv => &["BASETEN_TRUST_RULE", "BASETEN_PROFILE"],
-        SessionSource::TrustRuleEnv => &["BASETEN_PROFILE"],
+        SessionSource::ApiKeyEnv => &["BASETEN_TRUST_RULE", "BASETEN_AUTH_SOCK", "BASETEN_PROFILE"],
+        SessionSource::TrustRuleEnv => &["BASETEN_AUTH_SOCK", "BASETEN_PROFILE"],
         _ => &[],
     };
-    let selected = session.profile().map(|profile| profile.name.as_str());
+    let selected = session.profile_name();
     let selects_the_same =
         |variable| variable == "BASETEN_PROFILE" && selected == env.text(variable).ok().flatten();
     let variables = lower.iter().copied();

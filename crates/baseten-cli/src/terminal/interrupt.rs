@@ -1,5 +1,6 @@
 //! Signals: they end the program at once, unless it is storing something or refreshing a session.
 
+use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,9 +19,11 @@ pub(crate) struct Interrupt {
     redraws: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     phase: Phase,
+    /// What the first signal does instead of ending the process, and whether SIGHUP is one.
+    stop: Option<(Box<dyn FnOnce() + Send>, bool)>,
     signal: Option<Exit>,
     /// When the first signal came that has to wait for a refresh.
     waiting_since: Option<Instant>,
@@ -39,6 +42,12 @@ enum Phase {
     Storing,
     /// It is stored. A signal is too late to undo that, and only cuts the cleanup short.
     Stored,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("State").field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 impl Interrupt {
@@ -78,6 +87,12 @@ impl Interrupt {
         self.state().leftover.take()
     }
 
+    /// Has the first signal call a function instead of ending the process; SIGHUP only if
+    /// `hang_up_counts`, and else it is ignored. A second signal ends the process.
+    pub(crate) fn stop_with(&self, hang_up_counts: bool, stop: impl FnOnce() + Send + 'static) {
+        self.state().stop = Some((Box::new(stop), hang_up_counts));
+    }
+
     /// Only the output is left, and its reader may be slow: a signal ends the process again.
     pub(crate) fn finish(&self) {
         self.state().phase = Phase::Open;
@@ -90,6 +105,16 @@ impl Interrupt {
     /// What a signal does. Runs on a thread of its own.
     fn on_signal(&self, exit: Exit) {
         let mut state = self.state();
+        match &state.stop {
+            Some((_, false)) if exit == Exit::HungUp => return,
+            Some(_) => {
+                if let Some((stop, _)) = state.stop.take() {
+                    stop();
+                }
+                return;
+            }
+            None => {}
+        }
         match state.phase {
             Phase::Open => {
                 let (redraws, leftover) = (self.redraws, state.leftover.clone());

@@ -71,10 +71,14 @@ pub(crate) fn missing_for_prompts() -> Option<&'static str> {
 /// Whether somebody can see and answer what a keyring or a credential helper asks: at the terminal
 /// of this process, whatever its streams are, or on a display.
 pub(crate) fn can_show_prompts(env: &Env) -> bool {
-    let terminal = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
     let display = env.has("DISPLAY") || env.has("WAYLAND_DISPLAY");
     let desktop = cfg!(target_os = "macos") && !env.has("SSH_CONNECTION");
-    display || desktop || std::fs::File::open(terminal).is_ok()
+    display || desktop || has_terminal()
+}
+
+/// Whether this process has a terminal, whatever its streams are.
+pub(crate) fn has_terminal() -> bool {
+    std::fs::File::open(if cfg!(windows) { "CONIN$" } else { "/dev/tty" }).is_ok()
 }
 
 /// What a wait leaves on the terminal, to be cleared when it is over.

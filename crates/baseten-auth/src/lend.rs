@@ -1,0 +1,140 @@
+//! One login for other machines: a lender hands out access tokens over a Unix socket
+//! (`baseten auth serve`), and its clients find it in `BASETEN_AUTH_SOCK`.
+
+pub(crate) mod client;
+pub(crate) mod protocol;
+#[cfg(unix)]
+pub(crate) mod server;
+#[cfg(unix)]
+pub(crate) mod socket;
+
+use std::io;
+use std::path::PathBuf;
+
+use self::protocol::Complaint;
+use crate::error::ErrorKind;
+use crate::profile::ProfileName;
+use crate::remote::RemoteError;
+
+/// The variable that names a lender's socket.
+pub(crate) const SOCKET: &str = "BASETEN_AUTH_SOCK";
+
+/// Why nothing is lent, or cannot be borrowed.
+#[derive(Debug, thiserror::Error)]
+pub enum LendError {
+    /// What a client sent is no request.
+    #[error("this is not a request for a token: {0}")]
+    Request(&'static str),
+    /// The profile is there, and not lent.
+    #[error("the profile '{profile}' is not lent")]
+    NotLent {
+        /// The profile.
+        profile: ProfileName,
+    },
+    /// A client named no profile, and the selected one is not lent.
+    #[error("no profile was named, and the selected one is not lent")]
+    NoneSelected,
+    /// A client of a user who may not ask.
+    #[error("user {uid} may not ask for a token here")]
+    Foreign {
+        /// The user.
+        uid: u32,
+    },
+    /// The lender needed too long for one request.
+    #[error("the token could not be had within {seconds} s")]
+    Late {
+        /// The limit.
+        seconds: u64,
+    },
+    /// The socket can't be made.
+    #[error("cannot listen at {}", socket.display())]
+    Bind {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another lender listens there.
+    #[error("another lender already listens at {}", socket.display())]
+    Taken {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// Something else is in the socket's place.
+    #[error("{} is not a socket", socket.display())]
+    NotSocket {
+        /// The path.
+        socket: PathBuf,
+    },
+    /// Nobody listens at the socket of the environment.
+    #[error("nobody answers at the socket {}", socket.display())]
+    Gone {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The lender did not answer in time.
+    #[error("the lender at {} did not answer within {seconds} s", socket.display())]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+        /// The limit.
+        seconds: u64,
+    },
+    /// What answers is no lender.
+    #[error("what answers at {} is not a lender that this program understands", socket.display())]
+    NotProtocol {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// What is lent has a remote that no credential may be sent to.
+    #[error("the lender at {} has a remote URL that is not usable", socket.display())]
+    Remote {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        source: RemoteError,
+    },
+    /// The profile is another one than a moment ago.
+    #[error("the lender at {} has replaced the profile meanwhile", socket.display())]
+    Replaced {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The lender says why not.
+    #[error("{}", complaint.message)]
+    Refused {
+        /// What it says. It is not trusted.
+        complaint: Complaint,
+    },
+    /// This system has no such sockets, or this program does not use them there.
+    #[error("lending a login needs Unix sockets, which this program does not have here")]
+    NoSockets,
+}
+
+impl LendError {
+    /// What kind of trouble it is: the lender's exit status tells, where it refused.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Request(_) | Self::NoSockets => ErrorKind::Usage,
+            Self::NotLent { .. } => ErrorKind::NotFound,
+            Self::NoneSelected | Self::Foreign { .. } => ErrorKind::NotLoggedIn,
+            Self::Bind { .. } | Self::Taken { .. } | Self::NotSocket { .. } => ErrorKind::Local,
+            Self::Late { .. }
+            | Self::Gone { .. }
+            | Self::Silent { .. }
+            | Self::Remote { .. }
+            | Self::Replaced { .. }
+            | Self::NotProtocol { .. } => ErrorKind::Unavailable,
+            Self::Refused { complaint } => match complaint.exit {
+                2 => ErrorKind::Usage,
+                3 => ErrorKind::NotLoggedIn,
+                4 => ErrorKind::NotFound,
+                5 => ErrorKind::Refused,
+                6 => ErrorKind::Unavailable,
+                _ => ErrorKind::Local,
+            },
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What a client and a lender say to each other: one line of JSON each way. The format is stable,
+//! and described in the reference.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::LendError;
+use crate::profile::{AuthType, ProfileName};
+use crate::secret::Secret;
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// The longest request, in bytes.
+pub(super) const REQUEST_MAX: usize = 16 * 1024;
+
+/// Room for all of an answer but its token, so that writing it leaves no copies of that behind.
+const ROOM: usize = 16 * 1024;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A token.
+    Token(Wanted),
+    /// What is lent.
+    Profiles,
+}
+
+/// Which token a client asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// The profile; `None` for the one that the lender selects.
+    pub(crate) profile: Option<ProfileName>,
+    /// It has at least this long to live.
+    pub(crate) min_ttl: Duration,
+    /// A server has answered 401 to this one.
+    pub(crate) refused: Option<Secret>,
+}
+
+/// The members of a request. Others are ignored.
+#[derive(Serialize, Deserialize)]
+struct Members {
+    v: u32,
+    op: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min_ttl: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    refused: Option<Secret>,
+}
+
+impl Request {
+    /// Reads a line. No error quotes it: it may hold a token.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, LendError> {
+        let members: Members = serde_json::from_slice(line)
+            .map_err(|_| LendError::Request("it is not a JSON object with v and op"))?;
+        if members.v != VERSION {
+            return Err(LendError::Request("its version v is not 1"));
+        }
+        match members.op.as_str() {
+            "profiles" => Ok(Self::Profiles),
+            "token" => {
+                let name = members.profile.filter(|name| !name.is_empty());
+                let profile = name
+                    .map(ProfileName::new)
+                    .transpose()
+                    .map_err(|_| LendError::Request("its profile is not a profile name"))?;
+                let min_ttl = Duration::from_secs(members.min_ttl.unwrap_or_default());
+                Ok(Self::Token(Wanted { profile, min_ttl, refused: members.refused }))
+            }
+            _ => Err(LendError::Request("its op is neither token nor profiles")),
+        }
+    }
+
+    /// The line that asks for it.
+    pub(super) fn line(self) -> Zeroizing<Vec<u8>> {
+        let members = |op: &str| Members {
+            v: VERSION,
+            op: op.to_owned(),
+            profile: None,
+            min_ttl: None,
+            refused: None,
+        };
+        let members = match self {
+            Self::Profiles => members("profiles"),
+            Self::Token(Wanted { profile, min_ttl, refused }) => Members {
+                profile: profile.map(|name| name.to_string()),
+                min_ttl: Some(min_ttl.as_secs()).filter(|seconds| *seconds > 0),
+                refused,
+                ..members("token")
+            },
+        };
+        let secret = members.refused.as_ref().map_or(0, |token| token.expose().len());
+        line(&members, secret)
+    }
+}
+
+/// A token that is lent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    /// Empty where the lender runs on a credential of its environment.
+    pub(crate) profile: String,
+    pub(crate) remote_url: String,
+    pub(crate) auth_type: AuthType,
+    #[serde(serialize_with = "exposed_token")]
+    pub(crate) token: Secret,
+    pub(crate) token_type: String,
+    /// When it ends (RFC 3339, UTC), where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<jiff::Timestamp>,
+}
+
+/// What is lent.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listing {
+    /// What a request without a profile gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// Each of them.
+    pub profiles: Vec<LentProfile>,
+}
+
+/// A profile that is lent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LentProfile {
+    /// Its name; empty where the lender runs on a credential of its environment.
+    pub profile: String,
+    /// Its app URL.
+    pub remote_url: String,
+    /// The kind of credential.
+    pub auth_type: AuthType,
+    /// The user's email address, where the login recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// The user's workspace, where the login recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_name: Option<String>,
+}
+
+/// Why a request failed, as a command at the lender would say it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Complaint {
+    /// The exit status that the command would have.
+    pub exit: u8,
+    /// One sentence.
+    pub message: String,
+    /// What to do about it, at the lender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// An answer of either kind.
+#[derive(Serialize, Deserialize)]
+struct Answer<T> {
+    v: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ok: Option<T>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<Complaint>,
+}
+
+/// The line of a success. `secret` is the length of the token in it, if it has one.
+pub(super) fn success<T: Serialize>(answer: &T, secret: usize) -> Zeroizing<Vec<u8>> {
+    line(&Answer { v: VERSION, ok: Some(answer), error: None }, secret)
+}
+
+/// The line of a failure.
+pub(super) fn failure(complaint: Complaint) -> Zeroizing<Vec<u8>> {
+    line(&Answer::<()> { v: VERSION, ok: None, error: Some(complaint) }, 0)
+}
+
+/// Reads an answer; `None` where it is none of this version.
+pub(super) fn parse_answer<T: for<'de> Deserialize<'de>>(
+    line: &[u8],
+) -> Option<Result<T, Complaint>> {
+    let answer: Answer<T> = serde_json::from_slice(line).ok()?;
+    match answer {
+        Answer { v: VERSION, ok: Some(ok), error: None } => Some(Ok(ok)),
+        Answer { v: VERSION, ok: None, error: Some(complaint) } => Some(Err(complaint)),
+        _ => None,
+    }
+}
+
+fn line(message: &impl Serialize, secret: usize) -> Zeroizing<Vec<u8>> {
+    // JSON makes a character of a token at most six bytes long.
+    let mut line = Zeroizing::new(Vec::with_capacity(ROOM + 6 * secret));
+    // Nothing in a message can fail to be written: its keys are text, and so is the buffer.
+    let _ = serde_json::to_writer(&mut *line, message);
+    line.push(b'\n');
+    line
+}
+
+fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    match secret {
+        Some(secret) => exposed_token(secret, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn exposed_token<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Request, LendError> {
+        Request::parse(line.as_bytes())
+    }
+
+    #[test]
+    fn a_request_is_read_as_it_was_written() {
+        let wanted = Wanted {
+            profile: Some("alice".parse().unwrap()),
+            min_ttl: Duration::from_mins(10),
+            refused: Some("used-up".into()),
+        };
+        let line = Request::Token(wanted).line();
+        assert_eq!(
+            std::str::from_utf8(&line).unwrap(),
+            "{\"v\":1,\"op\":\"token\",\"profile\":\"alice\",\"min_ttl\":600,\"refused\":\"used-up\"}\n"
+        );
+        let Ok(Request::Token(wanted)) = Request::parse(&line) else { panic!() };
+        assert_eq!(wanted.profile.unwrap().as_str(), "alice");
+        assert_eq!(wanted.min_ttl, Duration::from_mins(10));
+        assert_eq!(wanted.refused.unwrap().expose(), "used-up");
+        assert_eq!(&*Request::Profiles.line(), b"{\"v\":1,\"op\":\"profiles\"}\n");
+    }
+
+    #[test]
+    fn unknown_members_are_ignored_and_an_empty_profile_is_none() {
+        let line = r#"{"v":1,"op":"token","profile":"","more":[1],"refused":null}"#;
+        let Ok(Request::Token(wanted)) = parse(line) else { panic!() };
+        assert!(wanted.profile.is_none() && wanted.refused.is_none());
+        assert_eq!(wanted.min_ttl, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_so_without_a_quotation() {
+        for line in [
+            "",
+            "canary",
+            "[]",
+            r#"{"op":"token"}"#,
+            r#"{"v":2,"op":"token"}"#,
+            r#"{"v":1}"#,
+            r#"{"v":1,"op":"canary"}"#,
+            r#"{"v":1,"op":"token","min_ttl":-1}"#,
+            r#"{"v":1,"op":"token","profile":"canary\n"}"#,
+            r#"{"v":1,"op":"token","refused":["canary"]}"#,
+        ] {
+            let Err(error) = parse(line) else { panic!("{line}") };
+            assert_eq!(error.kind(), crate::error::ErrorKind::Usage, "{line}");
+            assert!(!format!("{error} {error:?}").contains("canary"), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_a_success_or_a_failure_of_this_version() {
+        let read = |line: &str| parse_answer::<Listing>(line.as_bytes());
+        let listing = Listing { current: Some("a".into()), profiles: Vec::new() };
+        let written = success(&listing, 0);
+        assert_eq!(&*written, b"{\"v\":1,\"ok\":{\"current\":\"a\",\"profiles\":[]}}\n");
+        assert!(matches!(parse_answer::<Listing>(&written), Some(Ok(_))));
+        let failed = read(r#"{"v":1,"error":{"exit":3,"message":"no"}}"#);
+        assert!(matches!(failed, Some(Err(Complaint { exit: 3, hint: None, .. }))));
+        for line in ["", "HTTP/1.1 400 Bad Request", "{}", r#"{"v":2,"ok":{"profiles":[]}}"#] {
+            assert!(read(line).is_none(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! The lender: answers whoever may ask, a thread for each connection.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::event::{PollFd, PollFlags, poll};
+use zeroize::Zeroizing;
+
+use super::LendError;
+use super::protocol::{
+    Complaint, Grant, LentProfile, Listing, REQUEST_MAX, Request, Wanted, failure, success,
+};
+use super::socket::{Peer, Socket};
+use crate::context::Context;
+use crate::error::{Error, Failure};
+use crate::profile::ProfileName;
+use crate::session::credential::Demand;
+use crate::session::resolve::select_stored;
+use crate::session::{Authorization, Session};
+use crate::storage::StoragePolicy;
+use crate::wait::Task;
+
+/// How many clients are answered at once. More wait in the socket's queue.
+const CONNECTIONS: usize = 256;
+
+/// How long a request has to arrive, and an answer to be taken.
+const CLIENT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The same for a request, where all places are taken: a silent client must not cost others theirs.
+const SHORT_LIMIT: Duration = Duration::from_millis(250);
+
+/// How long a token may take. A client waits a little longer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(35);
+
+/// The pause after the system could not give us a connection or a thread.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is lent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offer {
+    /// Whatever is selected at the moment of a request, as for any command.
+    Selected,
+    /// These stored profiles.
+    Named(Vec<ProfileName>),
+    /// Every stored profile.
+    All,
+}
+
+/// What happens while something is lent.
+#[derive(Debug)]
+pub enum Lending<'a> {
+    /// A token was given out.
+    Granted {
+        /// When.
+        time: Timestamp,
+        /// To whom.
+        peer: Peer,
+        /// The profile; empty for a credential of the lender's environment.
+        profile: &'a str,
+        /// When the token ends.
+        expires_at: Option<Timestamp>,
+    },
+    /// A request failed.
+    Failed {
+        /// Whose it was.
+        peer: Peer,
+        /// What the client is told.
+        complaint: &'a Complaint,
+    },
+}
+
+/// Turns an error into what a client is told.
+type Explain = Box<dyn Fn(&Error) -> Complaint + Send + Sync>;
+/// Hears what happens.
+type Log = Box<dyn Fn(&Lending<'_>) + Send + Sync>;
+
+/// Lends access tokens. Refresh tokens stay where they are.
+pub struct Lender {
+    context: Context,
+    offer: Offer,
+    /// The credential of the environment, where it is what is lent.
+    environment: Option<Session>,
+    /// Users who may ask beside our own and root.
+    allowed: Vec<u32>,
+    max_ttl: Option<Duration>,
+    explain: Explain,
+    log: Log,
+}
+
+impl Lender {
+    /// A lender of what is offered. Reads nothing stored yet.
+    pub fn new(
+        context: &Context,
+        offer: Offer,
+        explain: impl Fn(&Error) -> Complaint + Send + Sync + 'static,
+        log: impl Fn(&Lending<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let environment = match offer {
+            Offer::Selected => Session::of_environment(context)?,
+            Offer::Named(_) | Offer::All => None,
+        };
+        let (context, allowed, max_ttl) = (context.clone(), Vec::new(), None);
+        let (explain, log): (Explain, Log) = (Box::new(explain), Box::new(log));
+        Ok(Self { context, offer, environment, allowed, max_ttl, explain, log })
+    }
+
+    /// The same, also for these users.
+    #[must_use]
+    pub fn allowing(mut self, users: &[u32]) -> Self {
+        self.allowed = users.to_vec();
+        self
+    }
+
+    /// The same, for at most this long at a time.
+    #[must_use]
+    pub fn with_max_ttl(mut self, max_ttl: Option<Duration>) -> Self {
+        self.max_ttl = max_ttl;
+        self
+    }
+
+    /// The names of what is lent now.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        Ok(self.listing()?.profiles.into_iter().map(|lent| lent.profile).collect())
+    }
+
+    /// Answers until it is stopped, and then finishes what it is answering.
+    pub fn run(self, socket: &Socket, stop: &Stop) -> io::Result<()> {
+        socket.listener.set_nonblocking(true)?;
+        let lender = Arc::new(self);
+        while stop.wait_for_place() && wait_for_client(&socket.listener, stop)? {
+            match socket.listener.accept() {
+                Ok((stream, _)) => lender.start(stream, stop),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // No descriptors are left, or the client is gone again.
+                Err(_) => stop.pause(SHORTAGE_PAUSE),
+            }
+        }
+        stop.wait_for_answers();
+        Ok(())
+    }
+
+    /// Answers one client on a thread of its own.
+    fn start(self: &Arc<Self>, stream: UnixStream, stop: &Stop) {
+        let place = stop.take_place();
+        let lender = Arc::clone(self);
+        let talk = move || lender.talk(&stream, &place);
+        // The connection is closed where no thread can be had.
+        if std::thread::Builder::new().spawn(talk).is_err() {
+            stop.pause(SHORTAGE_PAUSE);
+        }
+    }
+
+    /// One request, and its answer. A client that is gone is nobody's trouble.
+    fn talk(self: &Arc<Self>, stream: &UnixStream, place: &Place) {
+        let Ok(peer) = Peer::of(stream) else { return };
+        // On some systems a connection inherits this from the listener.
+        let _ = stream.set_nonblocking(false);
+        let answer = match self.hear(stream, peer, place) {
+            Ok(request) => {
+                let _answering = place.answer();
+                let answer = self.answer(request, peer);
+                let _ = self.send(stream, &answer);
+                return;
+            }
+            Err(Some(error)) => self.refuse(peer, &error.into()),
+            Err(None) => return,
+        };
+        let _ = self.send(stream, &answer);
+    }
+
+    /// The request of a client who may ask; `None` where the client is gone.
+    fn hear(
+        &self,
+        stream: &UnixStream,
+        peer: Peer,
+        place: &Place,
+    ) -> Result<Request, Option<LendError>> {
+        if !self.may_ask(peer.uid) {
+            return Err(Some(LendError::Foreign { uid: peer.uid }));
+        }
+        let wait = self.context.wait();
+        let (deadline, short) = (wait.deadline(CLIENT_LIMIT), wait.deadline(SHORT_LIMIT));
+        let in_time = || {
+            let others_wait = wait.remaining(short).is_none() && place.is_full();
+            wait.remaining(deadline).is_some() && !others_wait
+        };
+        Request::parse(&read_line(stream, in_time)?).map_err(Some)
+    }
+
+    fn may_ask(&self, uid: u32) -> bool {
+        uid == 0 || uid == rustix::process::geteuid().as_raw() || self.allowed.contains(&uid)
+    }
+
+    /// The answer, which is not waited for any longer than a client would. What takes longer goes
+    /// on by itself: it may be a refresh.
+    fn answer(self: &Arc<Self>, request: Request, peer: Peer) -> Zeroizing<Vec<u8>> {
+        let granted = match request {
+            Request::Profiles => match self.listing() {
+                Ok(listing) => return success(&listing, 0),
+                Err(error) => Err(error),
+            },
+            Request::Token(wanted) => {
+                let lender = Arc::clone(self);
+                let late = || LendError::Late { seconds: ANSWER_LIMIT.as_secs() }.into();
+                let task = Task::start(move || lender.token(wanted));
+                match task.map(|task| task.within(ANSWER_LIMIT)) {
+                    Ok(Ok(granted)) => granted,
+                    Ok(Err(_)) | Err(_) => Err(late()),
+                }
+            }
+        };
+        match granted {
+            Ok(grant) => {
+                let (time, profile) = (self.context.wait().now(), &*grant.profile);
+                let expires_at = grant.expires_at;
+                (self.log)(&Lending::Granted { time, peer, profile, expires_at });
+                success(&grant, grant.token.expose().len())
+            }
+            Err(error) => self.refuse(peer, &error),
+        }
+    }
+
+    fn refuse(&self, peer: Peer, error: &Error) -> Zeroizing<Vec<u8>> {
+        let complaint = (self.explain)(error);
+        (self.log)(&Lending::Failed { peer, complaint: &complaint });
+        failure(complaint)
+    }
+
+    fn send(&self, mut stream: &UnixStream, answer: &[u8]) -> io::Result<()> {
+        let deadline = self.context.wait().deadline(CLIENT_LIMIT);
+        let mut rest = answer;
+        while !rest.is_empty() {
+            let left = self.context.wait().remaining(deadline).ok_or(io::ErrorKind::TimedOut)?;
+            stream.set_write_timeout(Some(left))?;
+            let sent = stream.write(rest)?;
+            rest = rest.get(sent..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn token(&self, wanted: Wanted) -> Result<Grant, Error> {
+        let session = self.session(wanted.profile.as_ref())?;
+        let min_ttl = self.max_ttl.map_or(wanted.min_ttl, |most| wanted.min_ttl.min(most));
+        let demand = Demand { min_ttl, refused: wanted.refused.into_iter().collect() };
+        let authorization = session.authorization_for(&demand)?;
+        Ok(Grant {
+            profile: session.profile_name().unwrap_or_default().to_owned(),
+            remote_url: session.remote_url().to_owned(),
+            auth_type: session.auth_type(),
+            token: authorization.token().clone(),
+            token_type: authorization.scheme().to_owned(),
+            expires_at: self.end(&authorization),
+        })
+    }
+
+    /// When what is lent ends: the token's end, or the longest time that anything is lent for.
+    fn end(&self, authorization: &Authorization) -> Option<Timestamp> {
+        let lent_until = self.max_ttl.and_then(|most| {
+            self.context.wait().now().checked_add(SignedDuration::try_from(most).ok()?).ok()
+        });
+        authorization.expiry().into_iter().chain(lent_until).min()
+    }
+
+    /// The session of a profile that is lent. The store is read anew each time: it may have been
+    /// switched, logged out or replaced.
+    fn session(&self, wanted: Option<&ProfileName>) -> Result<Session, Error> {
+        if let Some(session) = &self.environment {
+            return match wanted {
+                None => Ok(session.clone()),
+                Some(profile) => Err(LendError::NotLent { profile: profile.clone() }.into()),
+            };
+        }
+        let name = match (wanted, &self.offer) {
+            (Some(name), Offer::All) => name.clone(),
+            (Some(name), Offer::Named(names)) if names.contains(name) => name.clone(),
+            (Some(name), Offer::Selected) if *name == self.selected()? => name.clone(),
+            (Some(profile), _) => {
+                return Err(LendError::NotLent { profile: profile.clone() }.into());
+            }
+            (None, Offer::Selected | Offer::All) => self.selected()?,
+            (None, Offer::Named(names)) => match (self.selected(), names.as_slice()) {
+                (Ok(name), _) if names.contains(&name) => name,
+                (_, [only]) => only.clone(),
+                _ => return Err(LendError::NoneSelected.into()),
+            },
+        };
+        Session::of_store(&self.context, Some(&name))
+    }
+
+    /// The name of the stored profile that is selected, as for any command.
+    fn selected(&self) -> Result<ProfileName, Error> {
+        let store = self.context.store()?;
+        Ok(select_stored(&self.context, &store, None)?.profile.name)
+    }
+
+    /// What is lent now.
+    fn listing(&self) -> Result<Listing, Error> {
+        if let Some(session) = &self.environment {
+            let lent = LentProfile {
+                profile: String::new(),
+                remote_url: session.remote_url().to_owned(),
+                auth_type: session.auth_type(),
+                email: None,
+                workspace_name: None,
+            };
+            return Ok(Listing { current: Some(String::new()), profiles: vec![lent] });
+        }
+        let selected = match self.selected() {
+            Ok(name) => Some(name),
+            Err(error) if is_nobody(&error) => None,
+            Err(error) => return Err(error),
+        };
+        let is_lent = |name: &ProfileName| match &self.offer {
+            Offer::All => true,
+            Offer::Named(names) => names.contains(name),
+            Offer::Selected => selected.as_ref() == Some(name),
+        };
+        let policy = StoragePolicy::from_env(self.context.env())?;
+        let store = self.context.store()?;
+        let profiles: Vec<_> = store.read(|profiles| {
+            // A broken profile does not hide the others.
+            let good = profiles.summaries(&policy).filter_map(Result::ok);
+            let lent = good.filter(|summary| is_lent(&summary.name)).map(|summary| LentProfile {
+                profile: summary.name.to_string(),
+                remote_url: summary.remote_url,
+                auth_type: summary.auth_type,
+                email: summary.identity.email,
+                workspace_name: summary.identity.workspace_name,
+            });
+            Ok::<_, Error>(lent.collect())
+        })?;
+        let only = match &self.offer {
+            Offer::Named(names) if names.len() == 1 => names.first().cloned(),
+            _ => None,
+        };
+        let current = selected.clone().filter(is_lent).or(only).map(|name| name.to_string());
+        Ok(Listing { current, profiles })
+    }
+}
+
+impl fmt::Debug for Lender {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Lender").field("offer", &self.offer).finish_non_exhaustive()
+    }
+}
+
+/// Whether an error says that no profile is selected, or one that is not there.
+fn is_nobody(error: &Error) -> bool {
+    matches!(error.failure(), Failure::NoCurrentProfile { .. } | Failure::NoSuchProfile { .. })
+}
+
+/// Waits for a client, or until it is stopped; true for a client.
+fn wait_for_client(listener: &UnixListener, stop: &Stop) -> io::Result<bool> {
+    let mut watched = [
+        PollFd::new(listener, PollFlags::IN),
+        PollFd::new(&stop.0.ended, PollFlags::IN | PollFlags::HUP),
+    ];
+    match poll(&mut watched, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!stop.is_stopping()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A line, without its end. What is too long, or comes too late, is no request; `None` where the
+/// client is gone without a word.
+fn read_line(
+    mut stream: &UnixStream,
+    in_time: impl Fn() -> bool,
+) -> Result<Zeroizing<Vec<u8>>, Option<LendError>> {
+    stream.set_read_timeout(Some(SHORT_LIMIT)).map_err(|_| None)?;
+    let mut line = Zeroizing::new(vec![0; REQUEST_MAX]);
+    let mut length = 0;
+    loop {
+        let Some(room) = line.get_mut(length..).filter(|room| !room.is_empty()) else {
+            return Err(Some(LendError::Request("it is longer than 16 KiB")));
+        };
+        let read = match stream.read(room) {
+            Ok(0) if length == 0 => return Err(None),
+            Ok(0) => return Err(Some(LendError::Request("the line does not end"))),
+            Ok(read) => read,
+            Err(error) if is_interruption(&error) => 0,
+            Err(_) => return Err(None),
+        };
+        let new = line.get(length..length + read).unwrap_or_default();
+        if let Some(end) = new.iter().position(|byte| *byte == b'\n') {
+            line.truncate(length + end);
+            return Ok(line);
+        }
+        if !in_time() {
+            return Err(Some(LendError::Request("it did not arrive in time")));
+        }
+        length += read;
+    }
+}
+
+/// Whether a wait for bytes has only been cut short.
+fn is_interruption(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// Stops a lender. Clones stop the same one.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Readable once it is stopped.
+    ended: UnixStream,
+}
+
+#[derive(Debug)]
+struct State {
+    connections: usize,
+    answering: usize,
+    /// Dropped to stop.
+    running: Option<UnixStream>,
+}
+
+impl Stop {
+    /// Makes one; the error is the system's, which has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let (running, ended) = UnixStream::pair()?;
+        let state = State { connections: 0, answering: 0, running: Some(running) };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Ok(Self(Arc::new(Shared { state, changed, ended })))
+    }
+
+    /// Has the lender take no more clients, and end when it has answered those it is answering.
+    pub fn stop(&self) {
+        self.state().running = None;
+        self.0.changed.notify_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.state().running.is_none()
+    }
+
+    /// Waits until one more client can be taken; false where it is stopped.
+    fn wait_for_place(&self) -> bool {
+        let full =
+            |state: &mut State| state.running.is_some() && state.connections >= CONNECTIONS;
+        let state = self.0.changed.wait_while(self.state(), full);
+        state.unwrap_or_else(PoisonError::into_inner).running.is_some()
+    }
+
+    /// Each of them is bounded, and so is this.
+    fn wait_for_answers(&self) {
+        let busy = |state: &mut State| state.answering > 0;
+        drop(self.0.changed.wait_while(self.state(), busy));
+    }
+
+    /// Waits that long, or until it is stopped.
+    fn pause(&self, time: Duration) {
+        let running = |state: &mut State| state.running.is_some();
+        drop(self.0.changed.wait_timeout_while(self.state(), time, running));
+    }
+
+    fn take_place(&self) -> Place {
+        self.state().connections += 1;
+        Place(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one client among those that are taken at once.
+struct Place(Stop);
+
+impl Place {
+    /// Whether all places are taken, so that others wait for one.
+    fn is_full(&self) -> bool {
+        self.0.state().connections >= CONNECTIONS
+    }
+
+    /// From here on the client gets an answer, even if the lender is stopped.
+    fn answer(&self) -> Answering {
+        self.0.state().answering += 1;
+        Answering(self.0.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.connections = state.connections.saturating_sub(1);
+        drop(state);
+        self.0.0.changed.notify_all();
+    }
+}
+
+/// While it is alive, a client is being answered.
+struct Answering(Stop);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.answering = state.answering.saturating_sub(1);
+        drop(state);
+        self.0.0.changed.notify_all();
+    }
+}

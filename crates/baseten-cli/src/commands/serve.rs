@@ -1,0 +1,188 @@
+//! `baseten auth serve`: lends access tokens over a socket until it is stopped.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::args::ServeArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::host::Host;
+
+/// The JSON that says that tokens can be asked for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ReadyRecord {
+    /// Where it listens.
+    socket: String,
+    /// What it lends.
+    profiles: Vec<String>,
+}
+
+/// The JSON of a token that was handed out.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct GrantRecord {
+    /// When.
+    #[schemars(extend("format" = "date-time"))]
+    time: String,
+    /// The user who asked.
+    uid: u32,
+    /// The process that asked, where the system says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    /// The profile; empty where the lender has `BASETEN_API_KEY` or `BASETEN_TRUST_RULE`.
+    profile: String,
+    /// When the token ends, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    expires_at: Option<String>,
+}
+
+#[cfg(unix)]
+pub(crate) use on_unix::run;
+
+#[cfg(not(unix))]
+pub(crate) fn run(_: &ServeArgs, _: &Host) -> Result<Exit, CliError> {
+    Err(baseten_auth::Error::from(baseten_auth::internal::LendError::NoSockets).into())
+}
+
+#[cfg(unix)]
+mod on_unix {
+    use baseten_auth::Error;
+    use baseten_auth::internal::{
+        Complaint, LendError, Lender, Lending, Offer, Peer, Socket, Stop, plain_text,
+    };
+
+    use super::{CliError, Exit, GrantRecord, Host, ReadyRecord, ServeArgs};
+    use crate::args::{LogFormat, MinTtl};
+    use crate::explanation::Explanation;
+    use crate::json;
+    use crate::render::{line, talk};
+    use crate::terminal::window;
+    use crate::text::sanitize;
+
+    pub(crate) fn run(args: &ServeArgs, host: &Host) -> Result<Exit, CliError> {
+        let context = host.context();
+        let format = args.output.unwrap_or(LogFormat::Text);
+        let offer = match args.profile.as_slice() {
+            _ if args.all => Offer::All,
+            [] => Offer::Selected,
+            names => Offer::Named(names.to_vec()),
+        };
+        let lender = Lender::new(context, offer, explain, move |lending| log(format, lending))?
+            .allowing(&args.allow_uid)
+            .with_max_ttl(args.max_ttl.map(|MinTtl(most)| most.max(MinTtl::LEAST)));
+        // A store that cannot be read is known before anybody asks.
+        let profiles = lender.names()?;
+        let socket = listen(args, host)?;
+        let failed = |source| {
+            CliError::from(Error::from(LendError::Bind {
+                socket: socket.path().to_owned(),
+                source,
+            }))
+        };
+        let stop = Stop::new().map_err(failed)?;
+        let stopped = stop.clone();
+        host.interrupt().stop_with(window::has_terminal(), move || stopped.stop());
+        ready(format, &socket, profiles);
+        lender.run(&socket, &stop).map_err(failed)?;
+        wait_for_refreshes(host);
+        Ok(Exit::Done)
+    }
+
+    /// The socket that was asked for, the one that was handed over, or the usual one.
+    fn listen(args: &ServeArgs, host: &Host) -> Result<Socket, CliError> {
+        let context = host.context();
+        let path = match &args.socket {
+            Some(path) => path.clone(),
+            None => match Socket::handed_over()? {
+                Some(socket) => return Ok(socket),
+                None => Socket::default_path(context)?,
+            },
+        };
+        Ok(Socket::bind(&path, !args.allow_uid.is_empty(), context.wait())?)
+    }
+
+    /// Tells whoever waits for it: systemd, and the reader of the output.
+    fn ready(format: LogFormat, socket: &Socket, profiles: Vec<String>) {
+        // Nobody may wait for it.
+        #[cfg(target_os = "linux")]
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let socket = socket.path().display().to_string();
+        match format {
+            LogFormat::Text => {
+                let lent = if profiles.is_empty() {
+                    "nothing yet, for nobody is logged in".to_owned()
+                } else {
+                    profiles.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ")
+                };
+                talk(&format!("Lending {lent} at {}", plain_text(&socket)));
+            }
+            LogFormat::Jsonl => print(&ReadyRecord { socket, profiles }),
+            LogFormat::None => {}
+        }
+    }
+
+    /// Nothing is left behind half done: a refresh may go on for somebody who waits no longer.
+    fn wait_for_refreshes(host: &Host) {
+        let (done, released) = std::sync::mpsc::channel();
+        host.interrupt().cancel().when_released(move || {
+            let _ = done.send(());
+        });
+        let _ = released.recv();
+    }
+
+    fn log(format: LogFormat, lending: &Lending<'_>) {
+        match lending {
+            Lending::Granted { time, peer: Peer { uid, pid }, profile, expires_at } => {
+                let record = GrantRecord {
+                    time: time.to_string(),
+                    uid: *uid,
+                    pid: *pid,
+                    profile: (*profile).to_owned(),
+                    expires_at: expires_at.map(|end| end.to_string()),
+                };
+                match format {
+                    LogFormat::Text => talk(&granted(&record)),
+                    LogFormat::Jsonl => print(&record),
+                    LogFormat::None => {}
+                }
+            }
+            Lending::Failed { peer, complaint } if format != LogFormat::None => {
+                talk(&sanitize(&format!("{} got none: {}", client(*peer), complaint.message)));
+            }
+            Lending::Failed { .. } => {}
+        }
+    }
+
+    fn granted(record: &GrantRecord) -> String {
+        let GrantRecord { time, uid, pid, profile, expires_at } = record;
+        let client = client(Peer { uid: *uid, pid: *pid });
+        let end = expires_at.as_ref().map(|end| format!(", until {end}")).unwrap_or_default();
+        format!("{time} {client} got a token of {}{end}", shown(profile))
+    }
+
+    fn client(Peer { uid, pid }: Peer) -> String {
+        let process = pid.map(|pid| format!("process {pid} of ")).unwrap_or_default();
+        format!("{process}user {uid}")
+    }
+
+    fn shown(profile: &str) -> String {
+        if profile.is_empty() {
+            "the credential of the environment".to_owned()
+        } else {
+            format!("profile '{}'", plain_text(profile))
+        }
+    }
+
+    fn print(record: &impl serde::Serialize) {
+        // A record of texts and numbers can always be written.
+        if let Ok(value) = serde_json::to_value(record) {
+            line(&json::one_line(&value));
+        }
+    }
+
+    /// What a command would say here.
+    fn explain(error: &Error) -> Complaint {
+        let Explanation { exit, message, hint } = Explanation::of_error(error);
+        Complaint { exit: exit as u8, message, hint }
+    }
+}
