@@ -112,6 +112,11 @@ const COUNTERPARTS: &[Need] = &[
     Need::Program("fish", "fish"),
     Need::Program("zbarimg", "zbar-tools"),
     Need::Program("mandoc", "mandoc"),
+    // Containers, other hosts, services.
+    Need::Program("bwrap", "bubblewrap"),
+    Need::Program("ssh", "openssh-client"),
+    Need::Program("/usr/sbin/sshd", "openssh-server"),
+    Need::Program("systemd-socket-activate", "systemd"),
     // Certificates, proxies, faults.
     Need::Program("openssl", "openssl"),
     Need::Program("tinyproxy", "tinyproxy-bin"),

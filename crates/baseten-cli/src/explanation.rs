@@ -5,8 +5,8 @@ use std::io;
 
 use baseten_auth::internal::{
     ApiError, ApiUrlError, CertificateProblem, Ci, Claims, DeviceError, Failure, HttpError,
-    IdentitySource, LendError, LockError, PendingError, PlaceError, ProfileName, ProxyProblem, Storage,
-    StoreError, TrustRule, WorkloadError, display_text, plain_text,
+    IdentitySource, LendError, LockError, PendingError, PlaceError, ProfileName, ProxyProblem,
+    Storage, StoreError, TrustRule, WorkloadError, display_text, plain_text,
 };
 use baseten_auth::{AuthType, Error, ErrorKind, SessionSource};
 

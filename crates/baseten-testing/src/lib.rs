@@ -20,6 +20,7 @@ pub mod foreign_socket;
 pub mod home;
 pub mod identity;
 pub mod keyring;
+pub mod lender;
 pub mod outcome;
 pub mod pass;
 pub mod program;

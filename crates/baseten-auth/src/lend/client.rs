@@ -19,7 +19,11 @@ use crate::wait::{SLICE, Stopped, Task, Wait};
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// The longest answer, in bytes: a list of very many profiles.
-const ANSWER_MAX: u64 = 8 * 1024 * 1024;
+const ANSWER_MAX: usize = 8 * 1024 * 1024;
+
+/// How much of it is read at once, in bytes.
+#[cfg(unix)]
+const PART: usize = 16 * 1024;
 
 /// A lender, by its socket.
 #[derive(Debug, Clone)]
@@ -99,7 +103,7 @@ impl Lender {
     }
 }
 
-/// Sends a line, and reads what comes back until the connection ends.
+/// Sends a line, and reads the one that comes back.
 #[cfg(unix)]
 fn exchange(socket: &Path, line: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
     use std::io::{Read, Write};
@@ -107,14 +111,19 @@ fn exchange(socket: &Path, line: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
-    stream.write_all(line)?;
-    let mut answer = Zeroizing::new(Vec::with_capacity(64 * 1024));
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    if answer.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::ConnectionAborted,
-            "the connection was closed without an answer",
-        ));
+    // A lender that refuses us may not have read it.
+    let sent = stream.write_all(line);
+    let (mut answer, mut part) = (Zeroizing::new(Vec::new()), Zeroizing::new([0; PART]));
+    // Room for a token, so that no copies of it are left behind.
+    answer.reserve(4 * PART);
+    while !answer.ends_with(b"\n") && answer.len() < ANSWER_MAX {
+        let read = stream.read(&mut *part)?;
+        answer.extend_from_slice(part.get(..read).unwrap_or_default());
+        if read == 0 {
+            sent?;
+            let ended = "the connection ended without an answer";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, ended));
+        }
     }
     Ok(answer)
 }

@@ -48,8 +48,8 @@ struct Members {
     profile: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_ttl: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
-    refused: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Exposed>,
 }
 
 impl Request {
@@ -69,7 +69,8 @@ impl Request {
                     .transpose()
                     .map_err(|_| LendError::Request("its profile is not a profile name"))?;
                 let min_ttl = Duration::from_secs(members.min_ttl.unwrap_or_default());
-                Ok(Self::Token(Wanted { profile, min_ttl, refused: members.refused }))
+                let refused = members.refused.map(|Exposed(token)| token);
+                Ok(Self::Token(Wanted { profile, min_ttl, refused }))
             }
             _ => Err(LendError::Request("its op is neither token nor profiles")),
         }
@@ -89,11 +90,11 @@ impl Request {
             Self::Token(Wanted { profile, min_ttl, refused }) => Members {
                 profile: profile.map(|name| name.to_string()),
                 min_ttl: Some(min_ttl.as_secs()).filter(|seconds| *seconds > 0),
-                refused,
+                refused: refused.map(Exposed),
                 ..members("token")
             },
         };
-        let secret = members.refused.as_ref().map_or(0, |token| token.expose().len());
+        let secret = members.refused.as_ref().map_or(0, |Exposed(token)| token.expose().len());
         line(&members, secret)
     }
 }
@@ -105,7 +106,7 @@ pub(crate) struct Grant {
     pub(crate) profile: String,
     pub(crate) remote_url: String,
     pub(crate) auth_type: AuthType,
-    #[serde(serialize_with = "exposed_token")]
+    #[serde(serialize_with = "exposed")]
     pub(crate) token: Secret,
     pub(crate) token_type: String,
     /// When it ends (RFC 3339, UTC), where that is known.
@@ -193,14 +194,12 @@ fn line(message: &impl Serialize, secret: usize) -> Zeroizing<Vec<u8>> {
     line
 }
 
-fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
-    match secret {
-        Some(secret) => exposed_token(secret, serializer),
-        None => serializer.serialize_none(),
-    }
-}
+/// A secret that the message is for.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Exposed(#[serde(serialize_with = "exposed")] Secret);
 
-fn exposed_token<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 

@@ -444,8 +444,7 @@ impl Stop {
 
     /// Waits until one more client can be taken; false where it is stopped.
     fn wait_for_place(&self) -> bool {
-        let full =
-            |state: &mut State| state.running.is_some() && state.connections >= CONNECTIONS;
+        let full = |state: &mut State| state.running.is_some() && state.connections >= CONNECTIONS;
         let state = self.0.changed.wait_while(self.state(), full);
         state.unwrap_or_else(PoisonError::into_inner).running.is_some()
     }

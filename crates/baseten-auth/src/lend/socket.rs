@@ -94,8 +94,8 @@ impl Socket {
         let _ = wait.poll(wait.deadline(LOCK_WAIT), LOCK_PAUSE, attempt);
         make_room(path)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let mode = if for_others { 0o666 } else { 0o600 };
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+        let permissions = fs::Permissions::from_mode(if for_others { 0o666 } else { 0o600 });
+        fs::set_permissions(path, permissions).map_err(failed)?;
         let there = fs::symlink_metadata(path).map_err(failed)?;
         let made = Some((there.dev(), there.ino()));
         Ok(Self { listener, path: path.to_owned(), made })

@@ -32,9 +32,8 @@ impl Lent {
 
     pub(crate) fn remote(&self) -> Result<Remote, Error> {
         let parsed = Remote::parse(&self.profile.remote_url);
-        Ok(parsed.map_err(|source| {
-            LendError::Remote { socket: self.socket().to_owned(), source }
-        })?)
+        Ok(parsed
+            .map_err(|source| LendError::Remote { socket: self.socket().to_owned(), source })?)
     }
 
     /// A token that meets a demand.
@@ -55,12 +54,11 @@ impl Lent {
             return Err(LendError::Replaced { socket: self.socket().to_owned() }.into());
         }
         let authorization = Authorization::lent(&grant.token_type, grant.token, grant.expires_at);
-        let authorization = authorization.ok_or_else(|| LendError::NotProtocol {
-            socket: self.socket().to_owned(),
-        })?;
+        let authorization = authorization
+            .ok_or_else(|| LendError::NotProtocol { socket: self.socket().to_owned() })?;
         let now = context.wait().now();
-        let left = authorization.expires_at.map(|end| end.duration_since(now));
-        tell_if_short_lived(context, name.as_ref(), left, demand);
+        let remaining = authorization.expires_at.map(|end| end.duration_since(now));
+        tell_if_short_lived(context, name.as_ref(), remaining, demand);
         Ok(authorization)
     }
 }

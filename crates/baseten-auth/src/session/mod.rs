@@ -276,7 +276,8 @@ impl Session {
 
     /// The API key or the workload of the environment; `None` where it has neither.
     pub(crate) fn of_environment(context: &Context) -> Result<Option<Self>, Error> {
-        let (source, kind) = if let Some((key, remote)) = resolve::api_key_of_environment(context)? {
+        let (source, kind) = if let Some((key, remote)) = resolve::api_key_of_environment(context)?
+        {
             (SessionSource::ApiKeyEnv, Kind::ApiKey { key, remote })
         } else if let Some(workload) = resolve::workload_of_environment(context)? {
             (SessionSource::TrustRuleEnv, Kind::Workload(workload.into()))
@@ -377,10 +378,9 @@ impl Session {
             let others = match &self.kind {
                 // The file's tokens, the other place's, and then new ones: there are no more.
                 Kind::Stored(_) if is_bearer && !just_refreshed => 2,
-                Kind::Stored(_) | Kind::ApiKey { .. } => 0,
                 Kind::Workload(_) => 1,
                 Kind::Lent(_) if is_bearer => 1,
-                Kind::Lent(_) => 0,
+                Kind::Stored(_) | Kind::ApiKey { .. } | Kind::Lent(_) => 0,
             };
             if !is_unauthorized || demand.refused.len() >= others {
                 return answer.map_err(RequestError::Request);

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::credential::{
-    Demand, is_fresh, is_too_new, is_usable, remaining, tell_if_short_lived,
-};
+use super::credential::{Demand, is_fresh, is_too_new, is_usable, remaining, tell_if_short_lived};
 use crate::context::Context;
 use crate::error::Error;
 use crate::event::Event;
@@ -191,6 +189,7 @@ impl Workload {
 mod tests {
     use std::sync::mpsc;
     use std::sync::{Arc, Barrier};
+    use std::time::Duration;
 
     use baseten_testing::identity::{claims, jwt};
 

@@ -46,6 +46,9 @@ pub(crate) fn run(_: &ServeArgs, _: &Host) -> Result<Exit, CliError> {
 
 #[cfg(unix)]
 mod on_unix {
+    use std::sync::mpsc::{self, Sender, SyncSender};
+    use std::time::Duration;
+
     use baseten_auth::Error;
     use baseten_auth::internal::{
         Complaint, LendError, Lender, Lending, Offer, Peer, Socket, Stop, plain_text,
@@ -67,7 +70,10 @@ mod on_unix {
             [] => Offer::Selected,
             names => Offer::Named(names.to_vec()),
         };
-        let lender = Lender::new(context, offer, explain, move |lending| log(format, lending))?
+        let printer = Printer::start();
+        let lines = printer.clone();
+        let log = move |lending: &Lending<'_>| lines.print(told(format, lending));
+        let lender = Lender::new(context, offer, explain, log)?
             .allowing(&args.allow_uid)
             .with_max_ttl(args.max_ttl.map(|MinTtl(most)| most.max(MinTtl::LEAST)));
         // A store that cannot be read is known before anybody asks.
@@ -82,9 +88,13 @@ mod on_unix {
         let stop = Stop::new().map_err(failed)?;
         let stopped = stop.clone();
         host.interrupt().stop_with(window::has_terminal(), move || stopped.stop());
-        ready(format, &socket, profiles);
+        printer.print(ready(format, &socket, profiles));
+        // Nobody may wait for it.
+        #[cfg(target_os = "linux")]
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         lender.run(&socket, &stop).map_err(failed)?;
         wait_for_refreshes(host);
+        printer.finish();
         Ok(Exit::Done)
     }
 
@@ -92,7 +102,8 @@ mod on_unix {
     fn listen(args: &ServeArgs, host: &Host) -> Result<Socket, CliError> {
         let context = host.context();
         let path = match &args.socket {
-            Some(path) => path.clone(),
+            // Whoever is told of it may be in another directory.
+            Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
             None => match Socket::handed_over()? {
                 Some(socket) => return Ok(socket),
                 None => Socket::default_path(context)?,
@@ -101,11 +112,8 @@ mod on_unix {
         Ok(Socket::bind(&path, !args.allow_uid.is_empty(), context.wait())?)
     }
 
-    /// Tells whoever waits for it: systemd, and the reader of the output.
-    fn ready(format: LogFormat, socket: &Socket, profiles: Vec<String>) {
-        // Nobody may wait for it.
-        #[cfg(target_os = "linux")]
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    /// What is printed once clients can come.
+    fn ready(format: LogFormat, socket: &Socket, profiles: Vec<String>) -> Option<Line> {
         let socket = socket.path().display().to_string();
         match format {
             LogFormat::Text => {
@@ -114,10 +122,10 @@ mod on_unix {
                 } else {
                     profiles.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ")
                 };
-                talk(&format!("Lending {lent} at {}", plain_text(&socket)));
+                Some(Line::Talk(format!("Lending {lent} at {}", plain_text(&socket))))
             }
-            LogFormat::Jsonl => print(&ReadyRecord { socket, profiles }),
-            LogFormat::None => {}
+            LogFormat::Jsonl => data(&ReadyRecord { socket, profiles }),
+            LogFormat::None => None,
         }
     }
 
@@ -130,8 +138,10 @@ mod on_unix {
         let _ = released.recv();
     }
 
-    fn log(format: LogFormat, lending: &Lending<'_>) {
+    /// What is printed of something that happened.
+    fn told(format: LogFormat, lending: &Lending<'_>) -> Option<Line> {
         match lending {
+            _ if format == LogFormat::None => None,
             Lending::Granted { time, peer: Peer { uid, pid }, profile, expires_at } => {
                 let record = GrantRecord {
                     time: time.to_string(),
@@ -141,15 +151,14 @@ mod on_unix {
                     expires_at: expires_at.map(|end| end.to_string()),
                 };
                 match format {
-                    LogFormat::Text => talk(&granted(&record)),
-                    LogFormat::Jsonl => print(&record),
-                    LogFormat::None => {}
+                    LogFormat::Jsonl => data(&record),
+                    _ => Some(Line::Talk(granted(&record))),
                 }
             }
-            Lending::Failed { peer, complaint } if format != LogFormat::None => {
-                talk(&sanitize(&format!("{} got none: {}", client(*peer), complaint.message)));
+            Lending::Failed { peer, complaint } => {
+                let (client, why) = (client(*peer), sanitize(&complaint.message));
+                Some(Line::Talk(format!("{client} got none: {why}")))
             }
-            Lending::Failed { .. } => {}
         }
     }
 
@@ -173,10 +182,56 @@ mod on_unix {
         }
     }
 
-    fn print(record: &impl serde::Serialize) {
-        // A record of texts and numbers can always be written.
-        if let Ok(value) = serde_json::to_value(record) {
-            line(&json::one_line(&value));
+    /// A record as a line of JSON. Texts and numbers can always be written.
+    fn data(record: &impl serde::Serialize) -> Option<Line> {
+        serde_json::to_value(record).ok().map(|value| Line::Data(json::one_line(&value)))
+    }
+
+    /// Something to print.
+    enum Line {
+        /// For a program, on stdout.
+        Data(String),
+        /// For people, on stderr.
+        Talk(String),
+        /// Nothing: says that all before it was printed.
+        End(Sender<()>),
+    }
+
+    /// Prints on a thread of its own, so that a reader who is slow or stopped does not keep clients
+    /// waiting. What such a reader is behind with beyond [`Printer::QUEUE`] lines is left out.
+    #[derive(Clone)]
+    struct Printer(SyncSender<Line>);
+
+    impl Printer {
+        const QUEUE: usize = 1024;
+        const END_LIMIT: Duration = Duration::from_secs(1);
+
+        fn start() -> Self {
+            let (sender, lines) = mpsc::sync_channel(Self::QUEUE);
+            // Without a thread, nothing is printed.
+            let _ = std::thread::Builder::new().spawn(move || lines.iter().for_each(Line::print));
+            Self(sender)
+        }
+
+        fn print(&self, line: Option<Line>) {
+            let _ = line.map(|line| self.0.try_send(line));
+        }
+
+        fn finish(&self) {
+            let (printed, end) = mpsc::channel();
+            if self.0.try_send(Line::End(printed)).is_ok() {
+                let _ = end.recv_timeout(Self::END_LIMIT);
+            }
+        }
+    }
+
+    impl Line {
+        fn print(self) {
+            match self {
+                Self::Data(text) => line(&text),
+                Self::Talk(text) => talk(&text),
+                Self::End(printed) => drop(printed),
+            }
         }
     }
 

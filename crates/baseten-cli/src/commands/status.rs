@@ -161,7 +161,8 @@ fn of_lent(lent: &Lent, session: &Session, env: &Env) -> (String, StatusRecord) 
         storage_path: Some(socket.clone()),
         ..record(session, env)
     };
-    let name = if record.profile.is_empty() { "A credential of the lender" } else { &record.profile };
+    let name =
+        if record.profile.is_empty() { "A credential of the lender" } else { &record.profile };
     let text = format!(
         "{BOLD}{}{BOLD:#}\n  Remote: {}\n  Auth type: {}\n  Storage: socket ({})\n  \
          Selected by: {}\n",

@@ -23,7 +23,6 @@ fn home() -> Home {
     let home = Home::new()
         .with("BASETEN_TRUSS_AUTH_API_KEY", "old")
         .with("BASETEN_TRUSS_AUTH_ELSE", "old")
-        .with("BASETEN_AUTH_SOCK", "/old")
         .with("ANTHROPIC_API_KEY", "old");
     home.write_store(&store([("session", session), ("key", with_key(REMOTE, "the-key"))]));
     home
@@ -87,6 +86,7 @@ fn a_key_is_given_to_this_program_too() {
     let stored = environment(&home(), &["--profile", "key"]);
     assert_eq!(stored, variables(key("the-key").iter().chain(&[("BASETEN_PROFILE", "key")])));
     let given = home().with("BASETEN_API_KEY", "given").with("BASETEN_REMOTE_URL", REMOTE);
+    let given = given.with("BASETEN_AUTH_SOCK", "/old");
     assert_eq!(environment(&given, &[]), variables(&key("given")));
 }
 

@@ -32,6 +32,7 @@ mod refresh;
 mod rehearsal;
 mod secrets;
 mod selection;
+mod serve;
 mod signals;
 mod store_formats;
 mod terminal;

@@ -1,0 +1,87 @@
+//! A running `baseten auth serve`.
+
+#![cfg(unix)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::home::Home;
+use crate::outcome::Running;
+use crate::wait;
+
+/// A lender that is ready. Dropping it kills it.
+pub struct Lender {
+    /// Its process.
+    pub running: Running,
+    records: Arc<Mutex<Vec<Value>>>,
+    socket: PathBuf,
+}
+
+impl Lender {
+    /// Starts one in this home, and waits until it is ready.
+    pub fn start(home: &Home, arguments: &[&str]) -> Self {
+        let arguments = [&["auth", "serve", "-o", "jsonl"], arguments].concat();
+        Self::run(&mut home.command(&arguments))
+    }
+
+    /// Starts one by this command, which prints records.
+    pub fn run(command: &mut std::process::Command) -> Self {
+        let mut running = Running::start(command);
+        let records = Arc::<Mutex<Vec<Value>>>::default();
+        let (heard, stdout) = (Arc::clone(&records), running.0.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let record = serde_json::from_str(&line.unwrap()).unwrap();
+                heard.lock().unwrap().push(record);
+            }
+        });
+        let ready = wait::until_some("the lender is ready, or has ended", || {
+            let ready = records.lock().unwrap().first().cloned();
+            if ready.is_none() && running.has_ended() { Some(Value::Null) } else { ready }
+        });
+        let Some(socket) = ready["socket"].as_str() else { panic!("{}", running.end()) };
+        let socket = PathBuf::from(socket);
+        Self { running, records, socket }
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What it has printed: that it is ready, and a record for each token.
+    pub fn records(&self) -> Vec<Value> {
+        self.records.lock().unwrap().clone()
+    }
+
+    /// The home of a client, in which nothing is stored.
+    pub fn client(&self) -> Home {
+        Home::new().with("BASETEN_AUTH_SOCK", self.socket.to_str().unwrap())
+    }
+
+    /// Sends a line, and reads the answer.
+    pub fn ask(&self, request: &Value) -> Value {
+        ask(&self.socket, request)
+    }
+}
+
+/// Sends a line to a lender, and reads the answer.
+pub fn ask(socket: &Path, request: &Value) -> Value {
+    say(socket, format!("{request}\n").as_bytes())
+}
+
+/// Sends bytes to a lender, and reads the answer.
+pub fn say(socket: &Path, bytes: &[u8]) -> Value {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    // A lender that has heard enough does not read the rest.
+    let _ = stream.write_all(bytes);
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    assert!(answer.ends_with('\n'), "{answer:?}");
+    serde_json::from_str(&answer).unwrap()
+}
