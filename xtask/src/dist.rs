@@ -171,6 +171,9 @@ impl Shipment {
             let script = self.work("completions").join(file);
             install(&script, &stage.join(directory).join(file), "644")?;
         }
+        for unit in files(&root().join("packaging/systemd"))? {
+            install(&unit, &stage.join("usr/lib/systemd/user").join(name_of(&unit)), "644")?;
+        }
         self.control(&stage, &template)?;
         let file = format!("baseten_{VERSION}_{DEBIAN_ARCHITECTURE}.deb");
         let mut build = command("dpkg-deb", ["--build", "--root-owner-group", "-Zxz"]);

@@ -119,7 +119,10 @@ fn section(command: &Command, words: &str) -> String {
         }
     }
     if let Some(output) = outputs::of(words) {
-        text += &output_notes(output);
+        text += &output_notes(output, command);
+    }
+    if words == "auth serve" {
+        text += "\nWhat goes over the socket is [a stable protocol](socket.md).\n";
     }
     text
 }
@@ -146,16 +149,19 @@ fn row(option: &Arg) -> String {
     format!("| {name} | {kind} | {default} | {} |\n", help.replace('|', "\\|").replace('<', "&lt;"))
 }
 
-fn output_notes(output: &Output) -> String {
+fn output_notes(output: &Output, command: &Command) -> String {
     let escaped = output.text.replace('<', "&lt;");
     let mut text = format!("\n### Output\n\n**Text (`--output text`):** {escaped}\n");
+    let format = command.get_arguments().find(|argument| argument.get_id() == "output");
+    let formats = format.map(Arg::get_possible_values).unwrap_or_default();
+    let has_json = formats.iter().any(|value| value.get_name() == "json");
     for record in output.records {
-        text += &fields(record);
+        text += &fields(record, if has_json { "json" } else { "jsonl" });
     }
     text
 }
 
-fn fields(record: &Record) -> String {
+fn fields(record: &Record, format: &str) -> String {
     let schema = (record.schema)();
     let schema = schema.as_value();
     let (name, object) = match schema.get("items") {
@@ -163,7 +169,7 @@ fn fields(record: &Record) -> String {
         None => (format!("`{}`", title(schema)), schema),
     };
     let mut text = format!(
-        "\n**JSON (`--output json`):** {name}. {}\n\n| field | type | meaning |\n|---|---|---|\n",
+        "\n**JSON (`--output {format}`):** {name}. {}\n\n| field | type | meaning |\n|---|---|---|\n",
         record.what
     );
     let required = |name: &str| {

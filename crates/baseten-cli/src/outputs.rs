@@ -156,13 +156,10 @@ pub const OUTPUTS: &[Output] = &[
                line for each token that it hands out.",
         records: &[
             Record {
-                what: "With -o jsonl, once it is ready: where it listens, and what it lends.",
+                what: "Once it is ready: where it listens, and what it lends.",
                 schema: schema::<ReadyRecord>,
             },
-            Record {
-                what: "With -o jsonl, for each token that it hands out.",
-                schema: schema::<GrantRecord>,
-            },
+            Record { what: "For each token that it hands out.", schema: schema::<GrantRecord> },
         ],
     },
     Output { command: "auth exec", text: "What the program prints.", records: &[] },

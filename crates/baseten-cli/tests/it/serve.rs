@@ -152,6 +152,25 @@ fn what_answers_and_is_no_lender_is_not_believed() {
 }
 
 #[test]
+fn a_profile_that_is_replaced_between_two_questions_is_not_used() {
+    let home = Home::new();
+    let path = home.path().join("sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        let profile = json!({"profile": "a", "remote_url": REMOTE, "auth_type": "oauth"});
+        let listing = json!({"v": 1, "ok": {"current": "a", "profiles": [profile]}});
+        let grant = json!({"v": 1, "ok": {"profile": "a", "auth_type": "oauth",
+            "remote_url": "https://app.elsewhere.example", "token": "t", "token_type": "Bearer"}});
+        for answer in [listing, grant] {
+            let (mut stream, _) = listener.accept().unwrap();
+            std::io::Write::write_all(&mut stream, format!("{answer}\n").as_bytes()).unwrap();
+        }
+    });
+    let client = home.with("BASETEN_AUTH_SOCK", path.to_str().unwrap());
+    failed(&client.run(&["auth", "token"]), 6, "has replaced the profile meanwhile");
+}
+
+#[test]
 fn text_of_a_lender_is_not_trusted() {
     let home = Home::new();
     let path = home.path().join("sock");
@@ -276,6 +295,22 @@ fn what_is_told_has_the_client_and_no_secret() {
     assert_eq!((&records[1]["pid"], &records[1]["profile"]), (&json!(process), &json!("session")));
     let outcome = ends(lender.running, Signal::TERM);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+}
+
+#[test]
+fn no_refresh_token_leaves_the_lender() {
+    let home = with_two();
+    let lender = Lender::start(&home, &["--all"]);
+    let requests = [
+        json!({"v": 1, "op": "profiles"}),
+        token(),
+        json!({"v": 1, "op": "token", "profile": "key"}),
+        json!({"v": 1, "op": "refresh_token"}),
+    ];
+    for request in requests {
+        let answer = lender.ask(&request).to_string();
+        assert!(!answer.contains("canary-refresh"), "{answer}");
+    }
 }
 
 #[test]
@@ -730,6 +765,21 @@ fn systemd_hands_a_socket_over_and_is_told_when_it_is_ready() {
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(outcome.stdout.contains("\"profiles\":[\"session\"]"), "{outcome}");
     assert!(socket.exists(), "a socket that was handed over is not removed");
+}
+
+#[test]
+fn the_units_of_the_package_are_sound() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
+    let home = Home::new().with("XDG_RUNTIME_DIR", "/tmp");
+    let mut verify = home.command_of(find("systemd-analyze", "systemd"), &["--user", "--man=no"]);
+    verify.arg("verify");
+    for unit in ["baseten-auth.socket", "baseten-auth.service"] {
+        let text = fs::read_to_string(directory.join(unit)).unwrap();
+        let copy = home.path().join(unit);
+        fs::write(&copy, text.replace("/usr/bin/baseten", baseten())).unwrap();
+        verify.arg(copy);
+    }
+    assert_eq!(Outcome::from(verify.output().unwrap()), Outcome::done(""));
 }
 
 #[test]
