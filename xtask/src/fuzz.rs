@@ -18,6 +18,7 @@ const TARGETS: &[&str] = &[
     "device_answer",
     "identity_token",
     "keyring_secret",
+    "lent_line",
     "remote_url",
     "token_answer",
 ];
