@@ -95,7 +95,7 @@ impl Invocation {
         if status.success() == self.fails { Err(self.failed(&status)) } else { Ok(()) }
     }
 
-    fn command(&self, tool: &[&str]) -> Command {
+    pub(crate) fn command(&self, tool: &[&str]) -> Command {
         let program = self.program.as_os_str();
         let mut words = tool.iter().map(OsString::from).chain([program.to_owned()]);
         let mut command = Command::new(words.next().unwrap_or_default());

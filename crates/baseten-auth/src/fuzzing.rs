@@ -7,7 +7,7 @@ use crate::api_key::parse_api_key;
 use crate::env::Env;
 use crate::http::Response;
 use crate::identity::IdentityToken;
-pub use crate::lend::protocol::fuzzing::lent_line;
+pub use crate::lend::fuzzing::lent_line;
 use crate::oauth::answer::ApiError;
 use crate::oauth::device::{self, DeviceError};
 use crate::oauth::token::parse_tokens;

@@ -2,6 +2,8 @@
 //! (`baseten auth serve`), and its clients find it in `BASETEN_AUTH_SOCK`.
 
 pub(crate) mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub(crate) mod protocol;
 #[cfg(unix)]
 pub(crate) mod server;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use crate::demo::Sandbox;
 use crate::measure::Invocation;
 use crate::outcome::Outcome;
-use crate::process::has_program;
+use crate::process::{has_program, spawn};
 
 /// Another program to read the keyring with.
 pub(super) const SECRET_TOOL: &str = "/usr/bin/secret-tool";
@@ -122,7 +123,35 @@ pub(super) struct Cases {
     programs: PathBuf,
     shipped: Option<PathBuf>,
     homes: Homes,
-    _sandbox: Sandbox,
+    /// What answers them.
+    _kept: (Sandbox, Lender),
+}
+
+/// Lends the login of a home; it ends with this value.
+struct Lender(Child);
+
+impl Lender {
+    fn start(program: &Path, homes: &Homes) -> Outcome<Self> {
+        let socket = homes.socket();
+        let serve = format!("auth serve -o none --socket {}", socket.display());
+        let lender = Self(spawn(&mut homes.invocation(program, &serve, "one").command(&[]))?);
+        let started = Instant::now();
+        while !socket.exists() {
+            if started.elapsed() > Duration::from_secs(10) {
+                return Err("nothing listens at the socket of `auth serve`".into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(lender)
+    }
+}
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        // It may have ended before us.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Cases {
@@ -131,9 +160,9 @@ impl Cases {
         let sandbox =
             Sandbox::start(&programs.join("baseten-sandbox"), &["--auto-approve", "ada"])?;
         let homes = Homes::new(&programs.join("baseten"), &sandbox)?;
-        let programs = programs.to_owned();
-        let mut cases =
-            Self { list: Vec::new(), programs, shipped: None, homes, _sandbox: sandbox };
+        let lender = Lender::start(&programs.join("baseten"), &homes)?;
+        let (programs, kept) = (programs.to_owned(), (sandbox, lender));
+        let mut cases = Self { list: Vec::new(), programs, shipped: None, homes, _kept: kept };
         cases.list.push(Case::new("hello-world", cases.hello()));
         cases.of_program(&cases.programs.join("baseten"), "");
         if let Some(shipped) = shipped {
@@ -195,6 +224,11 @@ impl Cases {
             case(TOKEN, command("auth token", "one")),
             case(TOKEN_KEYRING, command("auth token", "keyring")),
             case(
+                TOKEN_SOCKET,
+                command("auth token", "nobody").with("BASETEN_AUTH_SOCK", self.homes.socket()),
+            ),
+            case(EXEC, command("auth exec -- /bin/true", "one")),
+            case(
                 "`auth switch`, 1 profile",
                 command("auth switch --profile user00000@example.com", "one"),
             ),
@@ -215,6 +249,7 @@ impl Cases {
         let lookup = "lookup service baseten-profile username bot";
         let lookup = self.homes.invocation(Path::new(SECRET_TOOL), lookup, "one");
         self.list.push(Case::new(SECRET_TOOL_LOOKUP, lookup));
+        self.list.push(Case::new(TRUE, self.homes.invocation(Path::new("/bin/true"), "", "one")));
         let path = self.homes.path("10000").join("copy.json");
         let content = fs::read(self.homes.path("10000").join("auth.json"))?;
         let write = Case::new(WRITE_10_000, self.hello());
@@ -248,6 +283,9 @@ pub(super) const LIST: &str = "`auth list`, 1 profile";
 pub(super) const LIST_10_000: &str = "`auth list`, 10,000 profiles";
 pub(super) const TOKEN: &str = "`auth token`";
 pub(super) const TOKEN_KEYRING: &str = "`auth token`, from the keyring";
+pub(super) const TOKEN_SOCKET: &str = "`auth token`, lent by `auth serve`";
+pub(super) const EXEC: &str = "`auth exec -- true`";
+pub(super) const TRUE: &str = "`true`";
 pub(super) const SWITCH_10_000: &str = "`auth switch`, 10,000 profiles";
 pub(super) const PARALLEL: &str = "64 × `auth token` at once, expired";
 pub(super) const SECRET_TOOL_LOOKUP: &str = "`secret-tool lookup`";
@@ -300,6 +338,10 @@ impl Homes {
 
     fn path(&self, home: &str) -> PathBuf {
         self.directory.path().join(home)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path("auth.sock")
     }
 
     fn invocation(&self, program: &Path, arguments: &str, home: &str) -> Invocation {

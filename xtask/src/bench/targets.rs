@@ -1,8 +1,9 @@
 //! What the program has promised, and whether it holds.
 
 use super::cases::{
-    AWS_LIST, GH_STATUS, GH_TOKEN, HELLO, LIST, LIST_10_000, SECRET_TOOL_LOOKUP, STATIC, STATUS,
-    STATUS_10_000, STATUS_JQ, SWITCH_10_000, TOKEN, TOKEN_KEYRING, WRITE_10_000,
+    AWS_LIST, EXEC, GH_STATUS, GH_TOKEN, HELLO, LIST, LIST_10_000, SECRET_TOOL_LOOKUP, STATIC,
+    STATUS, STATUS_10_000, STATUS_JQ, SWITCH_10_000, TOKEN, TOKEN_KEYRING, TOKEN_SOCKET, TRUE,
+    WRITE_10_000,
 };
 use super::results::{Figures, Results};
 
@@ -24,6 +25,8 @@ pub(super) fn targets(results: &Results) -> Vec<Target> {
         sight.ratio(STATUS, HELLO, 1.5),
         sight.difference(STATUS_JQ, STATUS, 1.0),
         sight.ratio(TOKEN_KEYRING, SECRET_TOOL_LOOKUP, 1.2),
+        sight.ratio(TOKEN_SOCKET, TOKEN, 1.3),
+        sight.exec(),
         sight.difference(STATUS_10_000, STATUS, 15.0),
         sight.difference(LIST_10_000, LIST, 15.0),
         sight.one_write(),
@@ -63,6 +66,16 @@ impl Sight<'_> {
             text: format!("{name}: at most {most} × {to}"),
             measured: format!("{ratio:.2} ×"),
             met: ratio <= most,
+        })
+    }
+
+    /// A program that is started with a token, compared with a token and the program alone.
+    fn exec(&self) -> Option<Target> {
+        let ratio = self.wall(EXEC)? / (self.wall(TOKEN)? + self.wall(TRUE)?);
+        Some(Target {
+            text: format!("{EXEC}: at most 1.3 × {TOKEN} and {TRUE}"),
+            measured: format!("{ratio:.2} ×"),
+            met: ratio <= 1.3,
         })
     }
 

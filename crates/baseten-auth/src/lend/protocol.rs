@@ -203,51 +203,22 @@ fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(secret.expose())
 }
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzzing {
-    use super::{Grant, Listing, Request, parse_answer, success};
-
-    /// A line of the socket, once it is read, is written so that it reads as the same. No error
-    /// shows any of it.
-    pub fn lent_line(line: &[u8]) {
-        match Request::parse(line) {
-            Ok(request) => {
-                let shown = format!("{request:?}");
-                let Ok(again) = Request::parse(&request.line()) else { panic!("not its own form") };
-                assert_eq!(format!("{again:?}"), shown);
-            }
-            Err(error) => assert!(error.to_string().is_ascii()),
-        }
-        if let Some(Ok(grant)) = parse_answer::<Grant>(line) {
-            let length = grant.token.expose().len();
-            let Some(Ok(again)) = parse_answer::<Grant>(&success(&grant, length)) else {
-                panic!("not its own form")
-            };
-            assert_eq!(again.token, grant.token);
-            assert_eq!(format!("{again:?}"), format!("{grant:?}"));
-        }
-        if let Some(Ok(listing)) = parse_answer::<Listing>(line) {
-            let again = parse_answer::<Listing>(&success(&listing, 0));
-            assert!(matches!(again, Some(Ok(again)) if again.profiles == listing.profiles));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lend::fuzzing::lent_line;
 
     proptest! {
         #[test]
         fn any_line_is_read_or_refused(
             line in any::<Vec<u8>>(), profile in any::<String>(), min_ttl in any::<u64>(),
         ) {
-            fuzzing::lent_line(&line);
+            lent_line(&line);
             let request = serde_json::json!({"v": 1, "op": "token", "profile": profile,
                 "min_ttl": min_ttl, "refused": profile});
-            fuzzing::lent_line(request.to_string().as_bytes());
+            lent_line(request.to_string().as_bytes());
         }
     }
 
