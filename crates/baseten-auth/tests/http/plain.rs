@@ -178,7 +178,7 @@ fn a_server_that_does_not_read_times_out() {
     let request = Request::post(server.url("localhost", "/")).field("a", &large);
     let error = http(&[]).send(&request.within(Duration::from_millis(500))).unwrap_err();
     assert!(matches!(error, HttpError::Timeout { sent: true, .. } | HttpError::Lost { .. }));
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[test]
