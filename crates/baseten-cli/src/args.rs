@@ -313,7 +313,7 @@ pub(crate) enum AuthCommand {
         "Take it out again", "baseten auth setup codex --remove"
     ))]
     Setup(SetupArgs),
-    /// Lend access tokens to other programs, containers and machines
+    /// Lend access tokens to other programs and machines
     ///
     /// Hand out access tokens over a Unix socket until Ctrl-C. Refresh tokens stay here, and are used
     /// once for all. Where BASETEN_AUTH_SOCK names the socket, every command that needs a credential
