@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::build;
 use crate::clean;
 use crate::fuzz;
 use crate::guard;
@@ -74,9 +75,18 @@ const GROUPS: &[Group] = &[
     Group::new("macos", &[], platforms::macos).slow(5),
     Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(10),
     Group::new("fuzz", FUZZ, fuzz::short).slow(5),
-    // Only without a limit: no gate has time for these.
+    // Only without a limit: no gate has time or room for these.
+    Group::new("agents", AGENTS, agents).slow(50),
     Group::new("arm", platforms::ARM_NEEDS, platforms::arm).slow(60),
     Group::new("fuzz-long", FUZZ, fuzz::long).slow(180),
+];
+
+/// The coding agents, which are native programs of hundreds of megabytes.
+const AGENTS: &[Need] = &[
+    Need::Pip("counterparts/python/requirements.txt", 67),
+    Need::Npm("counterparts/agents", 810),
+    Need::Program("unshare", "util-linux"),
+    Need::Program("ip", "iproute2"),
 ];
 
 /// The fuzzer is compiled from C++.
@@ -206,6 +216,17 @@ pub(crate) fn in_ci() -> bool {
 fn counterparts(_: &[&str]) -> Outcome {
     run_command(&mut command(in_venv("node"), ["counterparts/oidc/prove.mjs"]))?;
     run_command(&mut command("counterparts/keyrings/prove.sh", [""; 0]))
+}
+
+/// Coding agents with a token that they ask for, where they can reach nothing but this machine.
+fn agents(_: &[&str]) -> Outcome {
+    const PROVE: &str = "ip link set lo up && exec \"$@\"";
+    let packages = ["--package", "baseten-cli", "--package", "baseten-sandbox"];
+    let programs = build::build(cargo(["build", "--locked"]).args(packages))?;
+    let mut prove = command("unshare", ["--map-root-user", "--net", "sh", "-c", PROVE, "sh"]);
+    prove.arg(in_venv("python")).arg("counterparts/agents/prove.py");
+    prove.arg(programs.path("baseten")?).arg(programs.path("baseten-sandbox")?);
+    run_command(&mut prove)
 }
 
 fn rust(words: &[&str]) -> Outcome {
