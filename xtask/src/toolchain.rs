@@ -17,10 +17,20 @@ pub(crate) struct Toolchain {
     debian: Option<PathBuf>,
 }
 
-/// Debian's compiler, its standard library and the source of that, unpacked beside the system's; a
-/// hundred megabytes.
-const DEBIAN_PACKAGES: &[&str] =
-    &["rustc-web", "rust-web-src", "libstd-rust-web-dev", "libstd-rust-web-1.96", "libllvm22"];
+/// Debian's compiler, its standard library and the source of that, and what LLVM needs and a small
+/// system may not have; unpacked beside the system's; a hundred megabytes.
+const DEBIAN_PACKAGES: &[&str] = &[
+    "rustc-web",
+    "rust-web-src",
+    "libstd-rust-web-dev",
+    "libstd-rust-web-1.96",
+    "libllvm22",
+    "libbsd0",
+    "libedit2",
+    "libicu72",
+    "libxml2",
+    "libz3-4",
+];
 
 impl Toolchain {
     /// Sees to it that programs for `target` can be built: with rustup's standard library, which
