@@ -13,6 +13,9 @@ pub(crate) const IDENTITY_TOKEN: &str = "BASETEN_IDENTITY_TOKEN";
 /// What allows to ask GitHub Actions for an identity token.
 pub(crate) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
+/// The socket of a lender, whose login is used instead of a stored profile.
+pub(crate) const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
+
 /// The variables that hold secrets of ours, which no program that we start inherits.
 pub const SECRETS: [&str; 3] = [API_KEY, IDENTITY_TOKEN, GITHUB_TOKEN];
 

@@ -352,6 +352,32 @@ impl WorkloadError {
     }
 }
 
+impl LendError {
+    /// What kind of trouble it is: the lender's exit status tells, where it refused.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Request(_) | Self::NoSockets => ErrorKind::Usage,
+            Self::NotLent { .. } => ErrorKind::NotFound,
+            Self::NoneSelected | Self::Foreign { .. } => ErrorKind::NotLoggedIn,
+            Self::Bind { .. } | Self::Taken { .. } | Self::NotSocket { .. } => ErrorKind::Local,
+            Self::Late { .. }
+            | Self::Gone { .. }
+            | Self::Silent { .. }
+            | Self::Remote { .. }
+            | Self::Replaced { .. }
+            | Self::NotProtocol { .. } => ErrorKind::Unavailable,
+            Self::Refused { complaint } => match complaint.exit {
+                2 => ErrorKind::Usage,
+                3 => ErrorKind::NotLoggedIn,
+                4 => ErrorKind::NotFound,
+                5 => ErrorKind::Refused,
+                6 => ErrorKind::Unavailable,
+                _ => ErrorKind::Local,
+            },
+        }
+    }
+}
+
 impl DeviceError {
     /// What kind of trouble it is.
     pub fn kind(&self) -> ErrorKind {

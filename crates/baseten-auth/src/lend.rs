@@ -14,12 +14,8 @@ use std::io;
 use std::path::PathBuf;
 
 use self::protocol::Complaint;
-use crate::error::ErrorKind;
 use crate::profile::ProfileName;
 use crate::remote::RemoteError;
-
-/// The variable that names a lender's socket.
-pub(crate) const SOCKET: &str = "BASETEN_AUTH_SOCK";
 
 /// Why nothing is lent, or cannot be borrowed.
 #[derive(Debug, thiserror::Error)]
@@ -113,30 +109,4 @@ pub enum LendError {
     /// This system has no such sockets, or this program does not use them there.
     #[error("lending a login needs Unix sockets, which this program does not have here")]
     NoSockets,
-}
-
-impl LendError {
-    /// What kind of trouble it is: the lender's exit status tells, where it refused.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Request(_) | Self::NoSockets => ErrorKind::Usage,
-            Self::NotLent { .. } => ErrorKind::NotFound,
-            Self::NoneSelected | Self::Foreign { .. } => ErrorKind::NotLoggedIn,
-            Self::Bind { .. } | Self::Taken { .. } | Self::NotSocket { .. } => ErrorKind::Local,
-            Self::Late { .. }
-            | Self::Gone { .. }
-            | Self::Silent { .. }
-            | Self::Remote { .. }
-            | Self::Replaced { .. }
-            | Self::NotProtocol { .. } => ErrorKind::Unavailable,
-            Self::Refused { complaint } => match complaint.exit {
-                2 => ErrorKind::Usage,
-                3 => ErrorKind::NotLoggedIn,
-                4 => ErrorKind::NotFound,
-                5 => ErrorKind::Refused,
-                6 => ErrorKind::Unavailable,
-                _ => ErrorKind::Local,
-            },
-        }
-    }
 }

@@ -14,12 +14,8 @@ fn every_variable_is_described() {
     let mut read: BTreeSet<String> =
         files.flat_map(|path| variables_in(&fs::read_to_string(path).unwrap())).collect();
     // The shells' scripts set the first one; the others are for what `auth exec` starts.
-    let others = [
-        "BASETEN_COMPLETE",
-        "BASETEN_AUTH_SOCK",
-        "BASETEN_TRUSS_AUTH_REMOTE_URL",
-        "BASETEN_TRUSS_AUTH_API_KEY",
-    ];
+    let others =
+        ["BASETEN_COMPLETE", "BASETEN_TRUSS_AUTH_REMOTE_URL", "BASETEN_TRUSS_AUTH_API_KEY"];
     read.retain(|name| !others.contains(&name.as_str()));
     let described = VARIABLES.iter().map(|(name, _)| (*name).to_owned());
     let described = described.filter(|name| name.starts_with("BASETEN_")).collect();

@@ -71,6 +71,8 @@ fn every_command_that_they_show_exists() {
                 if !command.starts_with("baseten ") || is_usage {
                     continue;
                 }
+                // Some go on in the background.
+                let command = command.strip_suffix(" &").unwrap_or(command);
                 let words = command.split(" < ").next().unwrap_or_default().split_whitespace();
                 let parsed = baseten_cli::command().try_get_matches_from(words);
                 let kind = parsed.err().map(|error| error.kind());

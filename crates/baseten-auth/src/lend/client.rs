@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::LendError;
 use super::protocol::{Grant, LentProfile, Listing, Request, Wanted, parse_answer};
-use super::{LendError, SOCKET};
-use crate::env::Env;
+use crate::env::{AUTH_SOCK, Env};
 use crate::error::{Error, Failure};
 use crate::profile::ProfileName;
 use crate::source::SessionSource;
@@ -34,7 +34,7 @@ pub(crate) struct Lender {
 impl Lender {
     /// The lender that the environment names; `None` where it names none.
     pub(crate) fn of_environment(env: &Env) -> Option<Self> {
-        env.path(SOCKET).map(|socket| Self { socket })
+        env.path(AUTH_SOCK).map(|socket| Self { socket })
     }
 
     /// Its socket.

@@ -11,7 +11,7 @@ pub fn lent_line(line: &[u8]) {
             let again = Request::parse(&request.line());
             assert!(again.is_ok_and(|again| format!("{again:?}") == shown), "not its own form");
         }
-        Err(error) => assert!(error.to_string().is_ascii()),
+        Err(reason) => assert!(!reason.is_empty()),
     }
     if let Some(Ok(grant)) = parse_answer::<Grant>(line) {
         let again = parse_answer::<Grant>(&success(&grant, grant.token.expose().len()));

@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 
 use super::LendError;
 use super::protocol::{
-    Complaint, Grant, LentProfile, Listing, REQUEST_MAX, Request, Wanted, failure, success,
+    Complaint, Grant, LentProfile, Listing, REQUEST_MAX, Request, Scheme, Wanted, failure, success,
 };
 use super::socket::{Peer, Socket};
 use crate::context::Context;
 use crate::error::{Error, Failure};
-use crate::profile::ProfileName;
+use crate::profile::{AuthType, ProfileName};
 use crate::session::credential::Demand;
 use crate::session::resolve::select_stored;
 use crate::session::{Authorization, Session};
@@ -188,7 +188,8 @@ impl Lender {
             let others_wait = wait.remaining(short).is_none() && place.is_full();
             wait.remaining(deadline).is_some() && !others_wait
         };
-        Request::parse(&read_line(stream, in_time)?).map_err(Some)
+        let line = read_line(stream, in_time)?;
+        Request::parse(&line).map_err(|reason| Some(LendError::Request(reason)))
     }
 
     fn may_ask(&self, uid: u32) -> bool {
@@ -252,7 +253,10 @@ impl Lender {
             remote_url: session.remote_url().to_owned(),
             auth_type: session.auth_type(),
             token: authorization.token().clone(),
-            token_type: authorization.scheme().to_owned(),
+            token_type: match session.auth_type() {
+                AuthType::ApiKey => Scheme::ApiKey,
+                AuthType::OAuth | AuthType::Workload => Scheme::Bearer,
+            },
             expires_at: self.end(&authorization),
         })
     }

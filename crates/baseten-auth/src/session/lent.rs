@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use super::Authorization;
 use super::credential::{Demand, tell_if_short_lived};
 use crate::context::Context;
 use crate::error::Error;
 use crate::lend::LendError;
 use crate::lend::client::Lender;
-use crate::lend::protocol::{LentProfile, Wanted};
+use crate::lend::protocol::{Grant, LentProfile, Wanted};
 use crate::profile::ProfileName;
 use crate::remote::Remote;
 
@@ -37,11 +36,7 @@ impl Lent {
     }
 
     /// A token that meets a demand.
-    pub(crate) fn authorize(
-        &self,
-        context: &Context,
-        demand: &Demand,
-    ) -> Result<Authorization, Error> {
+    pub(crate) fn token(&self, context: &Context, demand: &Demand) -> Result<Grant, Error> {
         let name = ProfileName::new(&self.profile.profile).ok();
         let refused = demand.refused.last().cloned();
         let wanted = Wanted { profile: name.clone(), min_ttl: demand.min_ttl, refused };
@@ -53,12 +48,9 @@ impl Lent {
         {
             return Err(LendError::Replaced { socket: self.socket().to_owned() }.into());
         }
-        let authorization = Authorization::lent(&grant.token_type, grant.token, grant.expires_at);
-        let authorization = authorization
-            .ok_or_else(|| LendError::NotProtocol { socket: self.socket().to_owned() })?;
         let now = context.wait().now();
-        let remaining = authorization.expires_at.map(|end| end.duration_since(now));
+        let remaining = grant.expires_at.map(|end| end.duration_since(now));
         tell_if_short_lived(context, name.as_ref(), remaining, demand);
-        Ok(authorization)
+        Ok(grant)
     }
 }

@@ -22,6 +22,7 @@ use crate::env::Env;
 use crate::error::{Error, Failure};
 use crate::event::{Event, Observer};
 use crate::identity::Claims;
+use crate::lend::protocol::Grant;
 use crate::management::{self, User};
 use crate::profile::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
 use crate::remote::{ManagementUrl, Remote};
@@ -169,10 +170,10 @@ impl Authorization {
         }
     }
 
-    /// The header's parts of a token that was lent; `None` where its type is neither of ours.
-    fn lent(token_type: &str, token: Secret, expires_at: Option<jiff::Timestamp>) -> Option<Self> {
-        let scheme = ["Bearer", "Api-Key"].into_iter().find(|scheme| *scheme == token_type)?;
-        Some(Self { scheme, token, expires_at })
+    /// The header's parts for a token that was lent.
+    fn lent(grant: Grant) -> Self {
+        let Grant { token, token_type, expires_at, .. } = grant;
+        Self { scheme: token_type.as_str(), token, expires_at }
     }
 
     /// `Bearer` for an access token, `Api-Key` for an API key.
@@ -486,7 +487,7 @@ impl Session {
                 let tokens = workload.replace(&self.context, demand)?;
                 Ok((Authorization::new(Credential::OAuth(tokens)), true))
             }
-            Kind::Lent(lent) => Ok((lent.authorize(&self.context, demand)?, true)),
+            Kind::Lent(lent) => Ok((Authorization::lent(lent.token(&self.context, demand)?), true)),
         }
     }
 
@@ -519,7 +520,7 @@ impl Session {
             }
             Kind::Lent(lent) => {
                 self.management_url()?;
-                return Ok((lent.authorize(&self.context, demand)?, false));
+                return Ok((Authorization::lent(lent.token(&self.context, demand)?), false));
             }
         };
         // A secret is never looked up for a remote that it may not be sent to.
