@@ -194,8 +194,9 @@ mod runaways {
             while !running.has_ended() {
                 let parent = running.0.id();
                 for process in family(parent) {
-                    let environment = of_process(process, "environ");
+                    // In this order: once the arguments are its own, so is the environment.
                     let arguments = of_process(process, "cmdline");
+                    let environment = of_process(process, "environ");
                     assert!(!arguments.contains("canary"), "{arguments}");
                     // A child that has not started its program yet is a copy of its parent.
                     let is_copy = arguments == of_process(parent, "cmdline");
