@@ -191,16 +191,21 @@ mod runaways {
         let mut children = 0;
         for (filter, status) in [("def f: f; f, .", 1), ("[.token * 1e9]", 1), (".token.x", 1)] {
             let mut running = home.start(&["auth", "token", "--jq", filter]);
+            let parent = running.0.id();
+            let own = wait::until_some("the program has started", || {
+                Some(of_process(parent, "cmdline")).filter(|own| own.contains(filter))
+            });
             while !running.has_ended() {
-                let parent = running.0.id();
-                for process in family(parent) {
+                for process in family(parent).into_iter().filter(|process| *process != parent) {
                     // In this order: once the arguments are its own, so is the environment.
                     let arguments = of_process(process, "cmdline");
                     let environment = of_process(process, "environ");
                     assert!(!arguments.contains("canary"), "{arguments}");
-                    // A child that has not started its program yet is a copy of its parent.
-                    let is_copy = arguments == of_process(parent, "cmdline");
-                    assert!(is_copy || !environment.contains("canary"), "{environment}");
+                    // A child that has not started its program yet is a copy of its parent, and one
+                    // that is about to, or has ended, has no arguments.
+                    let is_copy = arguments == own || arguments.is_empty();
+                    let is_clean = !environment.contains("canary");
+                    assert!(is_copy || is_clean, "{arguments:?}: {environment}");
                     children += usize::from(!is_copy);
                 }
                 std::thread::sleep(Duration::from_millis(5));
