@@ -115,7 +115,6 @@ pub mod internal {
         HelperName, HelperNameError, Storage, StoragePolicy, StoragePolicyError,
     };
     pub use crate::store::budget::{Budget, TimeoutError};
-    pub use crate::store::disk::{read_file, replace_file};
     pub use crate::store::document::{Profiles, Summary};
     pub use crate::store::entry::Entry;
     pub use crate::store::error::{PlaceError, StoreError};

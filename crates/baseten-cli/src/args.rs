@@ -300,19 +300,6 @@ pub(crate) enum AuthCommand {
         "baseten auth exec --for openai --min-ttl 30m -- python chat.py"
     ))]
     Exec(ExecArgs),
-    /// Make a coding agent ask this program for its token
-    ///
-    /// Write a helper into the settings of Claude Code or Codex that asks `baseten auth token` for a
-    /// token whenever one is needed, and the URL that requests go to. No secret is written. All other
-    /// settings stay as they are.
-    #[command(after_help = examples!(
-        "Make Claude Code use the current profile",
-        "baseten auth setup claude-code --model <model>";
-        "Show what would be changed in the settings of Codex",
-        "baseten auth setup codex --dry-run";
-        "Take it out again", "baseten auth setup codex --remove"
-    ))]
-    Setup(SetupArgs),
     /// Lend access tokens to other programs and machines
     ///
     /// Hand out access tokens over a Unix socket until Ctrl-C. Refresh tokens stay here, and are used
@@ -452,57 +439,6 @@ pub(crate) struct ExecArgs {
     /// Enable verbose logging
     #[arg(short, long, help_heading = COMMON)]
     pub(crate) verbose: bool,
-}
-
-/// Options of `auth setup`.
-#[derive(Debug, Args)]
-pub(crate) struct SetupArgs {
-    /// The coding agent
-    #[arg(value_name = "AGENT")]
-    pub(crate) agent: Agent,
-    /// Show what would be changed, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Replace settings that were made by others
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// The model that the agent uses
-    #[arg(long, value_name = "MODEL", conflicts_with = "remove")]
-    pub(crate) model: Option<String>,
-    /// Remove what an earlier run has set, but for the model
-    #[arg(long)]
-    pub(crate) remove: bool,
-    #[command(flatten)]
-    pub(crate) select: Select,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-/// A coding agent that can ask a helper for its token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Agent {
-    /// Claude Code
-    ClaudeCode,
-    /// Codex
-    Codex,
-}
-
-impl Agent {
-    /// As an argument and in JSON.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::ClaudeCode => "claude-code",
-            Self::Codex => "codex",
-        }
-    }
-
-    /// As its makers write it.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::ClaudeCode => "Claude Code",
-            Self::Codex => "Codex",
-        }
-    }
 }
 
 /// Options of `auth serve`.

@@ -1,7 +1,6 @@
 //! Every way in which a command fails: one sentence, a hint, and an exit status.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use baseten_auth::internal::{
     ApiError, ApiKeyError, DeviceError, PendingError, ProfileName, Remote, StoreError, plain_text,
@@ -11,7 +10,6 @@ use baseten_auth::{Error, SessionSource};
 use crate::exit::Exit;
 use crate::explanation::{Explanation, LOG_IN, with_causes};
 use crate::jq::language::FilterError;
-use crate::settings::SettingsError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -44,12 +42,6 @@ pub(crate) enum CliError {
     Output(io::Error),
     /// A program can't be started in place of this one.
     Start { program: String, error: io::Error },
-    /// The settings of another program cannot be read or changed.
-    Settings(SettingsError),
-    /// A key of such settings has another value, which somebody wants there.
-    Taken { path: PathBuf, key: String },
-    /// A key of such settings cannot stand beside ours.
-    Rival { path: PathBuf, key: String },
     /// Ctrl-C, Escape at a prompt, or SIGTERM.
     Canceled(Exit),
 }
@@ -109,17 +101,6 @@ impl CliError {
                 "check the disk or pipe that standard output goes to",
             ),
             Self::Start { program, error } => not_started(program, error),
-            Self::Settings(error) => settings(error),
-            Self::Taken { path, key } => Explanation::new(
-                Exit::Failure,
-                format!("{key} in {} is set to something else", shown(path)),
-                "remove it, or replace it with --force",
-            ),
-            Self::Rival { path, key } => Explanation::new(
-                Exit::Failure,
-                format!("{key} in {} cannot stand beside a helper", shown(path)),
-                "remove it from the file; Codex would refuse its settings",
-            ),
             Self::Canceled(exit) => Explanation::canceled(*exit),
         }
     }
@@ -143,30 +124,10 @@ impl From<PendingError> for CliError {
     }
 }
 
-impl From<SettingsError> for CliError {
-    fn from(error: SettingsError) -> Self {
-        Self::Settings(error)
-    }
-}
-
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         Self::Library(error.into())
     }
-}
-
-fn shown(path: &Path) -> String {
-    plain_text(&path.to_string_lossy())
-}
-
-fn settings(error: &SettingsError) -> Explanation {
-    let hint = match error {
-        SettingsError::Io { .. } => "check the owner, the mode and the space of its directory",
-        SettingsError::Malformed { .. } => "correct the file (nothing was changed)",
-        SettingsError::NoTable { .. } => "correct the file, so that it can (nothing was changed)",
-        SettingsError::Changed { .. } => "try again (nothing was changed)",
-    };
-    Explanation::new(Exit::Failure, plain_text(&error.to_string()), hint)
 }
 
 /// The statuses are those of a shell.

@@ -18,7 +18,6 @@ mod notices;
 pub mod outputs;
 mod render;
 mod report;
-mod settings;
 mod table;
 mod terminal;
 mod text;
@@ -84,9 +83,6 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
             let host = host.with_options(args.verbose, args.no_input);
             let started = commands::exec::run(&args, &host);
             started.map_err(|error| with_suggestion(host.interrupted(error), &host))
-        }
-        Command::Auth { command: AuthCommand::Setup(args) } => {
-            with_output(&args.common, host, |host| commands::setup::run(&args, host))
         }
         Command::Auth { command: AuthCommand::Serve(args) } => {
             let host = host.with_options(args.verbose, args.no_input);

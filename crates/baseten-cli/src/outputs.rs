@@ -10,7 +10,6 @@ use crate::commands::list::ListRecord;
 use crate::commands::login::{LoginRecord, PendingRecord};
 use crate::commands::logout::LogoutRecord;
 use crate::commands::serve::{GrantRecord, ReadyRecord};
-use crate::commands::setup::SetupRecord;
 use crate::commands::status::StatusRecord;
 use crate::commands::switch::SwitchRecord;
 use crate::commands::token::TokenRecord;
@@ -96,11 +95,6 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("BASETEN_NO_INPUT", "Never prompt, as with --no-input (0 and false: off)"),
     ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "The URL of the management API, for this run"),
     ("BASETEN_INFERENCE_BASE_URL_OVERRIDE", "The URL of the inference API, for this run"),
-    (
-        "CLAUDE_CONFIG_DIR, CODEX_HOME",
-        "Where `auth setup` finds the settings of Claude Code (default: ~/.claude) and of Codex \
-         (default: ~/.codex)",
-    ),
     ("BROWSER", "The program that opens the page of a login, also over SSH"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies, and what is reached without one"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificates to trust beside those of the system"),
@@ -155,11 +149,6 @@ pub const OUTPUTS: &[Output] = &[
         text: "The access token or the API key, and nothing else. With --header, the whole \
                \"Authorization: …\" line.",
         records: &[Record { what: "The credential.", schema: schema::<TokenRecord> }],
-    },
-    Output {
-        command: "auth setup",
-        text: "A line that says what the agent does now. Each key that is changed is told on stderr.",
-        records: &[Record { what: "What was set up.", schema: schema::<SetupRecord> }],
     },
     Output {
         command: "auth serve",

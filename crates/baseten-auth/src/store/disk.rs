@@ -62,31 +62,6 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Reads a file of another program's settings; `None` where there is none. It has at most 64 MiB.
-pub fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match read_private(path) {
-        Ok(bytes) => Ok(bytes.map(|bytes| bytes.to_vec())),
-        Err(Refusal::NoFile) => Err(io::Error::other("it is not a file")),
-        Err(Refusal::TooLarge) => Err(io::ErrorKind::FileTooLarge.into()),
-        Err(Refusal::Io(error)) => Err(error),
-    }
-}
-
-/// Replaces a file of another program's settings, durably and as a whole, if it still is what it
-/// was: false, and nothing changed, if it was changed meanwhile. A link stays one, and its target is
-/// replaced. The file keeps its owner and mode; a new one is its owner's alone, and so are
-/// directories that are missing.
-pub fn replace_file(path: &Path, bytes: &[u8], old: Option<&[u8]>) -> io::Result<bool> {
-    let target = Target::of(path)?;
-    private::create_directory(private::parent(target.path()))?;
-    let permissions = fs::metadata(target.path()).map(|metadata| metadata.permissions());
-    let replaced = target.replace(bytes, old)?;
-    if replaced && let Ok(permissions) = permissions {
-        fs::set_permissions(target.path(), permissions)?;
-    }
-    Ok(replaced)
-}
-
 /// A file to replace. Its errors are the system's, and name nothing.
 pub(super) struct Target {
     path: PathBuf,
