@@ -123,6 +123,7 @@ pub mod internal {
     pub use crate::store::keyring::Keyring;
     pub use crate::store::lock::LockError;
     pub use crate::store::place::Place;
+    pub use crate::store::settings::{Change, read_settings, update_settings};
     pub use crate::text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};
     pub use crate::wait::{Cancel, Clock, Held, Stopped, SystemClock, Wait};
 }

@@ -1,9 +1,10 @@
-//! Files of secrets on disk: read, replaced as a whole, and all of that rehearsed.
+//! Files on disk: read, replaced as a whole, and all of that rehearsed. They hold secrets, or the
+//! settings of other programs.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
@@ -16,6 +17,11 @@ pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 const TEMPORARY_PREFIX: &str = ".auth.json.";
 const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// What is written beside a file of settings is called like this. Nobody holds a lock there, so only
+/// what has this age was left behind.
+const SETTINGS_PREFIX: &str = ".baseten-setup.";
+const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
 /// What may be open after a rehearsal that was not open before it: connections to a server.
 const SPARE_FILES: usize = 4;
@@ -62,22 +68,32 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// What a file holds, which decides about its mode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Secrets of ours: others may not read it.
+    Secrets,
+    /// Settings of another program: it keeps its mode, and a new one gets what the umask leaves.
+    Settings,
+}
+
 /// A file to replace. Its errors are the system's, and name nothing.
 pub(super) struct Target {
     path: PathBuf,
+    content: Content,
     is_mount_point: bool,
 }
 
 impl Target {
     /// The file of this name, or what it leads to where it is a link: that is replaced, and the link
     /// stays.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(super) fn of(path: &Path, content: Content) -> io::Result<Self> {
         let mut path = path.to_owned();
         // As deep as Linux follows links.
         for _ in 0..40 {
             let Ok(link) = fs::read_link(&path) else {
                 let is_mount_point = is_mount_point(&path);
-                return Ok(Self { path, is_mount_point });
+                return Ok(Self { path, content, is_mount_point });
             };
             let to = private::parent(&path).join(link);
             private::check_link(&path, &to)?;
@@ -107,13 +123,13 @@ impl Target {
     }
 
     /// Replaces it, durably, if it still is what it was: false, and nothing changed, if another
-    /// program has changed it meanwhile. The caller holds the lock.
+    /// program has changed it meanwhile. The caller holds the lock, if there is one.
     pub(super) fn replace(&self, bytes: &[u8], old: Option<&[u8]>) -> io::Result<bool> {
         if self.is_mount_point {
             return self.write_in_place(bytes, old);
         }
-        remove_leftovers(&self.path);
-        let temporary = write_beside(&self.path, bytes)?;
+        remove_leftovers(&self.path, self.content);
+        let temporary = write_beside(&self.path, bytes, self.content)?;
         if !holds(&self.path, old)? {
             return Ok(false);
         }
@@ -153,8 +169,8 @@ impl Target {
         if self.is_mount_point {
             return reserve(&self.open_in_place()?, size);
         }
-        remove_leftovers(&self.path);
-        let temporary = write_beside(&self.path, &vec![b' '; size])?;
+        remove_leftovers(&self.path, self.content);
+        let temporary = write_beside(&self.path, &vec![b' '; size], self.content)?;
         let spare = (0..SPARE_FILES).map(|_| temporary.as_file().try_clone());
         drop(spare.collect::<io::Result<Vec<_>>>()?);
         private::check_removable(&self.path)?;
@@ -201,7 +217,9 @@ impl Target {
             let _ = write(before, before.len());
             return Err(error);
         }
-        private::tighten_file(&file);
+        if self.content == Content::Secrets {
+            private::tighten_file(&file);
+        }
         Ok(true)
     }
 }
@@ -278,25 +296,33 @@ fn reserve(_file: &File, _size: usize) -> io::Result<()> {
 
 /// Puts another private file in its place, durably. The caller holds the store's lock.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    remove_leftovers(path);
-    persist(write_beside(path, bytes)?, path)
+    remove_leftovers(path, Content::Secrets);
+    persist(write_beside(path, bytes, Content::Secrets)?, path)
 }
 
 /// Goes through everything that [`write_private`] does with so many bytes, and changes nothing.
 pub(super) fn rehearse_private(path: &Path, size: usize) -> io::Result<()> {
-    Target { path: path.to_owned(), is_mount_point: false }.rehearse(size)
+    let (path, content) = (path.to_owned(), Content::Secrets);
+    Target { path, content, is_mount_point: false }.rehearse(size)
 }
 
-/// A private file in the directory of `target`, with these bytes on the disk.
-fn write_beside(target: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    let temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY_PREFIX)
+/// A file in the directory of `target`, with these bytes on the disk.
+fn write_beside(target: &Path, bytes: &[u8], content: Content) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    match content {
+        Content::Secrets => builder.prefix(TEMPORARY_PREFIX),
+        Content::Settings => private::for_everybody(builder.prefix(SETTINGS_PREFIX)),
+    };
+    let temporary = builder
         .suffix(TEMPORARY_SUFFIX)
         .tempfile_in(private::parent(target))
         .map_err(without_path)?;
     // The file itself: the other's errors name a path that nobody has seen.
     let mut file = temporary.as_file();
     private::keep_owner(file, target)?;
+    if content == Content::Settings {
+        private::keep_mode(file, target)?;
+    }
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(temporary)
@@ -337,16 +363,28 @@ fn persist(temporary: NamedTempFile, target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What a process that was killed in mid-write left behind. The caller holds the lock, so nobody
-/// is using it.
-fn remove_leftovers(target: &Path) {
+/// What a process that was killed in mid-write left behind. The caller holds the lock of secrets,
+/// so nobody is using it.
+fn remove_leftovers(target: &Path, content: Content) {
     let Ok(entries) = fs::read_dir(private::parent(target)) else { return };
     for entry in entries.flatten() {
-        if is_temporary(&entry.file_name().to_string_lossy()) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_left = match content {
+            Content::Secrets => is_temporary(&name),
+            Content::Settings => name.starts_with(SETTINGS_PREFIX) && is_old(&entry),
+        };
+        if is_left {
             // One that stays is tried again at the next change.
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+fn is_old(entry: &fs::DirEntry) -> bool {
+    let written = entry.metadata().and_then(|metadata| metadata.modified());
+    let age = written.ok().and_then(|written| SystemTime::now().duration_since(written).ok());
+    age.is_some_and(|age| age >= LEFT_BEHIND)
 }
 
 /// Makes the rename itself durable.
@@ -369,7 +407,8 @@ mod tests {
     #[test]
     fn an_error_names_no_file_of_ours() {
         let directory = tempfile::tempdir().unwrap();
-        let error = write_beside(&directory.path().join("missing/auth.json"), b"").unwrap_err();
+        let missing = directory.path().join("missing/auth.json");
+        let error = write_beside(&missing, b"", Content::Secrets).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!error.to_string().contains(TEMPORARY_PREFIX), "{error}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::disk::{self, MAX_BYTES, Refusal, Target, read_private};
+use super::disk::{self, Content, MAX_BYTES, Refusal, Target, read_private};
 use super::document::{DocumentError, Profiles};
 use super::error::StoreError;
 use super::lock::{Lock, LockError};
@@ -218,7 +218,7 @@ impl Store {
     }
 
     fn target(&self) -> Result<Target, StoreError> {
-        Target::of(&self.path).map_err(|error| self.unwritable(error))
+        Target::of(&self.path, Content::Secrets).map_err(|error| self.unwritable(error))
     }
 
     fn malformed(&self, reason: impl Into<String>) -> StoreError {

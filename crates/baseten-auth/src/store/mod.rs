@@ -21,3 +21,4 @@ mod private;
 mod private;
 pub(crate) mod profile_lock;
 pub(crate) mod secret_text;
+pub(crate) mod settings;

@@ -93,6 +93,22 @@ pub(super) fn keep_owner(new: &File, target: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A temporary file that becomes one which is no secret.
+pub(super) fn for_everybody<'b, 'p, 's>(
+    builder: &'b mut tempfile::Builder<'p, 's>,
+) -> &'b mut tempfile::Builder<'p, 's> {
+    // The umask takes away what it always does.
+    builder.permissions(Permissions::from_mode(0o666))
+}
+
+/// Gives a file that is about to replace another one the mode of that one.
+pub(super) fn keep_mode(new: &File, target: &Path) -> io::Result<()> {
+    match fs::metadata(target) {
+        Ok(old) => new.set_permissions(old.permissions()),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Whether a link may be followed to what is then written. Another user's link could lead root to
 /// any place; it may lead to that user's own.
 pub(super) fn check_link(link: &Path, to: &Path) -> io::Result<()> {

@@ -25,6 +25,18 @@ pub(super) fn keep_owner(_new: &File, _target: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// There are no modes.
+pub(super) fn for_everybody<'b, 'p, 's>(
+    builder: &'b mut tempfile::Builder<'p, 's>,
+) -> &'b mut tempfile::Builder<'p, 's> {
+    builder
+}
+
+/// There are no modes.
+pub(super) fn keep_mode(_new: &File, _target: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Only administrators make links.
 pub(super) fn check_link(_link: &Path, _to: &Path) -> io::Result<()> {
     Ok(())
