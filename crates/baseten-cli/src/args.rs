@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baseten_auth::internal::ProfileName;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{
     Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
 };
@@ -317,6 +318,20 @@ pub(crate) enum AuthCommand {
         "baseten auth serve --socket ~/lend/auth.sock --profile prod --profile dev"
     ))]
     Serve(ServeArgs),
+    /// Make a coding agent ask this program for its token
+    ///
+    /// Write into the settings of Claude Code or Codex that requests go to Baseten, with a token
+    /// that the agent gets from `baseten auth token` whenever it needs one. No secret is written.
+    ///
+    /// Everything else in the settings stays as it is, and a key that is set to something else is
+    /// not replaced, unless you say --force. --remove takes out what this command has set.
+    #[command(after_help = examples!(
+        "Set up Claude Code with the current profile",
+        "baseten auth setup claude-code --model <model>";
+        "Show what would be changed for Codex", "baseten auth setup codex --dry-run";
+        "Undo it", "baseten auth setup claude-code --remove"
+    ))]
+    Setup(SetupArgs),
 }
 
 /// Options of `auth login`.
@@ -479,6 +494,39 @@ pub(crate) enum LogFormat {
     Jsonl,
     /// Nothing
     None,
+}
+
+/// Options of `auth setup`.
+#[derive(Debug, Args)]
+pub(crate) struct SetupArgs {
+    /// The agent to set up
+    #[arg(value_name = "AGENT")]
+    pub(crate) agent: Agent,
+    /// Show what would be changed, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Replace keys that are set to something else
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// The model that the agent uses
+    #[arg(long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) model: Option<String>,
+    /// Take out what this command has set; the model stays
+    #[arg(long, conflicts_with_all = ["force", "model"])]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// A coding agent that can be set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Agent {
+    /// Claude Code
+    ClaudeCode,
+    /// Codex
+    Codex,
 }
 
 /// A program that finds its credential in variables of its own.

@@ -10,6 +10,7 @@ use baseten_auth::{Error, SessionSource};
 use crate::exit::Exit;
 use crate::explanation::{Explanation, LOG_IN, with_causes};
 use crate::jq::language::FilterError;
+use crate::settings::{SettingsError, SetupError};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) enum CliError {
     Output(io::Error),
     /// A program can't be started in place of this one.
     Start { program: String, error: io::Error },
+    /// An agent is not set up.
+    Setup(SetupError),
     /// Ctrl-C, Escape at a prompt, or SIGTERM.
     Canceled(Exit),
 }
@@ -101,6 +104,7 @@ impl CliError {
                 "check the disk or pipe that standard output goes to",
             ),
             Self::Start { program, error } => not_started(program, error),
+            Self::Setup(error) => not_set_up(error),
             Self::Canceled(exit) => Explanation::canceled(*exit),
         }
     }
@@ -128,6 +132,29 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         Self::Library(error.into())
     }
+}
+
+impl From<SetupError> for CliError {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(error)
+    }
+}
+
+fn not_set_up(error: &SetupError) -> Explanation {
+    let hint = match error {
+        SetupError::NoHome { .. } => "set it to your home directory",
+        SetupError::Program(_) => "install the program again",
+        SetupError::Settings { source, .. } => match source {
+            SettingsError::Io(_) => "check the file and its directory: owner, mode and space",
+            SettingsError::Malformed { .. } => "fix the file (nothing was changed)",
+            SettingsError::Form(_) => {
+                "write it as a table or an object of its own (nothing was changed)"
+            }
+            SettingsError::Taken(_) => "replace it with --force (nothing was changed)",
+            SettingsError::Excluded(_) => "remove it (nothing was changed)",
+        },
+    };
+    Explanation::new(Exit::Failure, with_causes(error), hint)
 }
 
 /// The statuses are those of a shell.

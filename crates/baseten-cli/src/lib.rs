@@ -18,6 +18,7 @@ mod notices;
 pub mod outputs;
 mod render;
 mod report;
+mod settings;
 mod table;
 mod terminal;
 mod text;
@@ -87,6 +88,9 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         Command::Auth { command: AuthCommand::Serve(args) } => {
             let host = host.with_options(args.verbose, args.no_input);
             commands::serve::run(&args, &host)
+        }
+        Command::Auth { command: AuthCommand::Setup(args) } => {
+            with_output(&args.common, host, |host| commands::setup::run(&args, host))
         }
         Command::Whoami(args) => {
             with_output(&args.common, host, |host| commands::whoami::run(&args, host))

@@ -10,6 +10,7 @@ use crate::commands::list::ListRecord;
 use crate::commands::login::{LoginRecord, PendingRecord};
 use crate::commands::logout::LogoutRecord;
 use crate::commands::serve::{GrantRecord, ReadyRecord};
+use crate::commands::setup::SetupRecord;
 use crate::commands::status::StatusRecord;
 use crate::commands::switch::SwitchRecord;
 use crate::commands::token::TokenRecord;
@@ -95,6 +96,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("BASETEN_NO_INPUT", "Never prompt, as with --no-input (0 and false: off)"),
     ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", "The URL of the management API, for this run"),
     ("BASETEN_INFERENCE_BASE_URL_OVERRIDE", "The URL of the inference API, for this run"),
+    ("CLAUDE_CONFIG_DIR", "The directory of Claude Code's settings (default: ~/.claude)"),
+    ("CODEX_HOME", "The directory of Codex's settings (default: ~/.codex)"),
     ("BROWSER", "The program that opens the page of a login, also over SSH"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies, and what is reached without one"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificates to trust beside those of the system"),
@@ -163,6 +166,12 @@ pub const OUTPUTS: &[Output] = &[
         ],
     },
     Output { command: "auth exec", text: "What the program prints.", records: &[] },
+    Output {
+        command: "auth setup",
+        text: "\"Set up <agent> in <file>\" on success, then a line for each key: + for one that \
+               is new, ~ for one that had another value, - for one that was removed.",
+        records: &[Record { what: "What was set up.", schema: schema::<SetupRecord> }],
+    },
     Output {
         command: "whoami",
         text: "A line each for the user's ID, email, name and workspace, as far as they are known.",

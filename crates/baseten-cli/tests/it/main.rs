@@ -33,6 +33,8 @@ mod rehearsal;
 mod secrets;
 mod selection;
 mod serve;
+#[cfg(unix)]
+mod setup;
 mod signals;
 mod store_formats;
 mod terminal;
