@@ -33,7 +33,6 @@ mod rehearsal;
 mod secrets;
 mod selection;
 mod serve;
-#[cfg(unix)]
 mod setup;
 mod signals;
 mod store_formats;

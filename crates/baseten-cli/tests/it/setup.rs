@@ -1,14 +1,14 @@
 //! `auth setup`: coding agents that ask for their token. Everything else in their settings stays as
 //! it was, to the letter.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use baseten_testing::assert_outcome;
-#[cfg(target_os = "linux")]
-use baseten_testing::faults::straced;
-use baseten_testing::faults::{mode, set_mode};
+use baseten_testing::faults::{mode, set_mode, straced};
 use baseten_testing::home::Home;
 use baseten_testing::outcome::Outcome;
 use baseten_testing::program::baseten;
@@ -412,7 +412,6 @@ fn a_program_that_is_not_found_by_its_name_is_named_by_its_path() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_setup_killed_anywhere_leaves_whole_settings() {
     let before = "{\n  \"a\": 1\n}\n";
     let (mut old, mut new) = (0, 0);
