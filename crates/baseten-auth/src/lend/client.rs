@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -84,7 +85,11 @@ impl Lender {
         let silent = || LendError::Silent { socket: socket(), seconds: LIMIT.as_secs() };
         let task = Task::start(move || exchange(&path, &line)).map_err(gone)?;
         let deadline = wait.deadline(LIMIT);
-        let answered = wait.poll(deadline, Duration::ZERO, || task.within(SLICE).ok());
+        let answered = wait.poll(deadline, Duration::ZERO, || match task.within(SLICE) {
+            Err(RecvTimeoutError::Timeout) => None,
+            // Or the thread has ended without an answer.
+            answered => Some(answered.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))),
+        });
         let answer = match answered {
             Ok(answer) => answer,
             Err(Stopped::Canceled) => return Err(Failure::Canceled.into()),

@@ -145,9 +145,11 @@ impl Lender {
 
     /// Answers one client on a thread of its own.
     fn start(self: &Arc<Self>, stream: UnixStream, stop: &Stop) {
-        let place = stop.take_place();
-        let lender = Arc::clone(self);
-        let talk = move || lender.talk(&stream, &place);
+        let (lender, place, its_stop) = (Arc::clone(self), stop.take_place(), stop.clone());
+        let talk = move || {
+            lender.talk(&stream, &its_stop);
+            drop(place);
+        };
         // The connection is closed where no thread can be had.
         if std::thread::Builder::new().spawn(talk).is_err() {
             stop.pause(SHORTAGE_PAUSE);
@@ -155,17 +157,14 @@ impl Lender {
     }
 
     /// One request, and its answer. A client that is gone is nobody's trouble.
-    fn talk(self: &Arc<Self>, stream: &UnixStream, place: &Place) {
+    fn talk(self: &Arc<Self>, stream: &UnixStream, stop: &Stop) {
         let Ok(peer) = Peer::of(stream) else { return };
         // On some systems a connection inherits this from the listener.
         let _ = stream.set_nonblocking(false);
-        let answer = match self.hear(stream, peer, place) {
-            Ok(request) => {
-                let _answering = place.answer();
-                let answer = self.answer(request, peer);
-                let _ = self.send(stream, &answer);
-                return;
-            }
+        let request = self.hear(stream, peer, stop);
+        let _answering = stop.answer();
+        let answer = match request {
+            Ok(request) => self.answer(request, peer),
             Err(Some(error)) => self.refuse(peer, &error.into()),
             Err(None) => return,
         };
@@ -177,7 +176,7 @@ impl Lender {
         &self,
         stream: &UnixStream,
         peer: Peer,
-        place: &Place,
+        stop: &Stop,
     ) -> Result<Request, Option<LendError>> {
         if !self.may_ask(peer.uid) {
             return Err(Some(LendError::Foreign { uid: peer.uid }));
@@ -185,7 +184,7 @@ impl Lender {
         let wait = self.context.wait();
         let (deadline, short) = (wait.deadline(CLIENT_LIMIT), wait.deadline(SHORT_LIMIT));
         let in_time = || {
-            let others_wait = wait.remaining(short).is_none() && place.is_full();
+            let others_wait = wait.remaining(short).is_none() && stop.is_full();
             wait.remaining(deadline).is_some() && !others_wait
         };
         let line = read_line(stream, in_time)?;
@@ -275,24 +274,26 @@ impl Lender {
         if let Some(session) = &self.environment {
             return match wanted {
                 None => Ok(session.clone()),
-                Some(profile) => Err(LendError::NotLent { profile: profile.clone() }.into()),
+                Some(name) => Err(not_lent(name)),
             };
         }
-        let name = match (wanted, &self.offer) {
-            (Some(name), Offer::All) => name.clone(),
-            (Some(name), Offer::Named(names)) if names.contains(name) => name.clone(),
-            (Some(name), Offer::Selected) if *name == self.selected()? => name.clone(),
-            (Some(profile), _) => {
-                return Err(LendError::NotLent { profile: profile.clone() }.into());
-            }
-            (None, Offer::Selected | Offer::All) => self.selected()?,
+        let stored = |name| Session::of_store(&self.context, Some(name));
+        let selected = || Session::of_store(&self.context, None);
+        match (wanted, &self.offer) {
+            (None, Offer::Selected | Offer::All) => selected(),
             (None, Offer::Named(names)) => match (self.selected(), names.as_slice()) {
-                (Ok(name), _) if names.contains(&name) => name,
-                (_, [only]) => only.clone(),
-                _ => return Err(LendError::NoneSelected.into()),
+                (Ok(name), _) if names.contains(&name) => stored(&name),
+                (_, [only]) => stored(only),
+                _ => Err(LendError::NoneSelected.into()),
             },
-        };
-        Session::of_store(&self.context, Some(&name))
+            (Some(name), Offer::All) => stored(name),
+            (Some(name), Offer::Named(names)) if names.contains(name) => stored(name),
+            (Some(name), Offer::Selected) => match selected()? {
+                session if session.profile_name() == Some(name.as_str()) => Ok(session),
+                _ => Err(not_lent(name)),
+            },
+            (Some(name), Offer::Named(_)) => Err(not_lent(name)),
+        }
     }
 
     /// The name of the stored profile that is selected, as for any command.
@@ -350,6 +351,10 @@ impl fmt::Debug for Lender {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Lender").field("offer", &self.offer).finish_non_exhaustive()
     }
+}
+
+fn not_lent(profile: &ProfileName) -> Error {
+    LendError::NotLent { profile: profile.clone() }.into()
 }
 
 /// Whether an error says that no profile is selected, or one that is not there.
@@ -465,9 +470,24 @@ impl Stop {
         drop(self.0.changed.wait_timeout_while(self.state(), time, running));
     }
 
-    fn take_place(&self) -> Place {
-        self.state().connections += 1;
-        Place(self.clone())
+    /// Takes the place of one client among those that are taken at once.
+    fn take_place(&self) -> Counted {
+        self.count(|state| &mut state.connections)
+    }
+
+    /// From here on a client gets an answer, even if the lender is stopped.
+    fn answer(&self) -> Counted {
+        self.count(|state| &mut state.answering)
+    }
+
+    /// Whether all places are taken, so that others wait for one.
+    fn is_full(&self) -> bool {
+        self.state().connections >= CONNECTIONS
+    }
+
+    fn count(&self, which: fn(&mut State) -> &mut usize) -> Counted {
+        *which(&mut self.state()) += 1;
+        Counted(self.clone(), which)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -475,39 +495,13 @@ impl Stop {
     }
 }
 
-/// The place of one client among those that are taken at once.
-struct Place(Stop);
+/// While it is alive, it counts as one.
+struct Counted(Stop, fn(&mut State) -> &mut usize);
 
-impl Place {
-    /// Whether all places are taken, so that others wait for one.
-    fn is_full(&self) -> bool {
-        self.0.state().connections >= CONNECTIONS
-    }
-
-    /// From here on the client gets an answer, even if the lender is stopped.
-    fn answer(&self) -> Answering {
-        self.0.state().answering += 1;
-        Answering(self.0.clone())
-    }
-}
-
-impl Drop for Place {
+impl Drop for Counted {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.connections = state.connections.saturating_sub(1);
-        drop(state);
-        self.0.0.changed.notify_all();
-    }
-}
-
-/// While it is alive, a client is being answered.
-struct Answering(Stop);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.answering = state.answering.saturating_sub(1);
-        drop(state);
-        self.0.0.changed.notify_all();
+        let Self(stop, which) = self;
+        *which(&mut stop.state()) -= 1;
+        stop.0.changed.notify_all();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use super::LendError;
 use crate::context::Context;
 use crate::error::Error;
+use crate::store::private::{create_directory, parent};
 use crate::wait::Wait;
 
 const FILE: &str = "auth.sock";
@@ -85,8 +86,7 @@ impl Socket {
     /// any case.
     pub fn bind(path: &Path, for_others: bool, wait: &Wait) -> Result<Self, Error> {
         let failed = |source| LendError::Bind { socket: path.to_owned(), source };
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
+        let directory = parent(path);
         create(directory, if for_others { 0o711 } else { 0o700 }).map_err(failed)?;
         // Two that start at once must not remove each other's socket. Without such locks they may.
         let lock = fs::File::open(directory).map_err(failed)?;
@@ -117,20 +117,14 @@ impl Drop for Socket {
     }
 }
 
-/// Makes a directory that is missing, and those above it for their owner alone. One that is there
-/// keeps its mode.
+/// Makes a directory that is missing, and those above it for their owner alone, also where root does
+/// it in somebody's home. One that is there keeps its mode.
 fn create(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
-    if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(above)?;
-    }
-    match fs::DirBuilder::new().create(directory) {
-        Ok(()) => fs::set_permissions(directory, fs::Permissions::from_mode(mode)),
-        Err(_) if directory.is_dir() => Ok(()),
-        Err(error) => Err(error),
-    }
+    create_directory(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode))
 }
 
 /// Removes a socket that nobody listens at. Anything else stays, and is an error.

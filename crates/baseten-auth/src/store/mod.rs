@@ -15,7 +15,7 @@ pub(crate) mod keyring;
 pub(crate) mod lock;
 pub(crate) mod place;
 #[cfg(unix)]
-mod private;
+pub(crate) mod private;
 #[cfg(not(unix))]
 #[path = "private/elsewhere.rs"]
 mod private;

@@ -10,7 +10,7 @@ use rustix::fs::{Gid, OFlags, Uid, fchown};
 use rustix::io::Errno;
 
 /// The directory that a path is in.
-pub(super) fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -34,7 +34,7 @@ pub(super) fn open_lock(path: &Path) -> io::Result<File> {
 }
 
 /// Makes a directory, and those above it that are missing.
-pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
