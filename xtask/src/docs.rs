@@ -65,8 +65,7 @@ const INTRODUCTION: &str = "\
 
 /// The reference page.
 fn reference() -> String {
-    let mut command = baseten_cli::command();
-    command.build();
+    let command = baseten_cli::command();
     let mut page = INTRODUCTION.to_owned();
     for subcommand in visible(&command) {
         if subcommand.has_subcommands() {

@@ -29,8 +29,7 @@ fn date() -> String {
 
 /// The names of the files, and their contents.
 fn pages(date: &str) -> Vec<(String, String)> {
-    let mut root = baseten_cli::command();
-    root.build();
+    let root = baseten_cli::command();
     let mut commands = Vec::new();
     collect(&root, &[], &mut commands);
     let names: Vec<String> = commands.iter().map(|(words, _)| words.join("-")).collect();

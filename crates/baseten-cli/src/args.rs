@@ -3,13 +3,16 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read")]
 
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use baseten_auth::internal::ProfileName;
 use clap::builder::NonEmptyStringValueParser;
+use clap::builder::Resettable;
 use clap::{
-    Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint,
+    Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueEnum, ValueHint,
 };
 
 const COMMON: &str = "Common options";
@@ -39,7 +42,7 @@ macro_rules! examples {
 /// Parses the arguments, the program's name first.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     // Never freed: the process is short, and freeing the tree takes a tenth of its start.
-    let command = Box::leak(Box::new(command()));
+    let command = Box::leak(Box::new(lazy_command()));
     let mut matches = command.try_get_matches_from_mut(plain_flags(arguments.iter().cloned()))?;
     let cli = Cli::from_arg_matches_mut(&mut matches);
     Ok(cli.map_err(|error| error.format(command))?.command)
@@ -62,7 +65,7 @@ pub(crate) fn in_order(mut arguments: Vec<OsString>) -> Vec<OsString> {
 
 /// Moves options that stand before a command behind it.
 fn options_last(arguments: Vec<OsString>) -> Vec<OsString> {
-    let root = command();
+    let root = lazy_command();
     let (mut command, mut ordered, mut options) = (&root, Vec::new(), Vec::new());
     let mut rest = arguments.into_iter().peekable();
     ordered.extend(rest.next());
@@ -98,8 +101,16 @@ fn common_option(word: &str) -> Option<bool> {
     }
 }
 
-/// The whole command tree. Documentation and completion use it too.
+/// The whole command tree, with the options of all commands. Documentation, help and completion use
+/// it.
 pub fn command() -> clap::Command {
+    let mut command = lazy_command();
+    command.build();
+    command
+}
+
+/// The command tree, in which a command has its options only once it is parsed.
+fn lazy_command() -> clap::Command {
     Cli::command().mut_subcommands(finished)
 }
 
@@ -110,7 +121,11 @@ fn finished(command: clap::Command) -> clap::Command {
     if command.has_subcommands() {
         return command.mut_subcommands(finished);
     }
-    let help = |name| Arg::new(name).long(name).action(ArgAction::Help).help_heading(COMMON);
+    // Behind those of the command, which come later.
+    let help = |name| {
+        let help = Arg::new(name).long(name).action(ArgAction::Help);
+        help.help_heading(COMMON).display_order(usize::MAX)
+    };
     command
         .disable_help_flag(true)
         .arg(help("help").short('h').help("Print help (use --help for more)"))
@@ -171,13 +186,13 @@ pub(crate) enum Command {
     ///
     /// Asks the server who the selected credential belongs to.
     #[command(after_help = examples!("Show who you are", "baseten whoami"))]
-    Whoami(SelectArgs),
+    Whoami(Lazy<SelectArgs>),
     /// Show the version of this program
     #[command(after_help = examples!(
         "Show the version", "baseten version";
         "Print just the version's number", "baseten version --jq '.version' -r"
     ))]
-    Version(VersionArgs),
+    Version(Lazy<VersionArgs>),
     /// Print a completion script for your shell
     ///
     /// Print a script that makes a shell complete commands, options and the names of the stored
@@ -189,7 +204,7 @@ pub(crate) enum Command {
         "PowerShell, in $PROFILE",
         "baseten completion powershell | Out-String | Invoke-Expression"
     ))]
-    Completion(CompletionArgs),
+    Completion(Lazy<CompletionArgs>),
 }
 
 impl Command {
@@ -235,7 +250,7 @@ pub(crate) enum AuthCommand {
         "echo $API_KEY | baseten auth login --with-api-key --profile <profile>";
         "Print just the new profile's name", "baseten auth login --web --jq '.profile'"
     ))]
-    Login(LoginArgs),
+    Login(Lazy<LoginArgs>),
     /// Remove a profile and its credential
     ///
     /// Remove a stored profile and its credential: the current profile, or the one that --profile
@@ -246,7 +261,7 @@ pub(crate) enum AuthCommand {
         "Print just the name of the profile that was logged out",
         "baseten auth logout --jq '.profile'"
     ))]
-    Logout(SelectArgs),
+    Logout(Lazy<SelectArgs>),
     /// Choose the current profile
     ///
     /// Set the profile that is used where neither --profile nor BASETEN_PROFILE selects one. On a
@@ -257,7 +272,7 @@ pub(crate) enum AuthCommand {
         "Print just the new current profile",
         "baseten auth switch --profile <profile> --jq '.profile'"
     ))]
-    Switch(SwitchArgs),
+    Switch(Lazy<SwitchArgs>),
     /// Show the selected profile
     ///
     /// Show the resolved authentication state: the profile, its remote and its type of
@@ -267,7 +282,7 @@ pub(crate) enum AuthCommand {
         "Ask the server whether the credential is valid", "baseten auth status --check";
         "Print just the type of authentication", "baseten auth status --jq '.auth_type'"
     ))]
-    Status(StatusArgs),
+    Status(Lazy<StatusArgs>),
     /// List the stored profiles
     ///
     /// List every profile with its remote, type of authentication and storage. The current one is
@@ -276,7 +291,7 @@ pub(crate) enum AuthCommand {
         "List the profiles", "baseten auth list";
         "Print their names, one a line", "baseten auth list --jq '.profile' -r"
     ))]
-    List(ListArgs),
+    List(Lazy<ListArgs>),
     /// Print a valid credential
     ///
     /// Print a valid access token or API key of the selected profile, refreshed if needed, for
@@ -287,7 +302,7 @@ pub(crate) enum AuthCommand {
         "Print when the token expires",
         "baseten auth token --jq '.expires_at'"
     ))]
-    Token(TokenArgs),
+    Token(Lazy<TokenArgs>),
     /// Run a program with the credential in its environment
     ///
     /// Run a program with a valid credential of the selected profile in its environment, under the
@@ -300,7 +315,7 @@ pub(crate) enum AuthCommand {
         "Run a script that uses the OpenAI client, with a token for half an hour at least",
         "baseten auth exec --for openai --min-ttl 30m -- python chat.py"
     ))]
-    Exec(ExecArgs),
+    Exec(Lazy<ExecArgs>),
     /// Lend access tokens to other programs and machines
     ///
     /// Hand out access tokens over a Unix socket until Ctrl-C. Refresh tokens stay here, and are used
@@ -317,7 +332,7 @@ pub(crate) enum AuthCommand {
         "Lend two profiles to a container that has only this directory",
         "baseten auth serve --socket ~/lend/auth.sock --profile prod --profile dev"
     ))]
-    Serve(ServeArgs),
+    Serve(Lazy<ServeArgs>),
     /// Make a coding agent ask this program for its token
     ///
     /// Write into the settings of Claude Code or Codex that requests go to Baseten, with a token
@@ -331,7 +346,54 @@ pub(crate) enum AuthCommand {
         "Show what would be changed for Codex", "baseten auth setup codex --dry-run";
         "Undo it", "baseten auth setup claude-code --remove"
     ))]
-    Setup(SetupArgs),
+    Setup(Lazy<SetupArgs>),
+}
+
+/// The arguments of a command, which are put together only where that command is named: to do so for
+/// all commands takes longer than all else at the start.
+#[derive(Debug)]
+pub(crate) struct Lazy<T>(T);
+
+impl<T> Deref for Lazy<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Args> Args for Lazy<T> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.defer(with_arguments::<T>)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+
+    fn group_id() -> Option<clap::Id> {
+        T::group_id()
+    }
+}
+
+/// A command with its arguments. What it is for, it says itself, and not they.
+fn with_arguments<T: Args>(command: clap::Command) -> clap::Command {
+    let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
+    T::augment_args(command).about(Resettable::from(about)).long_about(Resettable::from(long_about))
+}
+
+impl<T: FromArgMatches> FromArgMatches for Lazy<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches(matches).map(Self)
+    }
+
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches_mut(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// Options of `auth login`.
@@ -677,7 +739,7 @@ fn flag(name: &str) -> Option<Vec<String>> {
             })
             .or_else(|| command.get_subcommands().find_map(|command| find(command, name)))
     }
-    find(&Cli::command(), name)
+    find(&command(), name)
 }
 
 fn truth(text: &str) -> Option<bool> {

@@ -37,8 +37,7 @@ fn has_option(arguments: &[OsString], option: &str) -> bool {
 /// A command's long description, and its options in the short form of `-h`; with `with_output`, also
 /// its exit statuses and its output.
 fn full_help(arguments: &[OsString], with_output: bool) -> String {
-    let mut root = args::command();
-    root.build();
+    let root = args::command();
     let (command, path) = args::named(&root, arguments);
     let description = command.get_long_about().or(command.get_about()).cloned().unwrap_or_default();
     let mut whole = command.clone().about(description);
