@@ -31,7 +31,9 @@ const PATH: &str =
 
 /// Makes the root a file system of its own, which the namespaces of the tests need, and mounts what a
 /// running system has, then the pairs of what is lent and where. Runs the rest of its arguments
-/// there. All of it ends with the namespaces that it is started in.
+/// there, with this machine's own file system out of sight: in a mere `chroot`, the kernel gives
+/// nobody a user namespace, as containers have one. All of it ends with the namespaces that it is
+/// started in.
 const ENTER: &str = "\
 set -e
 root=$1
@@ -47,7 +49,9 @@ while [ \"$1\" != -- ]; do
     shift 2
 done
 shift
-exec chroot \"$root\" \"$@\"
+cd \"$root\"
+pivot_root . mnt
+exec chroot . sh -c 'umount -l /mnt && exec \"$@\"' sh \"$@\"
 ";
 
 pub(crate) fn run(_: &[&str]) -> Outcome {
