@@ -8,7 +8,8 @@ use baseten_auth::internal::{
 use baseten_auth::{Error, SessionSource};
 
 use crate::exit::Exit;
-use crate::explanation::{Explanation, LOG_IN, with_causes};
+use crate::explanation::Explanation;
+use crate::explanation::phrases::{LOG_IN, with_causes};
 use crate::jq::language::FilterError;
 use crate::settings::{SettingsError, SetupError};
 

@@ -28,7 +28,8 @@ use std::ffi::OsString;
 
 use baseten_auth::internal::{Failure, ProfileName};
 
-use args::{AuthCommand, Command, Common};
+use args::options::Common;
+use args::{AuthCommand, Command};
 use error::CliError;
 use report::Report;
 
@@ -81,12 +82,12 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
             with_output(&args.common, host, |host| commands::token::run(&args, host))
         }
         Command::Auth { command: AuthCommand::Exec(args) } => {
-            let host = host.with_options(args.verbose, args.no_input);
+            let host = host.with_options(args.talk.verbose, args.talk.no_input);
             let started = commands::exec::run(&args, &host);
             started.map_err(|error| with_suggestion(host.interrupted(error), &host))
         }
         Command::Auth { command: AuthCommand::Serve(args) } => {
-            let host = host.with_options(args.verbose, args.no_input);
+            let host = host.with_options(args.talk.verbose, args.talk.no_input);
             commands::serve::run(&args, &host)
         }
         Command::Auth { command: AuthCommand::Setup(args) } => {

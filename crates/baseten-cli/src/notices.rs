@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use baseten_auth::internal::{Env, PlaceError, ProfileName, plain_text};
 use baseten_auth::{AuthType, Event};
 
-use crate::explanation::{log_in_again, with_causes};
+use crate::explanation::phrases::{log_in_again, with_causes};
 use crate::render::{talk, warning};
 use crate::text::sanitize;
 use crate::words::selected_by;

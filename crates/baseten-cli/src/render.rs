@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
-use crate::args::{Common, Format};
+use crate::args::options::{Common, Format};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::jq::process::{Filter, Job};

@@ -7,10 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
+use baseten_sandbox::Sandbox;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::home::Home;
-use crate::outcome::Running;
+use crate::outcome::{Outcome, Running};
+use crate::stored::{REMOTE, ends_in, in_file, only_profile, session, store, tokens, with_key};
 use crate::wait;
 
 /// A lender that is ready. Dropping it kills it.
@@ -84,4 +87,43 @@ pub fn say(socket: &Path, bytes: &[u8]) -> Value {
     BufReader::new(stream).read_line(&mut answer).unwrap();
     assert!(answer.ends_with('\n'), "{answer:?}");
     serde_json::from_str(&answer).unwrap()
+}
+
+// What tests of lenders begin with.
+
+/// A home with a session that ends in so many seconds, and its profile.
+pub fn with_session(sandbox: &Sandbox, seconds: i64) -> (Home, String) {
+    let home = Home::at(sandbox);
+    let profile = in_file(&sandbox.remote_url(), &session(sandbox, "ada", seconds));
+    let name = only_profile(&home, "lent", profile);
+    (home, name)
+}
+
+/// A home with two profiles, of which no request is made.
+pub fn with_two() -> Home {
+    let session = in_file(REMOTE, &tokens("the-token", "canary-refresh", &ends_in(3600)));
+    Home::with_store(&store([("session", session), ("key", with_key(REMOTE, "the-key"))]))
+}
+
+/// A failure of a client, and nothing on stdout.
+#[track_caller]
+pub fn failed(outcome: &Outcome, status: i32, part: &str) {
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{outcome}");
+    assert!(outcome.stderr.contains(part), "{part}: {outcome}");
+}
+
+/// A request for a token.
+pub fn token_request() -> Value {
+    json!({"v": 1, "op": "token"})
+}
+
+/// The exit status in a failure of the protocol.
+pub fn exit_of(answer: &Value) -> Option<i64> {
+    answer["error"]["exit"].as_i64()
+}
+
+/// Ends it by a signal.
+pub fn ends(running: Running, signal: Signal) -> Outcome {
+    running.signal(signal);
+    running.end()
 }

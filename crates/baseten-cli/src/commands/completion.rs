@@ -10,7 +10,8 @@ use clap_complete::CompletionCandidate;
 use clap_complete::engine::ArgValueCompleter;
 use clap_complete::env::{Bash, EnvCompleter, Fish, Powershell, Zsh};
 
-use crate::args::{self, Shell};
+use crate::args;
+use crate::args::options::Shell;
 use crate::exit::Exit;
 use crate::render;
 

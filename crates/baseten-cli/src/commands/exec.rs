@@ -6,7 +6,7 @@ use std::process::Command;
 use baseten_auth::internal::Demand;
 use baseten_auth::{AuthType, Authorization, Session, SessionSource};
 
-use crate::args::{Client, ExecArgs, MinTtl};
+use crate::args::options::{Client, ExecArgs, MinTtl};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host::Host;

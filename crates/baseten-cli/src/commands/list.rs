@@ -10,9 +10,9 @@ use baseten_auth::internal::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::{Format, ListArgs};
+use crate::args::options::{Format, ListArgs};
 use crate::error::CliError;
-use crate::explanation::with_causes;
+use crate::explanation::phrases::with_causes;
 use crate::host::Host;
 use crate::render::{talk, warning};
 use crate::report::Report;

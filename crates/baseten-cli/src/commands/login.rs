@@ -12,10 +12,10 @@ use baseten_auth::{Error, Secret, User};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::LoginArgs;
+use crate::args::options::LoginArgs;
 use crate::commands::user::UserRecord;
 use crate::error::CliError;
-use crate::explanation::login_options;
+use crate::explanation::phrases::login_options;
 use crate::host::Host;
 use crate::notices;
 use crate::render::{talk, warning};

@@ -4,7 +4,7 @@ use baseten_auth::internal::{Selected, logout, plain_text, select_stored};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::SelectArgs;
+use crate::args::options::SelectArgs;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::notices;

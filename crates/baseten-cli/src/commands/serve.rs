@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::ServeArgs;
+use crate::args::options::ServeArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host::Host;
@@ -55,7 +55,7 @@ mod on_unix {
     };
 
     use super::{CliError, Exit, GrantRecord, Host, ReadyRecord, ServeArgs};
-    use crate::args::{LogFormat, MinTtl};
+    use crate::args::options::{LogFormat, MinTtl};
     use crate::explanation::Explanation;
     use crate::json;
     use crate::render::{line, talk};

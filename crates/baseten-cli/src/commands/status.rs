@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::StatusArgs;
+use crate::args::options::StatusArgs;
 use crate::commands::user::UserRecord;
 use crate::error::CliError;
 use crate::host::Host;

@@ -5,7 +5,7 @@ use baseten_auth::{Error, SessionSource};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::SwitchArgs;
+use crate::args::options::SwitchArgs;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::notices;

@@ -5,7 +5,7 @@ use baseten_auth::{Secret, Session};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::{Format, MinTtl, TokenArgs};
+use crate::args::options::{Format, MinTtl, TokenArgs};
 use crate::error::CliError;
 use crate::host::Host;
 use crate::report::Report;

@@ -6,7 +6,7 @@ use baseten_auth::Session;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::SelectArgs;
+use crate::args::options::SelectArgs;
 use crate::commands::user::UserRecord;
 use crate::error::CliError;
 use crate::host::Host;

@@ -33,6 +33,8 @@ mod rehearsal;
 mod secrets;
 mod selection;
 mod serve;
+mod serve_refresh;
+mod serve_socket;
 mod setup;
 mod signals;
 mod store_formats;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use baseten_auth::internal::Env;
 
 use super::helper::Helper;
-use crate::args::Agent;
+use crate::args::options::Agent;
 use crate::settings::{Format, Path, Settings, SettingsError, Value};
 
 /// A key of an agent's settings, and what it is set to.

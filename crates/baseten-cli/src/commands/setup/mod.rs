@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use self::agent::{MODEL, Setting};
 use self::helper::Helper;
-use crate::args::{Agent, SetupArgs};
+use crate::args::options::{Agent, SetupArgs};
 use crate::error::CliError;
 use crate::host::Host;
 use crate::render;

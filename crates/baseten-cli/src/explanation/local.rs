@@ -1,0 +1,140 @@
+//! Files, locks, keyrings and lenders of this machine.
+
+use std::io;
+
+use baseten_auth::internal::{
+    LendError, LockError, PendingError, PlaceError, ProfileName, Storage, StoreError, display_text,
+};
+
+use super::phrases::{
+    ANOTHER_FILE_SYSTEM, OTHERS_HANG, Words, options_to_replace, shown, with_causes, words,
+};
+
+pub(super) fn lock(profile: &ProfileName, error: &LockError) -> Words {
+    let profile = shown(profile.as_str());
+    let cannot_lock = || format!("cannot lock profile {profile}: {}", with_causes(error));
+    match error {
+        LockError::TimedOut(wait) => {
+            let seconds = wait.as_secs();
+            let held = "another process has held the lock of profile";
+            words(format!("{held} {profile} for {seconds} s"), OTHERS_HANG)
+        }
+        LockError::Io(error) if is_unsupported(error) => words(cannot_lock(), ANOTHER_FILE_SYSTEM),
+        LockError::Io(_) => words(cannot_lock(), "check the owner and mode of that directory"),
+        LockError::Canceled => words(cannot_lock(), OTHERS_HANG),
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+pub(super) fn lend(error: &LendError) -> Words {
+    let hint = match error {
+        LendError::Request(_) => "see `auth serve` in the reference for what a request is",
+        LendError::NotLent { .. } => "see what is lent with: baseten auth list",
+        LendError::NoneSelected => "name a profile with --profile <profile> or BASETEN_PROFILE",
+        LendError::Foreign { uid } => {
+            return words(with_causes(error), format!("start the lender with --allow-uid {uid}"));
+        }
+        LendError::Late { .. } | LendError::Silent { .. } | LendError::Replaced { .. } => {
+            "try again; if it stays so, look at what the lender prints"
+        }
+        LendError::Bind { .. } => "name another place with --socket <path>",
+        LendError::Taken { .. } => "use that one, or stop it, or name another place with --socket",
+        LendError::NotSocket { .. } => "move it away, or name another place with --socket <path>",
+        LendError::Gone { .. } => {
+            "start `baseten auth serve` where the login is kept, or unset BASETEN_AUTH_SOCK"
+        }
+        LendError::NotProtocol { .. } | LendError::Remote { .. } => {
+            "check that BASETEN_AUTH_SOCK names the socket of `baseten auth serve`"
+        }
+        LendError::Refused { complaint } => {
+            let hint = complaint.hint.as_deref().unwrap_or("look at what the lender prints");
+            let hint = format!("where the login is kept: {}", display_text(hint));
+            return words(display_text(&complaint.message), hint);
+        }
+        LendError::NoSockets => "use an API key, or log in here",
+    };
+    words(with_causes(error), hint)
+}
+
+pub(super) fn place_name(storage: &Storage) -> String {
+    match storage {
+        Storage::File => "the file".to_owned(),
+        Storage::Keyring => "the system keyring".to_owned(),
+        Storage::Helper(name) => name.program(),
+    }
+}
+
+pub(super) fn store(error: &StoreError) -> Words {
+    let hint = match error {
+        StoreError::NoDirectory { .. } | StoreError::RelativeDirectory { .. } => {
+            "set HOME, or BASETEN_CONFIG_DIR to the directory that the profiles are kept in"
+        }
+        StoreError::Environment(_) => "set it to plain text, or unset it",
+        StoreError::Unreadable { .. } => "check the file's owner and mode",
+        StoreError::Lock { source: LockError::Io(error), .. } if is_unsupported(error) => {
+            ANOTHER_FILE_SYSTEM
+        }
+        StoreError::Unwritable { .. } | StoreError::Lock { source: LockError::Io(_), .. } => {
+            "check the directory's owner, mode and free space, or set BASETEN_CONFIG_DIR to another"
+        }
+        StoreError::Mounted { .. } => "mount the directory that it is in instead",
+        StoreError::TooLarge { .. } => "log out of profiles that you do not need",
+        StoreError::Malformed { .. } => {
+            "fix the file, or move it away and log in again (nothing was changed)"
+        }
+        StoreError::BadProfile { profile, remote_url, .. } => {
+            let options = options_to_replace(profile, remote_url.as_deref());
+            let login = format!("fix the entry, or replace it with: baseten auth login{options}");
+            return words(with_causes(error), login);
+        }
+        StoreError::Newer { .. } => "update baseten (nothing was changed)",
+        StoreError::Lock { .. } | StoreError::KeepsChanging { .. } | StoreError::Canceled => {
+            OTHERS_HANG
+        }
+    };
+    words(with_causes(error), hint)
+}
+
+pub(super) fn place(profile: Option<&ProfileName>, error: &PlaceError) -> Words {
+    let whose = profile.map(|profile| format!(" (profile {})", shown(profile.as_str())));
+    let message = with_causes(error) + &whose.unwrap_or_default();
+    let hint = match error {
+        PlaceError::NotAvailable { .. } | PlaceError::Failed { .. } => {
+            "start your desktop's keyring, or log in with --insecure-storage"
+        }
+        PlaceError::Locked | PlaceError::Dismissed => {
+            "unlock the keyring, or log in with --insecure-storage"
+        }
+        PlaceError::TimedOut { place, .. } if place.starts_with("docker-credential-") => {
+            "check the helper, or allow more seconds with BASETEN_KEYRING_TIMEOUT"
+        }
+        PlaceError::TimedOut { .. } => {
+            "check the keyring, or allow more seconds with BASETEN_KEYRING_TIMEOUT"
+        }
+        PlaceError::TooLarge { .. } => "log in with --insecure-storage",
+        PlaceError::HelperMissing { .. } | PlaceError::HelperFailed { .. } => {
+            "check the helper, or set BASETEN_CREDENTIAL_STORE to another store"
+        }
+        PlaceError::Canceled => "try again",
+    };
+    words(message, hint)
+}
+
+pub(super) fn pending(error: &PendingError) -> Words {
+    match error {
+        PendingError::None => words(
+            "there is no login to resume",
+            "start one with: baseten auth login --web --no-wait",
+        ),
+        PendingError::Malformed { .. } => {
+            words(with_causes(error), "start again with: baseten auth login --web --no-wait")
+        }
+        PendingError::Store(error) => store(error),
+        PendingError::Io { .. } => {
+            words(with_causes(error), "check the directory's owner, mode and space")
+        }
+    }
+}
