@@ -138,7 +138,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, conflicts_with = "profile")]
     pub(crate) all: bool,
     /// Let the programs of this user ask too; can be given more than once
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", value_parser = uid)]
     pub(crate) allow_uid: Vec<u32>,
     /// Lend for at most this long at a time, such as 10m (s, m or h; at least 60s)
     #[arg(long, value_name = "DURATION")]
@@ -154,6 +154,11 @@ pub(crate) struct ServeArgs {
     pub(crate) output: Option<LogFormat>,
     #[command(flatten)]
     pub(crate) talk: Talk,
+}
+
+/// A user's number.
+fn uid(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "use the user's number, as id -u prints it")
 }
 
 /// How what happens is printed.

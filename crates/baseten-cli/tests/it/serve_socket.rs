@@ -50,6 +50,7 @@ fn users_who_are_not_allowed_are_refused() {
     assert!(other.stderr.contains("--allow-uid"), "{other}");
     let outcome = ends(lender.running, Signal::TERM);
     assert!(outcome.stderr.contains(&format!("user {} got none", STRANGER + 1)), "{outcome}");
+    failed(&home.run(&["auth", "serve", "--allow-uid", "ada"]), 2, "use the user's number");
 }
 
 #[test]
