@@ -39,6 +39,10 @@ pub fn display_text(text: &str) -> String {
 /// The text in one line, without what is harmful ([`is_harmful`]), and to the letter else.
 #[must_use]
 pub fn plain_text(text: &str) -> String {
+    // Nearly every name and address, and a list can have thousands.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let in_line = text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c });
     in_line.filter(|character| !is_harmful(*character)).collect()
 }

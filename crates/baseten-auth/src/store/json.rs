@@ -166,7 +166,7 @@ pub(super) fn render<'m>(
     let end = depth.map(new_line).unwrap_or_default();
     let colon = if depth.is_some() { ": " } else { ":" };
     // As large as it can get, for a text that grows leaves copies behind.
-    let most = |(key, value): (&str, &str)| 6 * key.len() + value.len() + separator.len() + 5;
+    let most = |(key, value): (&str, &str)| quoted_size(key) + value.len() + separator.len() + 3;
     let size = members.clone().map(most).sum::<usize>() + end.len() + 3;
     let mut out = Zeroizing::new(String::with_capacity(size));
     out.push('{');
@@ -212,12 +212,17 @@ fn unquote(json: &str) -> Option<Secret> {
 
 /// A text as a JSON string.
 pub(super) fn quote(text: &str) -> Zeroizing<String> {
-    // As large as it can get, for a text that grows leaves copies behind.
-    let mut quoted = Vec::with_capacity(6 * text.len() + 2);
+    let mut quoted = Vec::with_capacity(quoted_size(text));
     // A string always has a JSON form, which is text; an empty one could only stand for a defect
     // in serde_json.
     let _ = serde_json::to_writer(&mut quoted, text);
     String::from_utf8(quoted).unwrap_or_default().into()
+}
+
+/// As large as a text can get as a JSON string, for one that grows leaves copies behind.
+fn quoted_size(text: &str) -> usize {
+    let is_plain = |byte| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) { text.len() + 2 } else { 6 * text.len() + 2 }
 }
 
 #[cfg(test)]
@@ -244,6 +249,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_text_is_read_as_the_parser_reads_it(text in any::<String>(), json in "\"\\PC*\"") {
+            prop_assert!(quote(&text).len() <= quoted_size(&text));
             for json in [quote(&text).as_str(), &escaped(&text), &json] {
                 // What is read here has been through the parser.
                 if let Ok(expected) = serde_json::from_str::<String>(json) {
