@@ -62,6 +62,9 @@ pub(crate) fn build() -> Outcome<PathBuf> {
     let hidden =
         [(root(), "/baseten"), (target_directory()?, "/baseten/target"), (cargo_home(), "/cargo")];
     let mut rust_flags = rust.static_flags()?;
+    let script = root().join("packaging/no-unwind-tables.ld");
+    rust_flags.push(format!("-Clink-arg=-Wl,-T,{},--no-eh-frame-hdr", script.display()));
+    rust_flags.push("-Clink-arg=-Wl,-z,pack-relative-relocs".to_owned());
     rust_flags.extend(
         hidden
             .each_ref()
