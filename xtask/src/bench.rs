@@ -4,7 +4,7 @@
 //! gets slower or faster meanwhile does so for all of them. It happens in a keyring session of its
 //! own, against a sandbox: nothing of the person's is touched.
 
-mod cases;
+pub(crate) mod cases;
 mod page;
 mod results;
 mod targets;

@@ -9,6 +9,7 @@ use std::path::Path;
 use fs_err as fs;
 use serde_json::{Map, Value};
 
+use crate::bench::cases::store;
 use crate::build;
 use crate::measure::Invocation;
 use crate::needs::{self, Need};
@@ -68,9 +69,11 @@ fn figures() -> Outcome<Map<String, Value>> {
     let programs = build::release(&["hello", "baseten-cli"])?;
     let home = tempfile::tempdir()?;
     fs::write(home.path().join("auth.json"), STORE)?;
+    let many = tempfile::tempdir()?;
+    fs::write(many.path().join("auth.json"), store(1_000)?)?;
     let hello = fewest_instructions(&invocation(&programs.path("hello")?, "", home.path()))?;
     let mut figures = Map::new();
-    for (name, invocation) in commands(&programs.path("baseten")?, home.path()) {
+    for (name, invocation) in commands(&programs.path("baseten")?, home.path(), many.path()) {
         figures.insert(
             name.to_owned(),
             fewest_instructions(&invocation)?.saturating_sub(hello).into(),
@@ -83,11 +86,12 @@ fn figures() -> Outcome<Map<String, Value>> {
 const CRATES: &str = "crates";
 
 /// What people wait for most often: at the prompt, in scripts, at the tab key.
-fn commands(baseten: &Path, home: &Path) -> [(&'static str, Invocation); 3] {
+fn commands(baseten: &Path, home: &Path, many: &Path) -> [(&'static str, Invocation); 4] {
     let completion = invocation(baseten, "-- baseten auth status --profile a", home)
         .with("BASETEN_COMPLETE", "bash")
         .with("_CLAP_COMPLETE_INDEX", "4");
     [
+        ("auth list, 1,000 profiles", invocation(baseten, "auth list", many)),
         ("auth status", invocation(baseten, "auth status", home)),
         ("auth token", invocation(baseten, "auth token", home)),
         ("completion of a profile", completion),

@@ -355,7 +355,7 @@ impl Homes {
 
 /// A store as it comes to be: half the profiles from browser logins into the keyring, half API
 /// keys in the file. The first, which is current, has its tokens in the file.
-fn store(profiles: usize) -> Outcome<String> {
+pub(crate) fn store(profiles: usize) -> Outcome<String> {
     let profile = |number: usize| {
         let name = format!("user{number:05}@example.com");
         let mut profile = if number % 2 == 1 {
