@@ -4,6 +4,7 @@
 
 pub(crate) mod options;
 
+use std::convert::identity;
 use std::ffi::OsString;
 use std::ops::Deref;
 
@@ -99,12 +100,25 @@ fn common_option(word: &str) -> Option<bool> {
     }
 }
 
-/// The whole command tree, with the options of all commands. Documentation, help and completion use
-/// it.
+/// The whole command tree, with the options of all commands. Documentation and help use it.
 pub fn command() -> clap::Command {
     let mut command = lazy_command();
     command.build();
     command
+}
+
+/// The command tree for a completion: only the commands among the words have their options.
+pub(crate) fn command_for(words: &[OsString]) -> clap::Command {
+    let mut command = lazy_command().mut_subcommands(|command| with_options_if_in(words, command));
+    command.build();
+    command
+}
+
+fn with_options_if_in(words: &[OsString], command: clap::Command) -> clap::Command {
+    let command = command.mut_subcommands(|command| with_options_if_in(words, command));
+    let is_named = words.iter().any(|word| word == command.get_name());
+    // What adds the options is replaced by what adds nothing.
+    if is_named || command.has_subcommands() { command } else { command.defer(identity) }
 }
 
 /// The command tree, in which a command has its options only once it is parsed.

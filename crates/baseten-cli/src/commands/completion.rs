@@ -58,7 +58,7 @@ pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
     let words = if is_in_place { ordered } else { words };
     let mut candidates = Vec::new();
     if !words.is_empty() {
-        let mut command = knowing_profiles(args::command(), env);
+        let mut command = knowing_profiles(args::command_for(&words), env);
         command.build();
         let _ = shell.write_complete(&mut command, words, None, &mut candidates);
     }
