@@ -44,8 +44,10 @@ pub(crate) fn meet(needs: &[Need]) -> Outcome {
     announce(&missing, &debian)?;
     if !debian.is_empty() {
         let mut install = apt(["install", "-qq", "-y", "--no-install-recommends"]);
-        // The tests start an SSH server of their own. Nobody asked for one that runs all the time.
-        for service in ["/lib/systemd/system/ssh*", "/etc/init.d/ssh"] {
+        // The tests start servers of their own. Nobody asked for one that runs all the time.
+        for service in
+            ["/lib/systemd/system/ssh*", "/etc/init.d/ssh", "/lib/systemd/system/gluster*"]
+        {
             install.arg("-o").arg(format!("DPkg::Options::=--path-exclude={service}"));
         }
         // Three lines for each package; errors are on stderr.

@@ -3,6 +3,7 @@
 //! A Rust test whose counterpart is missing fails and names the package; here they are installed
 //! first.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::build;
@@ -71,6 +72,7 @@ const GROUPS: &[Group] = &[
     Group::new("package", package::NEEDS, package::package)
         .slow(5)
         .where_possible(system::possible),
+    Group::new("shared", SHARED, shared).slow(3).where_possible(can_share),
     Group::new("static", COUNTERPARTS, package::static_build).slow(5),
     Group::new("macos", &[], platforms::macos).slow(5),
     Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(10),
@@ -79,6 +81,13 @@ const GROUPS: &[Group] = &[
     Group::new("agents", AGENTS, agents).slow(50),
     Group::new("arm", platforms::ARM_NEEDS, platforms::arm).slow(60),
     Group::new("fuzz-long", FUZZ, fuzz::long).slow(180),
+];
+
+/// A network file system.
+const SHARED: &[Need] = &[
+    Need::Program("glusterd", "glusterfs-server"),
+    Need::Program("unshare", "util-linux"),
+    Need::Program("ip", "iproute2"),
 ];
 
 /// The coding agents, which are native programs of hundreds of megabytes.
@@ -221,12 +230,31 @@ fn counterparts(_: &[&str]) -> Outcome {
 /// Coding agents with a token that they ask for, where they can reach nothing but this machine.
 fn agents(_: &[&str]) -> Outcome {
     const PROVE: &str = "ip link set lo up && exec \"$@\"";
-    let packages = ["--package", "baseten-cli", "--package", "baseten-sandbox"];
-    let programs = build::build(cargo(["build", "--locked"]).args(packages))?;
     let mut prove = command("unshare", ["--map-root-user", "--net", "sh", "-c", PROVE, "sh"]);
     prove.arg(in_venv("python")).arg("counterparts/agents/prove.py");
-    prove.arg(programs.path("baseten")?).arg(programs.path("baseten-sandbox")?);
-    run_command(&mut prove)
+    run_command(prove.args(programs()?))
+}
+
+/// One login on a network file system that two hosts have mounted.
+fn shared(_: &[&str]) -> Outcome {
+    let namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let mut prove = command("unshare", namespaces);
+    prove.args(["python3", "counterparts/shared/prove.py"]);
+    run_command(prove.args(programs()?))
+}
+
+/// Whether a file system can be mounted that programs serve: an error says why not.
+fn can_share() -> Outcome {
+    system::possible()?;
+    let fuse = std::path::Path::new("/dev/fuse");
+    if fuse.exists() { Ok(()) } else { Err("there is no /dev/fuse".into()) }
+}
+
+/// The program and its sandbox.
+fn programs() -> Outcome<[PathBuf; 2]> {
+    let packages = ["--package", "baseten-cli", "--package", "baseten-sandbox"];
+    let programs = build::build(cargo(["build", "--locked"]).args(packages))?;
+    Ok([programs.path("baseten")?, programs.path("baseten-sandbox")?])
 }
 
 fn rust(words: &[&str]) -> Outcome {

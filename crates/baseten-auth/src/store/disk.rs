@@ -163,6 +163,28 @@ impl Target {
         Ok(true)
     }
 
+    /// Reads the file as the server of its file system has it. What a host remembers of names and
+    /// contents can be a second old, also while it holds a lock. Of a new name it remembers nothing.
+    ///
+    /// [`io::ErrorKind::StaleNetworkFileHandle`] where another host has just replaced the file.
+    pub(super) fn read_present(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+        let outdated = || Err(Refusal::Io(io::ErrorKind::StaleNetworkFileHandle.into()));
+        let second_name = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .suffix(TEMPORARY_SUFFIX)
+            .make_in(private::parent(&self.path), |name| fs::hard_link(&self.path, name));
+        let error = match second_name {
+            // Who has the lock may have taken it for a leftover.
+            Ok(name) => return read_private(name.path())?.map_or_else(outdated, |it| Ok(Some(it))),
+            Err(error) => error.kind(),
+        };
+        let read = read_private(&self.path)?;
+        let is_gone =
+            matches!(error, io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle);
+        // Where there are no second names, or not for this user, nobody can say.
+        if is_gone && read.is_some() { outdated() } else { Ok(read) }
+    }
+
     /// Goes through everything that [`Target::replace`] does with so many bytes, and changes
     /// nothing.
     pub(super) fn rehearse(&self, size: usize) -> io::Result<()> {
@@ -229,6 +251,8 @@ pub(super) fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
     let mut file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(bytes.is_none()),
+        // Another host has replaced it.
+        Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => return Ok(false),
         Err(error) => return Err(error),
     };
     let Some(mut rest) = bytes.filter(|_| file.metadata().is_ok_and(|found| found.is_file()))

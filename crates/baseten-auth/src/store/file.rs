@@ -1,5 +1,6 @@
 //! The store of profiles: `auth.json`, found, read and changed.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 use std::time::Duration;
@@ -23,6 +24,10 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_secs(2);
 const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a host is given to see a file that another one has replaced. What a file system of the
+/// network remembers is a second old, as a rule.
+const OUTDATED: Duration = Duration::from_secs(5);
 
 /// What a rehearsal adds to the store: room for one more profile.
 const GROWTH: usize = 16 * 1024;
@@ -66,7 +71,8 @@ impl Store {
     }
 
     /// The same for what decides on something that cannot be undone: a store that is empty or
-    /// incomplete is read again for 2 s, for another program may be writing it.
+    /// incomplete is read again for 2 s, for another program may be writing it. It is what the file
+    /// system's server has, and not what this host remembers.
     pub(crate) fn read_settled<T, E: From<StoreError>>(
         &self,
         look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
@@ -147,7 +153,7 @@ impl Store {
         let deadline = self.wait.deadline(patience);
         loop {
             let is_last = self.wait.remaining(deadline).is_none();
-            let bytes = self.read_bytes()?;
+            let bytes = self.read_bytes(patience >= SETTLE)?;
             let bytes = bytes.as_ref().map(|bytes| bytes.as_slice());
             // Such a writer empties the file first.
             let empty = bytes.is_some_and(|bytes| bytes.trim_ascii().is_empty());
@@ -229,12 +235,24 @@ impl Store {
         StoreError::Unwritable { path: self.path.clone(), source }
     }
 
-    fn read_bytes(&self) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        read_private(&self.path).map_err(|refusal| match refusal {
-            Refusal::NoFile => self.malformed("it is not a file"),
-            Refusal::TooLarge => self.malformed("it is larger than 64 MiB"),
-            Refusal::Io(source) => StoreError::Unreadable { path: self.path.clone(), source },
-        })
+    /// Reads the file, again where another host has just replaced it.
+    fn read_bytes(&self, relied_on: bool) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let deadline = self.wait.deadline(OUTDATED);
+        loop {
+            let read =
+                if relied_on { self.target()?.read_present() } else { read_private(&self.path) };
+            let source = match read {
+                Ok(bytes) => return Ok(bytes),
+                Err(Refusal::NoFile) => return Err(self.malformed("it is not a file")),
+                Err(Refusal::TooLarge) => return Err(self.malformed("it is larger than 64 MiB")),
+                Err(Refusal::Io(source)) => source,
+            };
+            let is_outdated = source.kind() == ErrorKind::StaleNetworkFileHandle;
+            if !is_outdated || self.wait.remaining(deadline).is_none() {
+                return Err(StoreError::Unreadable { path: self.path.clone(), source });
+            }
+            self.wait.sleep(HALF_WRITTEN_PAUSE).map_err(|_| StoreError::Canceled)?;
+        }
     }
 
     /// What is written can be read again.

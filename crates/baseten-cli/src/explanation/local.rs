@@ -1,6 +1,7 @@
 //! Files, locks, keyrings and lenders of this machine.
 
 use std::io;
+use std::io::ErrorKind;
 
 use baseten_auth::internal::{
     LendError, LockError, PendingError, PlaceError, ProfileName, Storage, StoreError, display_text,
@@ -73,6 +74,11 @@ pub(super) fn store(error: &StoreError) -> Words {
             "set HOME, or BASETEN_CONFIG_DIR to the directory that the profiles are kept in"
         }
         StoreError::Environment(_) => "set it to plain text, or unset it",
+        StoreError::Unreadable { source, .. }
+            if source.kind() == ErrorKind::StaleNetworkFileHandle =>
+        {
+            "another host keeps replacing it, or the file system has lost it: try again"
+        }
         StoreError::Unreadable { .. } => "check the file's owner and mode",
         StoreError::Lock { source: LockError::Io(error), .. } if is_unsupported(error) => {
             ANOTHER_FILE_SYSTEM

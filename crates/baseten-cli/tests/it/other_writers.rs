@@ -120,6 +120,7 @@ fn slow(
 }
 
 const SWITCH: &[&str] = &["auth", "switch", "--profile", "other"];
+const SWITCH_BACK: &[&str] = &["auth", "switch", "--profile", "p"];
 
 /// When the new store is about to be flushed, and when it is about to take its place.
 const MOMENTS: [(&str, usize); 2] = [("fsync", 1), ("rename,renameat,renameat2", 1)];
@@ -243,5 +244,57 @@ mod slow_tests {
             assert!(outcome.stderr.contains("it ends too early"), "{outcome}");
         }
         assert!(sandbox.requests().is_empty());
+    }
+}
+
+/// Runs the program while a system call fails, as after another host has replaced the file.
+fn stale(home: &Home, call: &str, times: &str, arguments: &[&str]) -> Outcome {
+    let mut command = home.command_of(find("strace", "strace"), &[]);
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-P", home.auth_json().to_str().unwrap()])
+        .args([
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            &format!("inject={call}:error=ESTALE:{times}"),
+        ])
+        .arg(baseten())
+        .args(arguments);
+    Running::start(&mut command).end()
+}
+
+#[test]
+fn a_file_that_another_host_has_replaced_is_read_again() {
+    let home = Home::new();
+    let remote = "https://app.baseten.co";
+    home.write_store(&store([("p", with_key(remote, "a-key")), ("other", with_key(remote, "b"))]));
+    let outcome = stale(&home, "openat", "when=1..3", &["auth", "token"]);
+    assert_eq!(outcome, Outcome::done("a-key\n"));
+    // Before it is changed, the server is asked by a second name.
+    let outcome = stale(&home, "linkat", "when=1..3", SWITCH);
+    assert_eq!(outcome, Outcome::done("Switched to other\n"));
+    let before = fs::read(home.auth_json()).unwrap();
+    for (call, arguments) in [("openat", &["auth", "token"][..]), ("linkat", SWITCH_BACK)] {
+        let outcome = stale(&home, call, "when=1+", arguments);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+        assert!(outcome.stderr.contains("another host keeps replacing it"), "{outcome}");
+        assert_eq!(fs::read(home.auth_json()).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_file_system_without_second_names_is_no_obstacle() {
+    let home = Home::new();
+    let key = |key| with_key("https://app.baseten.co", key);
+    home.write_store(&store([("p", key("a-key")), ("other", key("b"))]));
+    for error in ["EPERM", "EOPNOTSUPP", "EMLINK", "EXDEV"] {
+        let mut command = home.command_of(find("strace", "strace"), &[]);
+        command
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat"])
+            .args(["-e", &format!("inject=linkat:error={error}")])
+            .arg(baseten())
+            .args(SWITCH);
+        let outcome = Running::start(&mut command).end();
+        assert_eq!(outcome, Outcome::done("Switched to other\n"), "{error}");
     }
 }
