@@ -142,31 +142,25 @@ mod on_unix {
     fn told(format: LogFormat, lending: &Lending<'_>) -> Option<Line> {
         match lending {
             _ if format == LogFormat::None => None,
+            Lending::Granted { time, peer, profile, expires_at } if format == LogFormat::Text => {
+                let end = expires_at.map(|end| format!(", until {end:.0}")).unwrap_or_default();
+                let (client, profile) = (client(*peer), shown(profile));
+                Some(Line::Talk(format!("{time:.0} {client} got a token of {profile}{end}")))
+            }
             Lending::Granted { time, peer: Peer { uid, pid }, profile, expires_at } => {
-                let record = GrantRecord {
+                data(&GrantRecord {
                     time: time.to_string(),
                     uid: *uid,
                     pid: *pid,
                     profile: (*profile).to_owned(),
                     expires_at: expires_at.map(|end| end.to_string()),
-                };
-                match format {
-                    LogFormat::Jsonl => data(&record),
-                    _ => Some(Line::Talk(granted(&record))),
-                }
+                })
             }
             Lending::Failed { peer, complaint } => {
                 let (client, why) = (client(*peer), sanitize(&complaint.message));
                 Some(Line::Talk(format!("{client} got none: {why}")))
             }
         }
-    }
-
-    fn granted(record: &GrantRecord) -> String {
-        let GrantRecord { time, uid, pid, profile, expires_at } = record;
-        let client = client(Peer { uid: *uid, pid: *pid });
-        let end = expires_at.as_ref().map(|end| format!(", until {end}")).unwrap_or_default();
-        format!("{time} {client} got a token of {}{end}", shown(profile))
     }
 
     fn client(Peer { uid, pid }: Peer) -> String {

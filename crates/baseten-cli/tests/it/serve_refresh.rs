@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use baseten_sandbox::Request;
 use baseten_testing::counterparts::Issuer;
+use baseten_testing::faults::set_mode;
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::lender::{Lender, ends, failed, with_session, with_two};
@@ -227,18 +228,34 @@ impl Ssh {
         Self { directory, port, _server: server }
     }
 
+    /// What `ssh` has to be told to get there.
+    fn options(&self) -> Vec<String> {
+        let (key, port) = (self.directory.path().join("client"), self.port);
+        let known = "-F none -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR \
+                     -o UserKnownHostsFile=/dev/null -o HostName=127.0.0.1";
+        let options = format!("{known} -p {port} -i {}", key.display());
+        options.split_whitespace().map(str::to_owned).collect()
+    }
+
     /// Runs a command there, with a socket there that leads to one here.
     fn run(&self, there: &Path, here: &Path, command: &str) -> Outcome {
-        let key = self.directory.path().join("client");
         let mut ssh = std::process::Command::new(find("ssh", "openssh-client"));
-        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
-        ssh.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]);
-        ssh.args(["-o", "ExitOnForwardFailure=yes", "-p", &self.port.to_string()]);
-        ssh.arg("-i").arg(key);
+        ssh.args(self.options()).args(["-o", "ExitOnForwardFailure=yes"]);
         ssh.arg("-R").arg(format!("{}:{}", there.display(), here.display()));
-        ssh.args(["127.0.0.1", command]);
+        ssh.args(["host", command]);
         ssh.stdin(std::process::Stdio::null());
         Outcome::from(ssh.output().unwrap())
+    }
+
+    /// A directory with an `ssh` that gets there.
+    fn client(&self) -> std::path::PathBuf {
+        let directory = self.directory.path().join("bin");
+        fs::create_dir(&directory).unwrap();
+        let (program, options) = (find("ssh", "openssh-client"), self.options().join(" "));
+        let script = format!("#!/bin/sh\nexec {} {options} \"$@\"\n", program.display());
+        fs::write(directory.join("ssh"), script).unwrap();
+        set_mode(&directory.join("ssh"), 0o755);
+        directory
     }
 }
 
@@ -266,4 +283,27 @@ fn a_login_is_lent_to_another_host_over_ssh() {
     fs::remove_file(&there).unwrap();
     let list = ssh.run(&there, lender.socket(), &format!("{variables} list -o json")).succeeded();
     assert_eq!(list.json()[0]["storage"], "socket");
+}
+
+#[test]
+fn the_recipe_for_an_ssh_host_works_and_leaves_no_socket_behind() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/many-machines.md");
+    let page = fs::read_to_string(page).unwrap();
+    let recipe = page.split("```sh\n").find(|part| part.starts_with("sock=")).unwrap();
+    let (recipe, _) = recipe.split_once("```").unwrap();
+
+    let sandbox = sandbox();
+    let (mut home, name) = with_session(&sandbox, 3600);
+    let runtime = home.path().join("run");
+    fs::create_dir(&runtime).unwrap();
+    home.set("XDG_RUNTIME_DIR", runtime.to_str().unwrap());
+    let _lender = Lender::start(&home, &[]);
+    let (ssh, path) = (Ssh::start(), std::env::var("PATH").unwrap());
+    let mut shell = home.command_of(find("sh", "dash"), &["-c", recipe]);
+    shell.env("PATH", format!("{}:{path}", ssh.client().display())).env("USER", "me");
+    let there = format!("echo $BASETEN_AUTH_SOCK\n{} auth token\n", baseten());
+    let outcome = Running::with_input(&mut shell, &there).end();
+    let (socket, token) = outcome.stdout.split_once('\n').unwrap_or_else(|| panic!("{outcome}"));
+    assert_eq!(token.trim(), tokens_of(&home, &name)["access_token"], "{outcome}");
+    assert!(socket.starts_with("/tmp/baseten-me-") && !Path::new(socket).exists(), "{socket}");
 }

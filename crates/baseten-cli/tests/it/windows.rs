@@ -8,6 +8,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use baseten_testing::home::Home;
+use baseten_testing::outcome::Outcome;
 use baseten_testing::sandbox::sandbox;
 use baseten_testing::server::ok;
 use baseten_testing::stored::{REMOTE, elsewhere, name, store};
@@ -25,6 +26,21 @@ fn profiles_are_kept_under_the_users_application_data() {
     home.log_in_with_key(&sandbox, "ada", "bot");
     let stored = std::fs::read_to_string(roaming.join("baseten").join("auth.json")).unwrap();
     assert!(stored.contains("\"bot\""), "{stored}");
+}
+
+#[test]
+fn a_login_is_neither_lent_nor_borrowed_without_unix_sockets() {
+    let mut home = Home::new();
+    home.write_store(TWO_PROFILES);
+    let refused = |outcome: Outcome| {
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (2, ""), "{outcome}");
+        assert!(outcome.stderr.contains("needs Unix sockets"), "{outcome}");
+    };
+    refused(home.run(&["auth", "serve"]));
+    home.set("BASETEN_AUTH_SOCK", "C:\\lend\\auth.sock");
+    for command in ["token", "status", "list"] {
+        refused(home.run(&["auth", command]));
+    }
 }
 
 #[test]
