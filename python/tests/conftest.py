@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Callable
 
-import baseten_auth
 import pytest
+
+import baseten_auth
 
 BINARY = "BASETEN_TEST_BINARY"
 SANDBOX = "BASETEN_TEST_SANDBOX"
@@ -103,12 +104,21 @@ class FakeProgram:
         program.write_text(f'#!/bin/sh\necho "$*" >>"{self.home}/runs"\n{script}\n')
         program.chmod(0o755)
 
-    def answers(self, token: str = "token-1", seconds: int = 3600) -> None:
+    def answers(self, token: str = "token-1", seconds: int = 3600, before: str = "") -> None:
         self.says(
+            f"{before}\n"
             f"end=$(date -u -d '+{seconds} seconds' +%Y-%m-%dT%H:%M:%S.123456789Z)\n"
             f'echo "{{\\"token\\": \\"{token}\\", \\"token_type\\": \\"Bearer\\", '
             f'\\"expires_at\\": \\"$end\\", \\"profile\\": \\"p\\"}}"'
         )
+
+    def answers_after(self) -> Path:
+        """It answers once the file is there that is returned, and that long only."""
+        go = self.home / "go"
+        self.answers(
+            before=f'n=0; while [ ! -e "{go}" -a $((n += 1)) -lt 400 ]; do sleep 0.05; done'
+        )
+        return go
 
     def runs(self) -> list[str]:
         file = self.home / "runs"
@@ -174,6 +184,8 @@ def other_host() -> Iterator[Inference]:
 
 
 def serve() -> Iterator[Inference]:
+    mock = Inference("")
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -184,14 +196,14 @@ def serve() -> Iterator[Inference]:
                 body = self.chunks()
             else:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            inference.requests.append((path, authorization, body))
-            if inference.redirect:
+            mock.requests.append((path, authorization, body))
+            if mock.redirect:
                 self.send_response(307)
-                self.send_header("Location", inference.redirect + self.path)
+                self.send_header("Location", mock.redirect + self.path)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            allowed = inference.allows(authorization)
+            allowed = mock.allows(authorization)
             answer = json.dumps(ANSWERS[path] if allowed else {"error": {"message": "no"}}).encode()
             self.send_response(200 if allowed else 401)
             self.send_header("Content-Type", "application/json")
@@ -209,17 +221,17 @@ def serve() -> Iterator[Inference]:
             self.rfile.readline()
             return body
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.block_on_close = False
-    inference = Inference(f"http://127.0.0.1:{server.server_port}")
+    mock.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield inference
+        yield mock
     finally:
         server.shutdown()
         thread.join()

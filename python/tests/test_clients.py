@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import anthropic
-import baseten_auth
 import httpx
 import httpx2
 import pytest
 import requests
+
+import baseten_auth
 from conftest import Inference, Sandbox
 
 Client = Callable[..., Any]
@@ -47,7 +48,7 @@ def with_requests(url: str, **options: Any) -> Any:
 def with_anthropic(url: str, **_: Any) -> Any:
     base_url = url.removesuffix("/v1/models")
     credentials = baseten_auth.anthropic_credentials()
-    with anthropic.Anthropic(base_url=base_url, credentials=credentials, max_retries=0) as client:
+    with anthropic.Anthropic(base_url=base_url, credentials=credentials) as client:
         return client.models.list()
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from conftest import Inference, Sandbox
 
 PAGE = Path(__file__).parents[2] / "docs/python.md"
@@ -50,7 +51,7 @@ def test_anything_else(
     sandbox: Sandbox, inference: Inference, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [code] = [code for code in examples(PAGE) if "get_token" in code]
-    with pytest.raises(SystemExit, match="not logged in: .*; log in with: baseten auth login"):
+    with pytest.raises(SystemExit, match=r"not logged in: .*; log in with: baseten auth login"):
         run(code, inference)
     sandbox.log_in()
     run(code, inference)

@@ -8,8 +8,9 @@ import pickle
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import baseten_auth
 import pytest
+
+import baseten_auth
 from conftest import Sandbox
 
 
@@ -56,7 +57,7 @@ def test_providers(sandbox: Sandbox) -> None:
     provider = baseten_auth.token_provider(min_ttl="10m")
     async_provider = baseten_auth.async_token_provider(min_ttl=600)
     assert inspect.iscoroutinefunction(async_provider), "that is how LangChain tells them apart"
-    assert provider() == asyncio.run(async_provider()) == sandbox.token()  # type: ignore[arg-type]
+    assert provider() == asyncio.run(async_provider()) == sandbox.token()
 
 
 async def many(count: int) -> list[str]:

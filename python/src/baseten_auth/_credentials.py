@@ -98,7 +98,7 @@ async def async_another(refused: str, profile: Optional[str], min_ttl: MinTTL) -
 
 
 def token_provider(profile: Optional[str] = None, min_ttl: MinTTL = None) -> Callable[[], str]:
-    """A function that returns a valid token whenever it is called, for the OpenAI SDK's ``api_key``."""
+    """A function that returns a valid token at each call, for the OpenAI SDK's ``api_key``."""
 
     def provide_token() -> str:
         return get_token(profile, min_ttl)

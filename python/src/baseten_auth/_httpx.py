@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -22,10 +23,8 @@ else:
         """Of the packages that are there; one may be an alias of the other."""
         found = {}
         for name in ("httpx", "httpx2"):
-            try:
+            with suppress(ImportError):
                 found[import_module(name).Auth] = None
-            except ImportError:
-                pass
         if not found:
             raise ImportError("HTTPXAuth needs httpx or httpx2: pip install httpx")
         return found

@@ -19,7 +19,7 @@ _NAME = "baseten.exe" if sys.platform == "win32" else "baseten"
 
 
 def find_program() -> str:
-    """The program of this installation. Only without one, that in ``PATH``: others have the name too."""
+    """The program of this installation; without one, that in ``PATH``: others have the name."""
     user_scheme = "nt_user" if os.name == "nt" else "posix_user"
     for directory in (
         sysconfig.get_path("scripts"),
