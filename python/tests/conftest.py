@@ -64,6 +64,11 @@ class Sandbox:
         """What the program itself prints."""
         return self.run("auth", "token").strip()
 
+    def stored_token(self) -> str:
+        """The access token in the store, whether it is still good or not."""
+        [profile] = json.loads(self._store().read_text())["profiles"].values()
+        return str(profile["oauth_credential"]["access_token"])
+
     def age(self) -> None:
         """Every access token expires in the store, as after an hour."""
         self._change(expiry="2020-01-01T01:00:00Z", issued_at="2020-01-01T00:00:00Z")
@@ -73,16 +78,25 @@ class Sandbox:
         self._change(issued_at="2020-01-01T00:00:00Z")
 
     def _change(self, **times: str) -> None:
-        path = self.home / ".config/baseten/auth.json"
+        path = self._store()
         store = json.loads(path.read_text())
         for profile in store["profiles"].values():
             profile["oauth_credential"].update(times)
         path.write_text(json.dumps(store))
 
+    def _store(self) -> Path:
+        return self.home / ".config/baseten/auth.json"
+
 
 @pytest.fixture
-def sandbox(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    options = ["--json", "--port=0", "--auto-approve=ada", "--device-interval=0"]
+def sandbox_port() -> int:
+    """Any free one."""
+    return 0
+
+
+@pytest.fixture
+def sandbox(home: Path, sandbox_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    options = ["--json", f"--port={sandbox_port}", "--auto-approve=ada", "--device-interval=1"]
     command = [os.environ[SANDBOX], *options, "--latency=50"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
