@@ -1,5 +1,5 @@
-//! `cargo xtask dist`: what is shipped for Linux, into `dist/`: a static program as a tar archive
-//! and as a Debian package, with their checksums. The same commit gives the same bytes.
+//! `cargo xtask dist`: what is shipped for Linux, into `dist/`: a static program as a tar archive, as a
+//! Debian package and as a Python wheel, with their checksums. The same commit gives the same bytes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,9 @@ use crate::needs::{self, Need};
 use crate::outcome::Outcome;
 use crate::process::{command, output, root, run as run_command};
 use crate::toolchain::Toolchain;
+use crate::wheel::{self, Wheel};
 
-/// Build the static program, its archive and its Debian package
+/// Build the static program, its archive, its Debian package and its wheel
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -27,7 +28,7 @@ const PACKAGE_NEEDS: &[Need] = &[
 ];
 
 pub(crate) fn run(_: &Args) -> Outcome {
-    needs::meet(&[PROGRAM_NEEDS, PACKAGE_NEEDS].concat())?;
+    needs::meet(&[PROGRAM_NEEDS, PACKAGE_NEEDS, wheel::NEEDS].concat())?;
     let program = build()?;
     let directory = root().join("dist");
     match fs::remove_dir_all(&directory) {
@@ -36,8 +37,10 @@ pub(crate) fn run(_: &Args) -> Outcome {
     }
     let shipment = Shipment { directory, program, epoch: epoch()? };
     shipment.documents()?;
-    let files = [shipment.archive()?, shipment.debian_package()?];
-    shipment.checksums(&files)
+    shipment.archive()?;
+    shipment.debian_package()?;
+    shipment.python()?;
+    shipment.checksums()
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -134,7 +137,7 @@ impl Shipment {
         Ok(())
     }
 
-    fn archive(&self) -> Outcome<String> {
+    fn archive(&self) -> Outcome {
         let name = format!("baseten-{VERSION}-{TARGET}");
         let stage = self.work(&name);
         install(&self.program, &stage.join("baseten"), "755")?;
@@ -146,16 +149,14 @@ impl Shipment {
                 install(&file, &stage.join(directory).join(name_of(&file)), "644")?;
             }
         }
-        let file = format!("{name}.tar.gz");
         let time = format!("--mtime=@{}", self.epoch);
         let mut tar = command("tar", ["--create", "--gzip", "--sort=name", "--format=gnu"]);
         tar.args(["--owner=0", "--group=0", "--numeric-owner", &time]).env("GZIP", "-n");
-        tar.arg("--file").arg(self.directory.join(&file));
-        run_command(tar.arg("--directory").arg(self.work("")).arg(&name))?;
-        Ok(file)
+        tar.arg("--file").arg(self.directory.join(format!("{name}.tar.gz")));
+        run_command(tar.arg("--directory").arg(self.work("")).arg(&name))
     }
 
-    fn debian_package(&self) -> Outcome<String> {
+    fn debian_package(&self) -> Outcome {
         let stage = self.work("debian");
         install(&self.program, &stage.join("usr/bin/baseten"), "755")?;
         let documents = stage.join("usr/share/doc/baseten");
@@ -181,8 +182,7 @@ impl Shipment {
         let file = format!("baseten_{VERSION}_{DEBIAN_ARCHITECTURE}.deb");
         let mut build = command("dpkg-deb", ["--build", "--root-owner-group", "-Zxz"]);
         build.arg(&stage).arg(self.directory.join(&file)).env("SOURCE_DATE_EPOCH", &self.epoch);
-        run_command(&mut build)?;
-        Ok(file)
+        run_command(&mut build)
     }
 
     /// This version's part of the changelog, in Debian's form.
@@ -214,9 +214,23 @@ impl Shipment {
         run_command(command("chmod", ["-R", "u=rwX,go=rX"]).arg(stage))
     }
 
-    fn checksums(&self, files: &[String]) -> Outcome {
+    fn python(&self) -> Outcome {
+        let sbom = self.directory.join(format!("baseten-{VERSION}-{TARGET}.cdx.json"));
+        let wheel = Wheel {
+            program: &self.program,
+            target: TARGET,
+            sbom: Some(sbom.as_path()).filter(|sbom| sbom.exists()),
+            epoch: &self.epoch,
+            directory: &self.directory,
+        };
+        wheel.make()?;
+        wheel::source(&self.directory, &self.epoch)
+    }
+
+    fn checksums(&self) -> Outcome {
         fs::remove_dir_all(self.work(""))?;
-        let sums = output(command("sha256sum", files).current_dir(&self.directory))?;
+        let names: Vec<String> = files(&self.directory)?.iter().map(|file| name_of(file)).collect();
+        let sums = output(command("sha256sum", names).current_dir(&self.directory))?;
         print!("{sums}");
         fs::write(self.directory.join("SHA256SUMS"), sums)?;
         Ok(())

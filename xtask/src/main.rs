@@ -27,6 +27,7 @@ mod python;
 mod system;
 mod test;
 mod toolchain;
+mod wheel;
 
 use std::process::ExitCode;
 

@@ -17,6 +17,7 @@ use crate::platforms;
 use crate::process::{cargo, command, run as run_command};
 use crate::python;
 use crate::system;
+use crate::wheel;
 
 /// Install what the tests need, then run them
 #[derive(clap::Args)]
@@ -75,6 +76,7 @@ const GROUPS: &[Group] = &[
         .slow(5)
         .where_possible(system::possible),
     Group::new("shared", SHARED, shared).slow(3).where_possible(can_share),
+    Group::new("wheel", wheel::PROOF_NEEDS, wheel::prove).slow(5).where_possible(system::possible),
     Group::new("static", COUNTERPARTS, package::static_build).slow(5),
     Group::new("macos", &[], platforms::macos).slow(5),
     Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(10),

@@ -1,0 +1,127 @@
+//! The Python package: a wheel around a static program, and the source for systems without one.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::build::target_directory;
+use crate::dist;
+use crate::needs::{Need, in_venv};
+use crate::outcome::Outcome;
+use crate::process::{command, output, root, run as run_command};
+use crate::system::{DEBOOTSTRAP, System};
+
+/// What it is made with.
+const TOOLS: Need = Need::Pip("packaging/python/requirements.txt", 91);
+
+pub(crate) const NEEDS: &[Need] = &[TOOLS];
+pub(crate) const PROOF_NEEDS: &[Need] = &[TOOLS, DEBOOTSTRAP];
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a wheel is made from, and where it is put.
+pub(crate) struct Wheel<'a> {
+    pub(crate) program: &'a Path,
+    /// Rust's name of the system that the program is for.
+    pub(crate) target: &'a str,
+    /// A list of what the program is made of, if there is one.
+    pub(crate) sbom: Option<&'a Path>,
+    /// Seconds since 1970: the time of all that is in it.
+    pub(crate) epoch: &'a str,
+    pub(crate) directory: &'a Path,
+}
+
+impl Wheel<'_> {
+    /// Makes the wheel. The program is the one that is shipped elsewhere too: maturin, which would
+    /// build one of its own, writes the metadata.
+    pub(crate) fn make(&self) -> Outcome {
+        let stage = tempfile::tempdir()?;
+        let part = |name: &str| stage.path().join(format!("baseten_auth-{VERSION}.{name}"));
+        let metadata = part("dist-info");
+        self.metadata(stage.path(), &metadata)?;
+        install(self.program, &part("data").join("scripts/baseten"), "755")?;
+        if let Some(sbom) = self.sbom {
+            install(sbom, &metadata.join("sboms/baseten.cdx.json"), "644")?;
+        }
+        for entry in fs::read_dir(root().join("python/src/baseten_auth"))? {
+            let file = entry?.path();
+            if file.is_file() {
+                let inside = stage.path().join("baseten_auth");
+                install(&file, &inside.join(file.file_name().unwrap_or_default()), "644")?;
+            }
+        }
+        let mut pack = command(in_venv("packaging/python", "python"), ["-m", "wheel", "pack"]);
+        pack.arg(stage.path()).arg("--dest-dir").arg(self.directory);
+        run_command(pack.env("SOURCE_DATE_EPOCH", self.epoch))
+    }
+
+    fn metadata(&self, stage: &Path, metadata: &Path) -> Outcome {
+        let mut write = maturin(&["pep517", "write-dist-info", "--metadata-directory"]);
+        write.arg(stage).arg("--interpreter").arg(in_venv("packaging/python", "python"));
+        output(&mut write)?;
+        let file = metadata.join("WHEEL");
+        let wheel = fs::read_to_string(&file)?;
+        // No library of the system is used, so any version of glibc and of musl will do.
+        let (processor, _) = self.target.split_once('-').unwrap_or((self.target, ""));
+        let platforms = ["manylinux_2_17", "musllinux_1_1"];
+        let tags = platforms.map(|platform| format!("Tag: py3-none-{platform}_{processor}\n"));
+        let rest = wheel.lines().filter(|line| !line.is_empty() && !line.starts_with("Tag: "));
+        let rest: String = rest.flat_map(|line| [line, "\n"]).collect();
+        Ok(fs::write(file, rest + &tags.concat())?)
+    }
+}
+
+/// Makes the source distribution, which builds where Rust is.
+pub(crate) fn source(directory: &Path, epoch: &str) -> Outcome {
+    let mut sdist = maturin(&["sdist", "--out"]);
+    output(sdist.arg(directory).env("SOURCE_DATE_EPOCH", epoch)).map(|_| ())
+}
+
+/// maturin, for the Python package.
+fn maturin(arguments: &[&str]) -> std::process::Command {
+    let mut maturin = command(in_venv("packaging/python", "maturin"), arguments);
+    maturin.current_dir(root().join("python"));
+    maturin
+}
+
+fn install(from: &Path, to: &Path, mode: &str) -> Outcome {
+    output(command("install", ["-D", "-m", mode]).arg(from).arg(to)).map(|_| ())
+}
+
+/// The wheel, installed and used in each way that the page of the module names; and on a Debian that
+/// has Python, as its user gets it.
+pub(crate) fn prove(_: &[&str]) -> Outcome {
+    dist::run(&dist::Args {})?;
+    let (wheel, source) = (shipped(".whl")?, shipped(".tar.gz")?);
+    let mut prove = command("packaging/python/prove.sh", [&wheel, &source]);
+    // Its build of the source shares with ours what both need.
+    prove.arg(VERSION).arg(root().join("packaging/python/venv"));
+    run_command(prove.env("CARGO_TARGET_DIR", target_directory()?))?;
+    let system = System::make("wheel", &["python3-venv"])?;
+    let name = wheel.file_name().unwrap_or_default();
+    fs::copy(&wheel, system.root().join(name))?;
+    let script = format!(
+        "set -e; cd /root; python3 -m venv v; v/bin/pip install --quiet --no-index /{}; \
+         v/bin/baseten --version; \
+         BASETEN_API_KEY=a-key v/bin/python -c 'import baseten_auth as b; print(b.get_token())'",
+        name.to_string_lossy()
+    );
+    let mut shell = command("chroot", [system.root()]);
+    shell.args(["/bin/sh", "-c", &script]).env_clear().env("PATH", "/usr/bin:/bin");
+    let said = output(shell.env("HOME", "/root"))?;
+    let expected = format!("baseten version {VERSION}\na-key\n");
+    if said != expected {
+        return Err(format!("on Debian with Python: {said}").into());
+    }
+    system.remove()
+}
+
+/// The file of the Python package with that end among what is shipped.
+fn shipped(end: &str) -> Outcome<PathBuf> {
+    let mut entries = fs::read_dir(root().join("dist"))?.flatten().map(|entry| entry.path());
+    let found = entries.find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("baseten_auth-") && name.ends_with(end)
+    });
+    found.ok_or_else(|| format!("no baseten_auth-…{end} in dist/").into())
+}
