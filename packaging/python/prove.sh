@@ -19,7 +19,13 @@ unset BASETEN_API_KEY BASETEN_PROFILE
 # The program by its path, and how it is started, which must be the wheel's own.
 is_it() {
     said=$("$@" --version)
-    [ "$said" = "baseten version $version" ] || { echo "$*: $said" >&2; exit 1; }
+    case $said in
+    "baseten version $version"*) ;;
+    *)
+        echo "$*: $said" >&2
+        exit 1
+        ;;
+    esac
     echo "$*: $said"
 }
 
@@ -37,8 +43,10 @@ is_it "$directory/venv/bin/baseten"
 module_works "$directory/venv/bin/python"
 "$directory/venv/bin/pip" uninstall --quiet --yes baseten-auth
 [ ! -e "$directory/venv/bin/baseten" ]
-python3 -m pip install --quiet --target "$directory/target" "$wheel"
-PYTHONPATH="$directory/target" module_works "$(command -v python3)"
+"$directory/venv/bin/pip" install --quiet --target "$directory/target" "$wheel"
+export PYTHONPATH="$directory/target"
+module_works "$directory/venv/bin/python"
+unset PYTHONPATH
 
 # uv.
 "$tools/uv" tool install --quiet "$wheel"
@@ -47,19 +55,19 @@ is_it "$directory/bin/baseten"
 is_it "$tools/uvx" --quiet --from "$wheel" baseten
 
 # The same file is for systems with musl: pip chooses it there, and the program needs no file of them.
-for platform in manylinux_2_17 musllinux_1_1 musllinux_1_2; do
+for platform in manylinux_2_17 musllinux_1_1; do
     "$directory/venv/bin/pip" install --quiet --platform "${platform}_$(uname -m)" --only-binary=:all: \
         --target "$directory/$platform" --no-deps --find-links "$(dirname "$wheel")" "baseten-auth==$version"
 done
 mkdir "$directory/empty"
-cp "$directory/musllinux_1_2/bin/baseten" "$directory/empty"
+cp "$directory/musllinux_1_1/bin/baseten" "$directory/empty"
 if [ "$(id -u)" = 0 ]; then
     is_it chroot "$directory/empty" /baseten
 fi
 
 # Where Rust is, the source. Optimized, it takes minutes.
 CARGO_HOME=$cargo_home RUSTUP_HOME=$rustup_home PATH="$tools:$PATH" MATURIN_PEP517_ARGS="--profile=dev" \
-    python3 -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$directory/built" "$sdist"
+    "$directory/venv/bin/pip" wheel --quiet --no-build-isolation --no-deps --wheel-dir "$directory/built" "$sdist"
 "$directory/venv/bin/pip" install --quiet "$directory"/built/baseten_auth-*.whl
 is_it "$directory/venv/bin/baseten"
 module_works "$directory/venv/bin/python"
