@@ -67,7 +67,7 @@ fi
 
 # Where Rust is, the source. Optimized, it takes minutes.
 CARGO_HOME=$cargo_home RUSTUP_HOME=$rustup_home PATH="$tools:$PATH" MATURIN_PEP517_ARGS="--profile=dev" \
-    "$directory/venv/bin/pip" wheel --quiet --no-build-isolation --no-deps --wheel-dir "$directory/built" "$sdist"
+    "$tools/python" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$directory/built" "$sdist"
 "$directory/venv/bin/pip" install --quiet "$directory"/built/baseten_auth-*.whl
 is_it "$directory/venv/bin/baseten"
 module_works "$directory/venv/bin/python"

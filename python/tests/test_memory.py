@@ -132,6 +132,7 @@ def test_its_own_installation_comes_first(
     scripts.mkdir()
     (scripts / "baseten").touch(mode=0o755)
     monkeypatch.setattr(sysconfig, "get_path", lambda *_: str(scripts))
+    monkeypatch.setattr(_program, "_directories", _program._directories.__wrapped__)
     assert _program.find_program() == str(scripts / "baseten")
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,13 +21,7 @@ _NAME = "baseten.exe" if sys.platform == "win32" else "baseten"
 
 def find_program() -> str:
     """The program of this installation; without one, that in ``PATH``: others have the name."""
-    user_scheme = "nt_user" if os.name == "nt" else "posix_user"
-    for directory in (
-        sysconfig.get_path("scripts"),
-        sysconfig.get_path("scripts", user_scheme),
-        # Of `pip install --target`.
-        str(Path(__file__).parents[1] / "bin"),
-    ):
+    for directory in _directories():
         program = os.path.join(directory, _NAME)
         if os.access(program, os.X_OK):
             return program
@@ -37,6 +32,18 @@ def find_program() -> str:
             "install it with: pip install baseten-auth",
         )
     return found
+
+
+@cache
+def _directories() -> tuple[str, ...]:
+    """Where an installation has its programs. To find that out takes long beside the rest."""
+    user_scheme = "nt_user" if os.name == "nt" else "posix_user"
+    return (
+        sysconfig.get_path("scripts"),
+        sysconfig.get_path("scripts", user_scheme),
+        # Of `pip install --target`.
+        str(Path(__file__).parents[1] / "bin"),
+    )
 
 
 def ask(
