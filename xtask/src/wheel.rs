@@ -107,7 +107,7 @@ pub(crate) fn prove(_: &[&str]) -> Outcome {
         name.to_string_lossy()
     );
     let mut shell = command("chroot", [system.root()]);
-    shell.args(["/bin/sh", "-c", &script]).env_clear().env("PATH", "/usr/bin:/bin");
+    shell.args(["/bin/sh", "-c", &script]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let said = output(shell.env("HOME", "/root"))?;
     let is_it = said.starts_with(&format!("baseten version {VERSION}"));
     if !is_it || !said.ends_with("\na-key\n") {
