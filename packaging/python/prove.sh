@@ -41,6 +41,11 @@ python3 -m venv "$directory/venv"
 "$directory/venv/bin/pip" install --quiet "$wheel"
 is_it "$directory/venv/bin/baseten"
 module_works "$directory/venv/bin/python"
+# What the program is made of, where that was written beside the wheel.
+sbom=$(dirname "$wheel")/baseten-$version-$(uname -m)-unknown-linux-musl.cdx.json
+if [ -e "$sbom" ]; then
+    cmp "$sbom" "$directory"/venv/lib/python3*/site-packages/"baseten_auth-$version.dist-info/sboms/baseten.cdx.json"
+fi
 "$directory/venv/bin/pip" uninstall --quiet --yes baseten-auth
 [ ! -e "$directory/venv/bin/baseten" ]
 "$directory/venv/bin/pip" install --quiet --target "$directory/target" "$wheel"
