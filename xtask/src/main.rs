@@ -24,6 +24,7 @@ mod picture;
 mod platforms;
 mod process;
 mod python;
+mod release;
 mod system;
 mod test;
 mod toolchain;
@@ -42,6 +43,7 @@ enum Chore {
     Dist(dist::Args),
     Docs(docs::Args),
     Guard(guard::Args),
+    Release(release::Args),
     Test(test::Args),
 }
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Dist(args) => dist::run(&args),
         Chore::Docs(args) => docs::run(&args),
         Chore::Guard(args) => guard::run(&args),
+        Chore::Release(args) => release::run(&args),
         Chore::Test(args) => test::run(&args),
     };
     match outcome {

@@ -1,12 +1,12 @@
-//! What is shipped, tested: the static program by the command's own tests, and the Debian package
-//! on a clean system root.
+//! What is shipped, tested: the static program by the command's own tests, the Debian package on a
+//! clean system root, and the other packages by the tools that they are for.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use fs_err as fs;
 
-use crate::dist;
+use crate::dist::{self, Target};
 use crate::needs::Need;
 use crate::outcome::Outcome;
 use crate::process::{cargo, command, output, root, run, spawn};
@@ -18,11 +18,22 @@ pub(crate) const NEEDS: &[Need] = &[
     DEBOOTSTRAP,
     Need::Program("openssl", "openssl"),
     Need::Program("lintian", "lintian"),
+    Need::Program("rpmbuild", "rpm"),
+    Need::Program("makepkg", "makepkg"),
+    Need::Program("fakeroot", "fakeroot"),
+    Need::Program("bsdtar", "libarchive-tools"),
+    Need::Program("pacman", "pacman-package-manager"),
+    Need::Program("curl", "curl"),
+    Need::Program("wget", "wget"),
+    Need::Program("python3", "python3"),
+    Need::Program("shellcheck", "shellcheck"),
+    Need::Program("nix-instantiate", "nix-bin"),
+    Need::Program("ruby", "ruby"),
 ];
 
 /// The command's tests, of the static program: its name look-ups, trusted certificates, keyring.
 pub(crate) fn static_build(words: &[&str]) -> Outcome {
-    let program = dist::build()?;
+    let program = dist::build(Target::HERE)?;
     let mut test = cargo(["test", "--locked", "--package", "baseten-cli", "--test", "it"]);
     test.env("BASETEN_TEST_BINARY", program).arg("--").args(words);
     run(&mut test)
@@ -30,7 +41,7 @@ pub(crate) fn static_build(words: &[&str]) -> Outcome {
 
 /// Installs, uses and removes the package where nothing but Debian's essential packages is.
 pub(crate) fn package(_: &[&str]) -> Outcome {
-    dist::run(&dist::Args {})?;
+    dist::make(&[Target::HERE])?;
     let lintian = ["--fail-on", "error,warning", "--allow-root"];
     run(command("lintian", lintian).arg(package_file()?))?;
     let system = CleanSystem::make()?;
@@ -44,7 +55,8 @@ pub(crate) fn package(_: &[&str]) -> Outcome {
     if left.lines().any(|line| line.starts_with('/') && line.contains("baseten")) {
         return Err(format!("the package left behind: {left}").into());
     }
-    system.0.remove()
+    system.0.remove()?;
+    run(&mut command("packaging/prove.sh", ["dist"]))
 }
 
 fn expect(text: &str, part: &str) -> Outcome {

@@ -16,6 +16,7 @@ use crate::package;
 use crate::platforms;
 use crate::process::{cargo, command, run as run_command};
 use crate::python;
+use crate::release;
 use crate::system;
 use crate::wheel;
 
@@ -81,9 +82,11 @@ const GROUPS: &[Group] = &[
     Group::new("macos", &[], platforms::macos).slow(5),
     Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(10),
     Group::new("fuzz", FUZZ, fuzz::short).slow(5),
+    Group::new("crates", &[], release::crates).slow(4),
+    Group::new("reproducible", &[], release::reproducible).slow(8),
+    Group::new("arm", COUNTERPARTS, platforms::arm).slow(10),
     // Only without a limit: no gate has time or room for these.
     Group::new("agents", AGENTS, agents).slow(50),
-    Group::new("arm", platforms::ARM_NEEDS, platforms::arm).slow(60),
     Group::new("fuzz-long", FUZZ, fuzz::long).slow(180),
 ];
 

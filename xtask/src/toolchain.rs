@@ -68,9 +68,10 @@ impl Toolchain {
         self.debian.is_none()
     }
 
-    /// Cargo's subcommand for the target.
+    /// Cargo's subcommand for the target; may have two words.
     pub(crate) fn cargo(&self, subcommand: &str) -> std::process::Command {
-        let mut cargo = cargo([subcommand, "--locked", "--target", self.target]);
+        let mut cargo = cargo(subcommand.split(' '));
+        cargo.args(["--locked", "--target", self.target]);
         if let Some(debian) = &self.debian {
             let libraries = debian.join("usr/lib");
             let multiarch = libraries.join(format!("{ARCH}-linux-gnu"));
@@ -88,16 +89,17 @@ impl Toolchain {
     /// The compiler's flags for a static program. Rust's own builds of the standard library bring
     /// the start files and `libunwind`. Debian's brings neither: they are musl's, and the C
     /// compiler's, which needs one function of glibc that musl does not have.
-    pub(crate) fn static_flags(&self) -> Outcome<Vec<String>> {
+    pub(crate) fn static_flags(&self, compiler: &Path) -> Outcome<Vec<String>> {
         let Some(debian) = &self.debian else { return Ok(Vec::new()) };
         let directory = debian.with_file_name("debian").join("unwind");
         fs::create_dir_all(&directory)?;
         let (source, object) = (directory.join("find.c"), directory.join("find.o"));
         fs::write(&source, "int _dl_find_object(void *pc, void *found) { return -1; }\n")?;
-        run(command("musl-gcc", ["-c", "-o"]).args([&object, &source]))?;
+        run(command(compiler, ["-c", "-o"]).args([&object, &source]))?;
         let script = format!("INPUT ( {} -lgcc_eh )\n", object.display());
         fs::write(directory.join("libunwind.a"), script)?;
-        let flags = ["linker=musl-gcc", "link-self-contained=no", "relocation-model=static"];
+        let linker = format!("linker={}", compiler.display());
+        let flags = [linker.as_str(), "link-self-contained=no", "relocation-model=static"];
         let mut flags: Vec<String> = flags.iter().map(|flag| format!("-C{flag}")).collect();
         flags.push(format!("-L{}", directory.display()));
         Ok(flags)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::build::target_directory;
-use crate::dist;
+use crate::dist::{self, Target};
 use crate::needs::{Need, in_venv};
 use crate::outcome::Outcome;
 use crate::process::{command, output, root, run as run_command};
@@ -91,7 +91,7 @@ fn install(from: &Path, to: &Path, mode: &str) -> Outcome {
 /// The wheel, installed and used in each way that the page of the module names; and on a Debian that
 /// has Python, as its user gets it.
 pub(crate) fn prove(_: &[&str]) -> Outcome {
-    dist::run(&dist::Args {})?;
+    dist::make(&[Target::HERE])?;
     let (wheel, source) = (shipped(".whl")?, shipped(".tar.gz")?);
     let mut prove = command("packaging/python/prove.sh", [&wheel, &source]);
     // Its build of the source shares with ours what both need.

@@ -7,6 +7,7 @@ mod outputs;
 mod pages;
 mod reference_facts;
 mod security_page;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,8 @@ use fs_err as fs;
 use crate::{root, rust_files};
 
 fn pages() -> Vec<PathBuf> {
-    let directories = ["", "docs", "docs/decisions", "docs/reference", "counterparts", ".github"];
+    let directories =
+        ["", "docs", "docs/decisions", "docs/reference", "counterparts", "packaging", ".github"];
     let entries = directories.iter().flat_map(|name| fs::read_dir(root().join(name)).unwrap());
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect()
