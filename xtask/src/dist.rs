@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 /// Makes `dist/` anew.
 pub(crate) fn make(targets: &[Target]) -> Outcome {
     needs::meet(&[NEEDS, wheel::NEEDS].concat())?;
-    let directory = root().join("dist");
+    let (directory, epoch) = (root().join("dist"), epoch()?);
     match fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => fs::create_dir_all(&directory)?,
@@ -55,11 +55,11 @@ pub(crate) fn make(targets: &[Target]) -> Outcome {
             directory: directory.clone(),
             target: *target,
             program: build(*target)?,
-            epoch: epoch()?,
+            epoch: epoch.clone(),
         }
         .make()?;
     }
-    wheel::source(&directory, &epoch()?)?;
+    wheel::source(&directory, &epoch)?;
     let repository = std::env::var("GITHUB_REPOSITORY").unwrap_or("OWNER/REPOSITORY".into());
     let mut finish = command("packaging/finish", [VERSION, &repository]);
     run_command(finish.arg(&directory))?;
@@ -102,14 +102,9 @@ impl Shipment {
         let sbom =
             self.directory.join(format!("baseten-{VERSION}-{}.cdx.json", self.target.triple()));
         fs::write(&sbom, sbom::document(self.target)?)?;
-        let wheel = Wheel {
-            program: &self.program,
-            target: self.target.triple(),
-            sbom: Some(&sbom),
-            epoch: &self.epoch,
-            directory: &self.directory,
-        };
-        wheel.make()?;
+        let target = self.target.triple();
+        let Self { directory, program, epoch, .. } = self;
+        Wheel { program, target, sbom: &sbom, epoch, directory }.make()?;
         Ok(fs::remove_dir_all(self.work(""))?)
     }
 

@@ -68,7 +68,6 @@ const GROUPS: &[Group] = &[
     Group::new("counterparts", COUNTERPARTS, counterparts),
     Group::new("rust", COUNTERPARTS, rust),
     Group::new("doctests", &[], doctests),
-    Group::new("python", python::NEEDS, python::run),
     Group::new("clean", &[system::DEBOOTSTRAP], clean::run)
         .slow(15)
         .where_possible(system::possible),
@@ -76,12 +75,13 @@ const GROUPS: &[Group] = &[
     Group::new("package", package::NEEDS, package::package)
         .slow(5)
         .where_possible(system::possible),
-    Group::new("shared", SHARED, shared).slow(3).where_possible(can_share),
+    Group::new("python", python::NEEDS, python::run).slow(5),
+    Group::new("shared", SHARED, shared).slow(2).where_possible(can_share),
+    Group::new("static", COUNTERPARTS, package::static_build).slow(8),
+    Group::new("macos", &[], platforms::macos).slow(2),
+    Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(7),
+    Group::new("fuzz", FUZZ, fuzz::short).slow(3),
     Group::new("wheel", wheel::PROOF_NEEDS, wheel::prove).slow(5).where_possible(system::possible),
-    Group::new("static", COUNTERPARTS, package::static_build).slow(5),
-    Group::new("macos", &[], platforms::macos).slow(5),
-    Group::new("windows", platforms::WINDOWS_NEEDS, platforms::windows).slow(10),
-    Group::new("fuzz", FUZZ, fuzz::short).slow(5),
     Group::new("crates", &[], release::crates).slow(4),
     Group::new("reproducible", &[], release::reproducible).slow(8),
     Group::new("arm", COUNTERPARTS, platforms::arm).slow(10),

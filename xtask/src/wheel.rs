@@ -24,8 +24,8 @@ pub(crate) struct Wheel<'a> {
     pub(crate) program: &'a Path,
     /// Rust's name of the system that the program is for.
     pub(crate) target: &'a str,
-    /// A list of what the program is made of, if there is one.
-    pub(crate) sbom: Option<&'a Path>,
+    /// A list of what the program is made of.
+    pub(crate) sbom: &'a Path,
     /// Seconds since 1970: the time of all that is in it.
     pub(crate) epoch: &'a str,
     pub(crate) directory: &'a Path,
@@ -40,9 +40,7 @@ impl Wheel<'_> {
         let metadata = part("dist-info");
         self.metadata(stage.path(), &metadata)?;
         install(self.program, &part("data").join("scripts/baseten"), "755")?;
-        if let Some(sbom) = self.sbom {
-            install(sbom, &metadata.join("sboms/baseten.cdx.json"), "644")?;
-        }
+        install(self.sbom, &metadata.join("sboms/baseten.cdx.json"), "644")?;
         for entry in fs::read_dir(root().join("python/src/baseten_auth"))? {
             let file = entry?.path();
             if file.is_file() {
