@@ -1,19 +1,20 @@
 //! What a run works with: the environment, a way to wait, an observer, the network, the keyring.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::env::Env;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::event::{Event, Observer};
 use crate::http::{Http, user_agent};
-use crate::profile::ProfileName;
-use crate::storage::{HelperName, Storage, StoragePolicy};
+use crate::profile::{Profile, ProfileName};
+use crate::storage::{EnginePath, HelperName, Storage, StoragePolicy};
 use crate::store::budget::Budget;
 use crate::store::document::Profiles;
-use crate::store::error::StoreError;
+use crate::store::error::{PlaceError, StoreError};
 use crate::store::file::Store;
 use crate::store::helper::Helper;
 use crate::store::keyring::Keyring;
+use crate::store::openbao::Engine;
 use crate::store::place::Place;
 use crate::wait::Wait;
 
@@ -130,6 +131,7 @@ impl Context {
             StoragePolicy::Auto | StoragePolicy::File => return Ok(()),
             StoragePolicy::Keyring => operation.keyring(),
             StoragePolicy::Helper(name) => operation.helper(name),
+            StoragePolicy::Engine(path) => operation.engine(path)?,
         };
         place.check().map_err(|source| Error::place(profile, &place, source))
     }
@@ -138,7 +140,7 @@ impl Context {
     pub(crate) fn operation(&self) -> Result<Operation<'_>, Error> {
         let (wait, observer) = (self.wait.clone(), self.observer.clone());
         let budget = Budget::from_env(&self.env, self.may_prompt, wait, observer)?;
-        Ok(Operation { context: self, budget })
+        Ok(Operation { context: self, budget, engine: OnceLock::new() })
     }
 }
 
@@ -147,6 +149,7 @@ impl Context {
 pub(crate) struct Operation<'a> {
     pub(crate) context: &'a Context,
     pub(crate) budget: Budget,
+    engine: OnceLock<Arc<Engine>>,
 }
 
 impl Operation<'_> {
@@ -160,12 +163,50 @@ impl Operation<'_> {
         Place::helper(Helper::new(name, &self.context.env), self.budget.clone())
     }
 
+    /// An engine of OpenBao or Vault, the same one for the whole operation.
+    fn engine_at(&self, path: &EnginePath) -> Result<Arc<Engine>, Error> {
+        if let Some(engine) = self.engine.get().filter(|engine| engine.path() == path) {
+            return Ok(Arc::clone(engine));
+        }
+        let failed = |source| {
+            let storage = path.to_string();
+            Failure::Place { profile: None, storage, source: PlaceError::Engine(source) }
+        };
+        let Context { env, http, wait, .. } = self.context;
+        let engine = Engine::new(path, env, http, wait.clone()).map_err(failed)?;
+        Ok(Arc::clone(self.engine.get_or_init(|| Arc::new(engine))))
+    }
+
+    pub(crate) fn engine(&self, path: &EnginePath) -> Result<Place, Error> {
+        Ok(Place::engine(self.engine_at(path)?, self.budget.clone()))
+    }
+
+    /// The engine that keeps a profile's secret for a fleet, where one does.
+    pub(crate) fn engine_of(&self, profile: &Profile) -> Result<Option<Arc<Engine>>, Error> {
+        let policy = StoragePolicy::from_env(&self.context.env)?;
+        match profile.storage(&policy) {
+            Storage::Engine(path) => self.engine_at(&path).map(Some),
+            Storage::File | Storage::Keyring | Storage::Helper(_) => Ok(None),
+        }
+    }
+
+    /// Whether other hosts share a profile's secret.
+    pub(crate) fn shares(&self, profile: &Profile) -> Result<bool, Error> {
+        let policy = StoragePolicy::from_env(&self.context.env)?;
+        Ok(matches!(profile.storage(&policy), Storage::Engine(_)))
+    }
+
     /// Where a profile's secret is when it is not in the file, or another program's copy of it when
     /// it is.
-    pub(crate) fn place(&self, helper: Option<&HelperName>) -> Result<Place, Error> {
+    pub(crate) fn place(&self, profile: &Profile) -> Result<Place, Error> {
         let policy = StoragePolicy::from_env(&self.context.env)?;
-        Ok(match Storage::of(false, helper, &policy) {
+        Ok(match Storage::of(false, profile.keeper.as_ref(), &policy) {
             Storage::Helper(name) => self.helper(&name),
+            // What a fleet shares is no copy of what this machine keeps in its file.
+            Storage::Engine(_) if profile.in_file.is_some() && profile.keeper.is_none() => {
+                self.keyring()
+            }
+            Storage::Engine(path) => self.engine(&path)?,
             Storage::File | Storage::Keyring => self.keyring(),
         })
     }

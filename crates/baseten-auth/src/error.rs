@@ -18,6 +18,7 @@ use crate::storage::{Storage, StoragePolicyError};
 use crate::store::budget::TimeoutError;
 use crate::store::error::{PlaceError, StoreError};
 use crate::store::lock::LockError;
+use crate::store::openbao::EngineError;
 use crate::store::place::Place;
 
 /// Why the library did not do what it was asked.
@@ -137,7 +138,10 @@ impl<F: Into<Failure>> From<F> for Error {
     fn from(failure: F) -> Self {
         let failure = match failure.into() {
             Failure::Store(StoreError::Canceled)
-            | Failure::Place { source: PlaceError::Canceled, .. }
+            | Failure::Place {
+                source: PlaceError::Canceled | PlaceError::Engine(EngineError::Canceled),
+                ..
+            }
             | Failure::ProfileLock { source: LockError::Canceled, .. } => Failure::Canceled,
             failure => failure,
         };
@@ -280,10 +284,9 @@ impl Failure {
     /// The one place that decides what kind a failure is of.
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Store(_)
-            | Self::StoredRemote { .. }
-            | Self::Place { .. }
-            | Self::ProfileLock { .. } => ErrorKind::Local,
+            Self::Store(_) | Self::StoredRemote { .. } | Self::ProfileLock { .. } => {
+                ErrorKind::Local
+            }
             Self::StoragePolicy(_)
             | Self::KeyringTimeout(_)
             | Self::NotText(_)
@@ -299,6 +302,7 @@ impl Failure {
             | Self::SessionEnded { .. } => ErrorKind::NotLoggedIn,
             Self::NoSuchProfile { .. } | Self::LoggedOutMeanwhile { .. } => ErrorKind::NotFound,
             Self::UserName(_) => ErrorKind::Unavailable,
+            Self::Place { source, .. } => source.kind(),
             Self::Workload(error) => error.kind(),
             Self::Lend(error) => error.kind(),
             Self::Api { source, .. } | Self::Token { source, .. } => source.kind(),
@@ -348,6 +352,25 @@ impl WorkloadError {
                 source.kind()
             }
             Self::Expired { .. } | Self::NewTokenRefused { .. } => ErrorKind::NotLoggedIn,
+        }
+    }
+}
+
+impl PlaceError {
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> ErrorKind {
+        let Self::Engine(error) = self else { return ErrorKind::Local };
+        match error {
+            EngineError::NoAddress | EngineError::Address { .. } | EngineError::NotText(_) => {
+                ErrorKind::Usage
+            }
+            EngineError::NoToken | EngineError::Denied { .. } => ErrorKind::NotLoggedIn,
+            EngineError::TokenFile { .. } => ErrorKind::Local,
+            EngineError::Refused { status, .. } => of_status(*status),
+            EngineError::NotProtocol { .. } | EngineError::Away { .. } => ErrorKind::Unavailable,
+            EngineError::Busy { .. } => ErrorKind::Unavailable,
+            EngineError::Http(error) => error.kind(),
+            EngineError::Canceled => ErrorKind::Canceled,
         }
     }
 }

@@ -116,5 +116,11 @@ fn response(data: &[u8]) -> Option<Response> {
     let (&[high, low], body) = data.split_first_chunk::<2>()?;
     let status = 100 + u16::from_be_bytes([high, low]) % 500;
     let host = "api.example".to_owned();
-    Some(Response { host, status, retry_after: None, body: body.to_vec().into() })
+    Some(Response {
+        host,
+        status,
+        retry_after: None,
+        body: body.to_vec().into(),
+        headers: Default::default(),
+    })
 }

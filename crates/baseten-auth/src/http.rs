@@ -13,6 +13,7 @@ mod tls;
 
 use std::fmt;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub struct Http {
     observer: Observer,
     tls: OnceLock<Arc<tls::Config>>,
     good: Good,
+    /// A file of certificates that are trusted too, and the variable that names it.
+    authority: Option<(&'static str, PathBuf)>,
 }
 
 /// A request that is to be sent.
@@ -75,6 +78,14 @@ pub struct Response {
     pub retry_after: Option<Duration>,
     /// The body, at most 1 MiB. It may hold tokens.
     pub body: Zeroizing<Vec<u8>>,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Response {
+    /// The text of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
 }
 
 impl<'a> Request<'a> {
@@ -86,6 +97,11 @@ impl<'a> Request<'a> {
     /// A `POST` to a URL, with an empty body unless it gets fields.
     pub fn post(url: impl Into<String>) -> Self {
         Self::new("POST", url.into(), Body::Form(Vec::new()))
+    }
+
+    /// A `DELETE` of a URL.
+    pub(crate) fn delete(url: impl Into<String>) -> Self {
+        Self::new("DELETE", url.into(), Body::None)
     }
 
     fn new(method: &'static str, url: String, body: Body<'a>) -> Self {
@@ -103,6 +119,12 @@ impl<'a> Request<'a> {
     /// Makes a JSON text the body of a `POST`. It may hold secrets.
     pub fn json(mut self, text: &'a [u8]) -> Self {
         self.body = Body::Json(text);
+        self
+    }
+
+    /// Sets a header, whose name is in lower case. The value may be a secret.
+    pub(crate) fn header(mut self, name: &'static str, value: &'a str) -> Self {
+        self.headers.push((header::HeaderName::from_static(name), value));
         self
     }
 
@@ -177,7 +199,14 @@ impl Http {
     /// The user agent must be visible ASCII; [`user_agent`] makes one.
     #[must_use]
     pub fn new(env: Env, user_agent: String, observer: Observer) -> Self {
-        Self { env, user_agent, observer, tls: OnceLock::new(), good: Good::default() }
+        Self {
+            env,
+            user_agent,
+            observer,
+            tls: OnceLock::new(),
+            good: Good::default(),
+            authority: None,
+        }
     }
 
     /// The same client, reporting to another observer.
@@ -188,6 +217,12 @@ impl Http {
     /// The same client, by another name.
     pub(crate) fn with_user_agent(&self, user_agent: String) -> Self {
         Self::new(self.env.clone(), user_agent, self.observer.clone())
+    }
+
+    /// The same client, which trusts the certificates of a file as well; a variable names it.
+    pub(crate) fn trusting(&self, authority: Option<(&'static str, PathBuf)>) -> Self {
+        let client = Self::new(self.env.clone(), self.user_agent.clone(), self.observer.clone());
+        Self { authority, ..client }
     }
 
     /// Sends a request once and returns whatever answer there is.
@@ -234,7 +269,13 @@ impl Http {
         })?;
         let retry_after = retry_after(&head.headers, SystemClock.now());
         let host = attempt.host.clone();
-        Ok(Response { host, status: head.status.as_u16(), retry_after, body })
+        Ok(Response {
+            host,
+            status: head.status.as_u16(),
+            retry_after,
+            body,
+            headers: head.headers,
+        })
     }
 
     fn config(&self, attempt: &Attempt) -> Config {
@@ -259,7 +300,7 @@ impl Http {
         if let Some(config) = self.tls.get() {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(tls::config(&self.env)?);
+        let config = Arc::new(tls::config(&self.env, self.authority.as_ref())?);
         Ok(Arc::clone(self.tls.get_or_init(|| config)))
     }
 }

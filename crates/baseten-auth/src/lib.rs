@@ -112,7 +112,8 @@ pub mod internal {
     };
     pub use crate::session::workload::Workload;
     pub use crate::storage::{
-        HelperName, HelperNameError, Storage, StoragePolicy, StoragePolicyError,
+        EnginePath, EnginePathError, HelperName, HelperNameError, Keeper, Storage, StoragePolicy,
+        StoragePolicyError,
     };
     pub use crate::store::budget::{Budget, TimeoutError};
     pub use crate::store::document::{Profiles, Summary};
@@ -122,6 +123,7 @@ pub mod internal {
     pub use crate::store::helper::Helper;
     pub use crate::store::keyring::Keyring;
     pub use crate::store::lock::LockError;
+    pub use crate::store::openbao::{EngineError, policy_for};
     pub use crate::store::place::Place;
     pub use crate::store::settings::{Change, read_settings, update_settings};
     pub use crate::text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};

@@ -45,7 +45,8 @@ pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Erro
     let store = context.store()?;
     loop {
         let name = choose_name(&store, login)?;
-        let _lock = lock_profile(context, &store, &name)?;
+        let is_shared = matches!(login.storage, StoragePolicy::Engine(_));
+        let _lock = lock_profile(context, &store, &name, is_shared)?;
         // While we waited, another login may have taken the name.
         if choose_name(&store, login)? == name {
             commit(&context.operation()?, &store, login, &name)?;
@@ -103,7 +104,7 @@ fn commit(
         remote_url: login.remote.as_str().to_owned(),
         auth_type: login.credential.auth_type(),
         identity: identity(&login.user),
-        helper: login.storage.helper().cloned(),
+        keeper: login.storage.keeper(),
         without_keyring: false,
         in_file: None,
     };
@@ -165,6 +166,7 @@ fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> R
     let place = match &login.storage {
         StoragePolicy::File => return Ok(Kept::InFile),
         StoragePolicy::Helper(name) => operation.helper(name),
+        StoragePolicy::Engine(path) => operation.engine(path)?,
         StoragePolicy::Auto | StoragePolicy::Keyring => operation.keyring(),
     };
     let (name, remote) = (&profile.name, &profile.remote_url);
@@ -202,7 +204,7 @@ fn check_kept(place: &Place, profile: &Profile, secret: &Secret) -> Result<(), P
 
 /// A copy that stayed behind could be taken for the secret one day.
 fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept: &Kept) {
-    let replaced = match (kept, operation.place(old.helper.as_ref())) {
+    let replaced = match (kept, operation.place(old)) {
         (Kept::Elsewhere { place, .. }, Ok(old_place)) => {
             place.label() == old_place.label()
                 && (!place.tells_remotes_apart() || old.remote_url == new.remote_url)

@@ -14,6 +14,7 @@ use crate::session::refresh::lock_profile;
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
 use crate::source::SessionSource;
+use crate::store::document::Profiles;
 use crate::store::error::StoreError;
 
 /// The most that ending a session at the server may take.
@@ -28,7 +29,13 @@ pub fn logout(
 ) -> Result<(), Error> {
     let store = context.store()?;
     let operation = context.operation()?;
-    let _lock = lock_profile(context, &store, name)?;
+    // What is there to see is read under the lock, again.
+    let shares = |profiles: &Profiles<'_>| match profiles.get(name) {
+        Ok(Some(profile)) => operation.shares(&profile),
+        _ => Ok(false),
+    };
+    let is_shared = store.read(shares)?;
+    let _lock = lock_profile(context, &store, name, is_shared)?;
     // Nothing is undone at the server that could then not be removed here.
     store.rehearse_removal()?;
     let profile = context.read(&store, |profiles| {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::remote::{Remote, RemoteError};
 use crate::secret::Secret;
-use crate::storage::{HelperName, Storage, StoragePolicy};
+use crate::storage::{Keeper, Storage, StoragePolicy};
 
 /// The name of a profile: 1 to 255 bytes without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,7 +162,7 @@ pub struct Profile {
     /// Who is behind it.
     pub identity: Identity,
     /// The credential helper that keeps its secret, where its login chose one.
-    pub helper: Option<HelperName>,
+    pub keeper: Option<Keeper>,
     /// Whether its login found no keyring, and so left no copy of a secret in one.
     pub without_keyring: bool,
     /// Its secret, where that is kept in the file. It is always of the profile's own type.
@@ -172,7 +172,7 @@ pub struct Profile {
 impl Profile {
     /// Where its secret is, as far as that can be known without looking.
     pub fn storage(&self, policy: &StoragePolicy) -> Storage {
-        Storage::of(self.in_file.is_some(), self.helper.as_ref(), policy)
+        Storage::of(self.in_file.is_some(), self.keeper.as_ref(), policy)
     }
 
     /// Where its requests go.

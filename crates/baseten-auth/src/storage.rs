@@ -5,9 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::env::{Env, NotText};
+use crate::text::is_hidden;
 
 /// The variable that chooses.
 const VARIABLE: &str = "BASETEN_CREDENTIAL_STORE";
+
+/// What the place of secrets in an engine starts with.
+pub(crate) const ENGINE: &str = "openbao:";
 
 /// The name of a credential helper: the program is `docker-credential-<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,6 +54,61 @@ impl FromStr for HelperName {
     }
 }
 
+/// The place of a fleet's secrets in a KV version 2 engine of OpenBao or Vault.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EnginePath(String);
+
+/// A text that is not the place of secrets in an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EnginePathError {
+    /// It does not name both.
+    #[error("the place of secrets in an engine is <mount>/<path>")]
+    Form,
+    /// No path of an engine can have it.
+    #[error("the place of secrets in an engine cannot contain {0:?}")]
+    Character(char),
+}
+
+impl EnginePath {
+    /// The mount of the engine, and the path in it.
+    pub fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').unwrap_or((&self.0, ""))
+    }
+}
+
+/// The path of the mount, a slash, and a path of one or more parts.
+impl FromStr for EnginePath {
+    type Err = EnginePathError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_odd = |c: &char| c.is_control() || is_hidden(*c) || "\\?#*+%".contains(*c);
+        if let Some(odd) = text.chars().find(is_odd) {
+            return Err(EnginePathError::Character(odd));
+        }
+        let parts = || text.split('/');
+        if parts().count() < 2 || parts().any(|part| matches!(part, "" | "." | "..")) {
+            return Err(EnginePathError::Form);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// As `BASETEN_CREDENTIAL_STORE` takes it.
+impl fmt::Display for EnginePath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{ENGINE}{}", self.0)
+    }
+}
+
+/// A place for secrets that is neither the file nor the system keyring.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Keeper {
+    /// A credential helper.
+    Helper(HelperName),
+    /// An engine of OpenBao or Vault, for many hosts.
+    Engine(EnginePath),
+}
+
 /// Where a profile's secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Storage {
@@ -59,15 +118,18 @@ pub enum Storage {
     Keyring,
     /// With a credential helper.
     Helper(HelperName),
+    /// In an engine of OpenBao or Vault.
+    Engine(EnginePath),
 }
 
 impl Storage {
-    /// The file if the secret is there; else the helper that the login recorded or the environment
-    /// chooses; else the keyring.
-    pub(crate) fn of(in_file: bool, helper: Option<&HelperName>, policy: &StoragePolicy) -> Self {
-        match helper.or(policy.helper()) {
+    /// The file if the secret is there; else what the login recorded or the environment chooses;
+    /// else the keyring.
+    pub(crate) fn of(in_file: bool, keeper: Option<&Keeper>, policy: &StoragePolicy) -> Self {
+        match keeper.cloned().or(policy.keeper()) {
             _ if in_file => Self::File,
-            Some(name) => Self::Helper(name.clone()),
+            Some(Keeper::Helper(name)) => Self::Helper(name),
+            Some(Keeper::Engine(path)) => Self::Engine(path),
             None => Self::Keyring,
         }
     }
@@ -80,6 +142,7 @@ impl fmt::Display for Storage {
             Self::File => formatter.write_str("file"),
             Self::Keyring => formatter.write_str("keyring"),
             Self::Helper(name) => write!(formatter, "helper:{}", name.as_str()),
+            Self::Engine(path) => path.fmt(formatter),
         }
     }
 }
@@ -96,27 +159,33 @@ pub enum StoragePolicy {
     File,
     /// The credential helper, or fail.
     Helper(HelperName),
+    /// The engine of OpenBao or Vault, or fail.
+    Engine(EnginePath),
 }
 
 /// A value of `BASETEN_CREDENTIAL_STORE` that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoragePolicyError {
-    /// It is not one of the four.
-    #[error("{VARIABLE} must be auto, keyring, file or helper:<name>")]
+    /// It is not one of the five.
+    #[error("{VARIABLE} must be auto, keyring, file, helper:<name> or openbao:<mount>/<path>")]
     Unknown,
     /// It names no helper.
     #[error("{VARIABLE} cannot be used")]
     HelperName(#[source] HelperNameError),
+    /// It names no place in an engine.
+    #[error("{VARIABLE} cannot be used")]
+    EnginePath(#[source] EnginePathError),
     /// It is not text.
     #[error(transparent)]
     NotText(#[from] NotText),
 }
 
 impl StoragePolicy {
-    /// The credential helper, where one is chosen.
-    pub(crate) fn helper(&self) -> Option<&HelperName> {
+    /// The credential helper or the engine, where one is chosen.
+    pub(crate) fn keeper(&self) -> Option<Keeper> {
         match self {
-            Self::Helper(name) => Some(name),
+            Self::Helper(name) => Some(Keeper::Helper(name.clone())),
+            Self::Engine(path) => Some(Keeper::Engine(path.clone())),
             Self::Auto | Self::Keyring | Self::File => None,
         }
     }
@@ -128,6 +197,9 @@ impl StoragePolicy {
             Some("keyring") => Ok(Self::Keyring),
             Some("file") => Ok(Self::File),
             Some(value) => {
+                if let Some(path) = value.strip_prefix(ENGINE) {
+                    return path.parse().map(Self::Engine).map_err(StoragePolicyError::EnginePath);
+                }
                 let name = value.strip_prefix("helper:").ok_or(StoragePolicyError::Unknown)?;
                 name.parse().map(Self::Helper).map_err(StoragePolicyError::HelperName)
             }
@@ -140,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_four_values() {
+    fn the_five_values() {
         let read =
             |value: &str| StoragePolicy::from_env(&[(VARIABLE, value)].into_iter().collect());
         assert_eq!(read(""), Ok(StoragePolicy::Auto));
@@ -151,6 +223,18 @@ mod tests {
         let bad_name = |error| Err(StoragePolicyError::HelperName(error));
         assert_eq!(read("helper:"), bad_name(HelperNameError::Empty));
         assert_eq!(read("helper:../evil"), bad_name(HelperNameError::Character('/')));
+        let engine = StoragePolicy::Engine("secret/a b/北京".parse().unwrap());
+        assert_eq!(read("openbao:secret/a b/北京"), Ok(engine));
+        for bad in ["", "secret", "secret/", "/a", "secret//a", "secret/../sys", "secret/."] {
+            let form = Err(StoragePolicyError::EnginePath(EnginePathError::Form));
+            assert_eq!(read(&format!("openbao:{bad}")), form, "{bad}");
+        }
+        for (bad, odd) in
+            [("secret/a%2f", '%'), ("secret/a?b", '?'), ("secret/\u{202e}", '\u{202e}')]
+        {
+            let odd = Err(StoragePolicyError::EnginePath(EnginePathError::Character(odd)));
+            assert_eq!(read(&format!("openbao:{bad}")), odd, "{bad}");
+        }
         assert_eq!(read("plaintext"), Err(StoragePolicyError::Unknown));
     }
 }

@@ -39,7 +39,7 @@ fn the_debug_form_of_values_with_secrets_shows_none() {
         remote_url: Remote::DEFAULT.to_owned(),
         auth_type: AuthType::OAuth,
         identity: Identity::default(),
-        helper: None,
+        keeper: None,
         without_keyring: false,
         in_file: Some(oauth.clone()),
     };

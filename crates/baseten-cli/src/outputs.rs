@@ -86,7 +86,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     (
         "BASETEN_CREDENTIAL_STORE",
         "Where a login keeps its secret: auto (the default: the system keyring, or else the file), \
-         keyring, file, or helper:<name> for the program docker-credential-<name>",
+         keyring, file, helper:<name> for the program docker-credential-<name>, or \
+         openbao:<mount>/<path> for a KV version 2 engine of OpenBao or Vault",
     ),
     (
         "BASETEN_KEYRING_TIMEOUT",

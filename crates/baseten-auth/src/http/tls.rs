@@ -1,7 +1,7 @@
 //! TLS, and whom to trust: the system's store, and the certificates that the environment names.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
@@ -23,9 +23,15 @@ use crate::env::Env;
 pub(super) type Config = ClientConfig;
 
 /// TLS as this environment wants it. Takes some milliseconds.
-pub(super) fn config(env: &Env) -> Result<Config, HttpError> {
+pub(super) fn config(
+    env: &Env,
+    authority: Option<&(&'static str, PathBuf)>,
+) -> Result<Config, HttpError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let named = named_by_environment(env)?;
+    let mut named = named_by_environment(env)?;
+    if let Some((variable, path)) = authority {
+        named.extend(read_named(variable, path.clone())?);
+    }
     let verifiers: Vec<_> = [system_verifier(&provider), verifier_of(named.clone(), &provider)]
         .into_iter()
         .flatten()
@@ -87,13 +93,19 @@ pub(super) fn refusal(error: io::Error) -> Refusal {
 /// so what is unreadable in it is passed over, as OpenSSL does.
 fn named_by_environment(env: &Env) -> Result<Vec<CertificateDer<'static>>, HttpError> {
     let variable = "SSL_CERT_FILE";
-    let file = env.path(variable).map(|path| {
-        read_pem(&path).map_err(|source| HttpError::CertificateFile { variable, path, source })
-    });
+    let file = env.path(variable).map(|path| read_named(variable, path));
     let directories = env.os("SSL_CERT_DIR").map(std::env::split_paths).into_iter().flatten();
     let mut certificates = file.transpose()?.unwrap_or_default();
     certificates.extend(directories.flat_map(|directory| read_directory(&directory)));
     Ok(certificates)
+}
+
+/// The certificates of a file that a variable names.
+fn read_named(
+    variable: &'static str,
+    path: PathBuf,
+) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+    read_pem(&path).map_err(|source| HttpError::CertificateFile { variable, path, source })
 }
 
 /// At least one certificate.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{Cause, CertificateProblem, HttpError};
@@ -11,7 +12,7 @@ use crate::env::Env;
 /// There is none.
 pub(super) type Config = Infallible;
 
-pub(super) fn config(_: &Env) -> Result<Config, HttpError> {
+pub(super) fn config(_: &Env, _: Option<&(&'static str, PathBuf)>) -> Result<Config, HttpError> {
     Err(HttpError::NoTrustedCertificates)
 }
 

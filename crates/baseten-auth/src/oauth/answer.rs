@@ -181,7 +181,7 @@ const CODES: &[&str] = &[
 /// An `error` member makes an OAuth answer an error whatever its status. A server that repeats one
 /// of `secrets`, which it was sent, does not get it shown.
 pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiError> {
-    let Response { ref host, status, retry_after, ref body } = *response;
+    let Response { ref host, status, retry_after, ref body, .. } = *response;
     let host = host.as_str().into();
     let success = (200..300).contains(&status);
     let members = object::<ErrorMembers>(body);
@@ -301,7 +301,8 @@ mod tests {
 
     fn shown(status: u16, body: &str) -> Option<String> {
         let (host, body) = ("api.example".to_owned(), body.as_bytes().to_vec().into());
-        let response = Response { host, status, retry_after: None, body };
+        let response =
+            Response { host, status, retry_after: None, body, headers: Default::default() };
         let secrets = [&Secret::from("Bearer canary"), &Secret::from("k1"), &Secret::from("")];
         error_in(&response, &secrets).map(|error| error.to_string())
     }
@@ -357,7 +358,11 @@ mod tests {
     fn only_too_many_requests_and_trouble_at_the_server_pass() {
         let error = |status, body: &str| {
             let (host, body) = ("api.example".to_owned(), body.as_bytes().to_vec().into());
-            error_in(&Response { host, status, retry_after: None, body }, &[]).unwrap()
+            error_in(
+                &Response { host, status, retry_after: None, body, headers: Default::default() },
+                &[],
+            )
+            .unwrap()
         };
         for status in [429, 500, 503] {
             assert!(error(status, "").is_transient());

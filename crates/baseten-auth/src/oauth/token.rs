@@ -92,7 +92,10 @@ mod tests {
     fn parse(status: u16, body: &str) -> Result<Tokens, ApiError> {
         let body = body.as_bytes().to_vec().into();
         let host = "api.example".to_owned();
-        parse_tokens(&Response { host, status, retry_after: None, body }, &[])
+        parse_tokens(
+            &Response { host, status, retry_after: None, body, headers: Default::default() },
+            &[],
+        )
     }
 
     fn lifetime(expires_in: &str) -> Option<f64> {

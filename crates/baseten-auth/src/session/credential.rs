@@ -180,7 +180,7 @@ pub(crate) fn read_place(
     operation: &Operation<'_>,
     profile: &Profile,
 ) -> Result<Option<(Credential, Secret)>, Error> {
-    let place = operation.place(profile.helper.as_ref())?;
+    let place = operation.place(profile)?;
     let answer = place
         .get(&profile.name, &profile.remote_url)
         .map_err(|source| Error::place(Some(&profile.name), &place, source));
@@ -208,7 +208,7 @@ pub(crate) fn put(
     secret: &Credential,
     old: &Secret,
 ) -> Result<(), Error> {
-    let place = operation.place(profile.helper.as_ref())?;
+    let place = operation.place(profile)?;
     place
         .set(&profile.name, &profile.remote_url, &encode_secret(secret, Some(old)))
         .map_err(|source| Error::place(Some(&profile.name), &place, source))
@@ -216,7 +216,7 @@ pub(crate) fn put(
 
 /// Removes a profile's secret from its place outside of the file.
 pub(crate) fn remove(operation: &Operation<'_>, profile: &Profile) -> Result<(), Error> {
-    let place = operation.place(profile.helper.as_ref())?;
+    let place = operation.place(profile)?;
     place
         .remove(&profile.name, &profile.remote_url)
         .map(drop)

@@ -1,6 +1,7 @@
 //! A session: a credential that was selected, kept good for as long as it is used.
 
 pub(crate) mod credential;
+mod fleet;
 pub(crate) mod identity;
 pub(crate) mod lent;
 pub(crate) mod refresh;
@@ -135,7 +136,7 @@ impl Stored {
         operation: &Operation<'_>,
         demand: &Demand,
     ) -> Result<(Authorization, bool), Error> {
-        let usable = refresh::refresh(operation, &self.store, &self.profile.name, demand)?;
+        let usable = refresh::refresh(operation, &self.store, &self.profile, demand)?;
         let Usable { tokens, just_refreshed } = usable;
         Ok((self.remember(tokens), just_refreshed))
     }

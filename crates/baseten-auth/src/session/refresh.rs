@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::credential::{self, Demand, Found};
+use super::fleet;
 use super::resolve::management_url;
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
@@ -10,19 +11,23 @@ use crate::event::Event;
 use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::store::file::Store;
-use crate::store::profile_lock::ProfileLock;
+use crate::store::openbao::COMMAND;
+use crate::store::profile_lock::{ALONE, ProfileLock};
 
 /// The most that a refresh takes at the server: less than what others wait for it.
-const REFRESH: Duration = Duration::from_secs(25);
+pub(super) const REFRESH: Duration = Duration::from_secs(25);
 
-/// Takes the lock of a profile, under which its secret changes. Waits at most 30 s.
+/// Takes the lock of a profile, under which its secret changes. Waits at most 30 s, or where hosts
+/// share the secret, for as long as one of them may take.
 pub(crate) fn lock_profile(
     context: &Context,
     store: &Store,
     name: &ProfileName,
+    is_shared: bool,
 ) -> Result<ProfileLock, Error> {
+    let limit = if is_shared { COMMAND } else { ALONE };
     let failed = |source| Failure::ProfileLock { profile: name.clone(), source };
-    Ok(ProfileLock::acquire(store, name, context.wait()).map_err(failed)?)
+    Ok(ProfileLock::acquire(store, name, limit, context.wait()).map_err(failed)?)
 }
 
 /// Tokens that can be used now.
@@ -33,15 +38,19 @@ pub(crate) struct Usable {
 }
 
 /// Refreshes a profile's tokens, unless another process has by the time that it is our turn.
-///
 pub(crate) fn refresh(
     operation: &Operation<'_>,
     store: &Store,
-    name: &ProfileName,
+    profile: &Profile,
     demand: &Demand,
 ) -> Result<Usable, Error> {
+    let name = &profile.name;
     let context = operation.context;
-    let _lock = lock_profile(context, store, name)?;
+    let _lock = lock_profile(context, store, name, operation.shares(profile)?)?;
+    let profile = read_profile(store, name)?;
+    if let Some(engine) = operation.engine_of(&profile)? {
+        return fleet::refresh(operation, &engine, &profile, demand);
+    }
     let current = Current::read(operation, store, name, demand)?;
     if credential::is_usable(context, &current.tokens, demand) {
         return Ok(Usable { tokens: current.tokens, just_refreshed: false });
@@ -108,7 +117,7 @@ fn read_profile(store: &Store, name: &ProfileName) -> Result<Profile, Error> {
     store.read_settled(|profiles| profiles.get(name)?.ok_or_else(|| logged_out(name)))
 }
 
-fn logged_out(name: &ProfileName) -> Error {
+pub(super) fn logged_out(name: &ProfileName) -> Error {
     Failure::LoggedOutMeanwhile { profile: name.clone() }.into()
 }
 

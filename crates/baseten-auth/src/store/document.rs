@@ -17,7 +17,7 @@ use super::json::{Layout, Object, Raw, quote, render};
 use super::secret_text::{read_tokens, write_tokens};
 use crate::profile::{AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName};
 use crate::secret::Secret;
-use crate::storage::{HelperName, HelperNameError, Storage, StoragePolicy};
+use crate::storage::{ENGINE, Keeper, Storage, StoragePolicy};
 
 /// The newest version of the format that we know.
 const VERSION: u64 = 1;
@@ -157,6 +157,11 @@ impl<'a> Profiles<'a> {
     /// The credential is written where `credential` is given; else the entry has none.
     pub fn insert(&mut self, profile: &Profile, credential: Option<&Credential>) {
         let old = self.entries.remove(profile.name.as_str());
+        let (helper, engine) = match &profile.keeper {
+            Some(Keeper::Helper(name)) => (Some(name.as_str()), None),
+            Some(Keeper::Engine(path)) => (None, Some(path.to_string())),
+            None => (None, None),
+        };
         // An entry that is no object has no members to keep, nor has one that names some twice.
         let entry = old.as_deref().and_then(|text| read_entry(text).ok());
         let mut entry = entry.unwrap_or(Object::empty());
@@ -166,7 +171,8 @@ impl<'a> Profiles<'a> {
             ("user_id", profile.identity.user_id.as_deref()),
             ("email", profile.identity.email.as_deref()),
             ("workspace_name", profile.identity.workspace_name.as_deref()),
-            ("credential_helper", profile.helper.as_ref().map(HelperName::as_str)),
+            ("credential_helper", helper),
+            ("credential_store", engine.as_deref()),
             ("keyring", profile.without_keyring.then_some(NO_KEYRING)),
         ] {
             match value {
@@ -269,7 +275,7 @@ fn summary(name: &str, entry: &Object<'_>, policy: &StoragePolicy) -> Result<Sum
         remote_url: remote_url(entry)?,
         auth_type,
         identity: identity(entry),
-        storage: Storage::of(in_file, helper(entry)?.as_ref(), policy),
+        storage: Storage::of(in_file, keeper(entry)?.as_ref(), policy),
     })
 }
 
@@ -280,7 +286,7 @@ fn profile(name: &str, entry: &Object<'_>) -> Result<Profile, String> {
         remote_url: remote_url(entry)?,
         auth_type,
         identity: identity(entry),
-        helper: helper(entry)?,
+        keeper: keeper(entry)?,
         without_keyring: entry.value("keyring") == Ok(Some(NO_KEYRING.to_owned())),
         in_file: match auth_type {
             AuthType::ApiKey => api_key(entry)?.map(Credential::ApiKey),
@@ -316,11 +322,19 @@ fn identity(entry: &Object<'_>) -> Identity {
     }
 }
 
-/// Ours too. Without it, the environment says which helper there is.
-fn helper(entry: &Object<'_>) -> Result<Option<HelperName>, String> {
-    let name = entry.value::<String>("credential_helper").unwrap_or_default();
-    let name = name.map(|name| name.parse()).transpose();
-    name.map_err(|error: HelperNameError| error.to_string())
+/// Ours too. Without it, the environment says which helper or engine there is.
+fn keeper(entry: &Object<'_>) -> Result<Option<Keeper>, String> {
+    let text = |key| entry.value::<String>(key).unwrap_or_default();
+    if let Some(store) = text("credential_store") {
+        let path = store.strip_prefix(ENGINE).ok_or_else(|| unreadable("credential_store"))?;
+        return path.parse().map(|path| Some(Keeper::Engine(path))).map_err(shown);
+    }
+    let name = text("credential_helper").map(|name| name.parse()).transpose();
+    name.map(|name| name.map(Keeper::Helper)).map_err(shown)
+}
+
+fn shown(error: impl std::error::Error) -> String {
+    error.to_string()
 }
 
 /// A secret under the other type's key is never looked at. One that no header can carry does not

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::lock::LockError;
+use super::openbao::EngineError;
 use crate::env::NotText;
 
 /// What can go wrong with the store.
@@ -152,6 +153,9 @@ pub enum PlaceError {
         /// What it said, or how it ended: one line without control characters.
         message: String,
     },
+    /// The engine of a fleet's secrets failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// Anything else that went wrong with the keyring.
     #[error("the system keyring failed")]
     Failed {
@@ -170,7 +174,10 @@ impl PlaceError {
             | Self::TimedOut { .. }
             | Self::TooLarge { .. }
             | Self::Failed { .. } => true,
-            Self::Canceled | Self::HelperMissing { .. } | Self::HelperFailed { .. } => false,
+            Self::Canceled
+            | Self::HelperMissing { .. }
+            | Self::HelperFailed { .. }
+            | Self::Engine(_) => false,
         }
     }
 

@@ -77,7 +77,7 @@ fn profile(auth_type: AuthType) -> Profile {
         remote_url: "https://app.baseten.co".to_owned(),
         auth_type,
         identity: Identity::default(),
-        helper: None,
+        keeper: None,
         without_keyring: false,
         in_file: None,
     }

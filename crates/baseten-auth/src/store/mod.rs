@@ -13,6 +13,7 @@ pub(crate) mod helper;
 mod json;
 pub(crate) mod keyring;
 pub(crate) mod lock;
+pub(crate) mod openbao;
 pub(crate) mod place;
 #[cfg(unix)]
 pub(crate) mod private;

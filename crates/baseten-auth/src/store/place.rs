@@ -7,6 +7,7 @@ use super::entry::Entry;
 use super::error::PlaceError;
 use super::helper::Helper;
 use super::keyring::Keyring;
+use super::openbao::Engine;
 use crate::profile::ProfileName;
 use crate::secret::Secret;
 
@@ -22,6 +23,7 @@ pub struct Place {
 enum Kind {
     Keyring(Arc<Keyring>),
     Helper(Helper),
+    Engine(Arc<Engine>),
 }
 
 impl Place {
@@ -35,11 +37,17 @@ impl Place {
         Self { kind: Kind::Helper(helper), budget }
     }
 
-    /// The name for messages: `system keyring`, or the helper's program.
+    /// An engine of OpenBao or Vault, which has limits of its own.
+    pub(crate) fn engine(engine: Arc<Engine>, budget: Budget) -> Self {
+        Self { kind: Kind::Engine(engine), budget }
+    }
+
+    /// The name for messages: `system keyring`, the helper's program, or the engine's place.
     pub fn label(&self) -> &str {
         match &self.kind {
             Kind::Keyring(_) => Keyring::LABEL,
             Kind::Helper(helper) => helper.program(),
+            Kind::Engine(engine) => engine.label(),
         }
     }
 
@@ -48,17 +56,18 @@ impl Place {
         match &self.kind {
             Kind::Keyring(keyring) => keyring.check(&self.budget),
             Kind::Helper(helper) => helper.check(),
+            Kind::Engine(_) => Ok(()),
         }
     }
 
     /// Whether it can keep a secret under every name; others have to be asked what they kept.
     pub(crate) fn takes_every_name(&self) -> bool {
-        matches!(self.kind, Kind::Keyring(_))
+        matches!(self.kind, Kind::Keyring(_) | Kind::Engine(_))
     }
 
     /// Whether it keeps the secrets of one profile name at two remotes apart.
     pub(crate) fn tells_remotes_apart(&self) -> bool {
-        matches!(self.kind, Kind::Helper(_))
+        matches!(self.kind, Kind::Helper(_) | Kind::Engine(_))
     }
 
     /// What is kept for a profile of the app at `remote`; `None` when the place answered that it
@@ -67,6 +76,7 @@ impl Place {
         match &self.kind {
             Kind::Keyring(keyring) => keyring.get(profile, &self.budget),
             Kind::Helper(helper) => helper.get(profile, remote, &self.budget),
+            Kind::Engine(engine) => Ok(engine.get(profile, remote)?.map(Entry::Text)),
         }
     }
 
@@ -114,8 +124,11 @@ impl Place {
             (Kind::Helper(helper), Entry::Text(secret)) => {
                 helper.set(profile, remote, secret, &self.budget, undoes)
             }
-            // A helper talks in text, and has never given us this.
-            (Kind::Helper(_), Entry::Other(_)) => Ok(()),
+            (Kind::Engine(engine), Entry::Text(secret)) => {
+                Ok(engine.set(profile, remote, secret, undoes)?)
+            }
+            // These talk in text, and have never given us this.
+            (Kind::Helper(_) | Kind::Engine(_), Entry::Other(_)) => Ok(()),
         }
     }
 
@@ -123,6 +136,7 @@ impl Place {
         match &self.kind {
             Kind::Keyring(keyring) => keyring.remove(profile, &self.budget, undoes),
             Kind::Helper(helper) => helper.remove(profile, remote, &self.budget, undoes),
+            Kind::Engine(engine) => Ok(engine.remove(profile, remote, undoes)?),
         }
     }
 }

@@ -14,8 +14,9 @@ use super::lock::{Lock, LockError};
 use crate::profile::ProfileName;
 use crate::wait::Wait;
 
-/// How long a process waits for another one that is at work on the same profile.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long a process waits for another one that is at work on the same profile, where the secret
+/// is this machine's.
+pub(crate) const ALONE: Duration = Duration::from_secs(30);
 
 /// A profile's lock, released when it is dropped.
 #[derive(Debug)]
@@ -24,16 +25,17 @@ pub(crate) struct ProfileLock {
 }
 
 impl ProfileLock {
-    /// Takes the lock of a profile. Waits at most 30 s in all.
+    /// Takes the lock of a profile. Waits at most this long in all.
     ///
     /// [`LockError::Io`] where neither of the two locks can be made.
     pub(crate) fn acquire(
         store: &Store,
         profile: &ProfileName,
+        limit: Duration,
         wait: &Wait,
     ) -> Result<Self, LockError> {
         let file = file_name(profile.as_str());
-        let deadline = wait.deadline(LIMIT);
+        let deadline = wait.deadline(limit);
         let mut locks = Vec::new();
         let mut reason = None;
         // Everybody takes them in this order, so that nobody waits in a circle.
@@ -48,7 +50,7 @@ impl ProfileLock {
                     Err(LockError::Io(error)) => {
                         reason.get_or_insert(error);
                     }
-                    Err(LockError::TimedOut(_)) => return Err(LockError::TimedOut(LIMIT)),
+                    Err(LockError::TimedOut(_)) => return Err(LockError::TimedOut(limit)),
                     Err(LockError::Canceled) => return Err(LockError::Canceled),
                 }
             }

@@ -30,7 +30,8 @@ pub(crate) struct ListRecord {
     /// The kind of credential.
     #[schemars(extend("enum" = ["oauth", "api_key", "workload"]))]
     auth_type: &'static str,
-    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`, or `socket` where it is lent.
+    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`,
+    /// `openbao:<mount>/<path>`, or `socket` where it is lent.
     storage: String,
     /// Whether it is the current profile.
     current: bool,

@@ -41,7 +41,8 @@ pub(crate) struct StatusRecord {
     /// `audience` (an array) and `expires_at`. None of it is verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<IdentityRecord>,
-    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`, or `socket` where it is lent.
+    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`,
+    /// `openbao:<mount>/<path>`, or `socket` where it is lent.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
     /// The file that the credential is kept in, or the socket that it is lent at.
@@ -232,7 +233,7 @@ fn of_profile(
     };
     let path = match storage {
         Storage::File => Some(host.context().store()?.path().display().to_string()),
-        Storage::Keyring | Storage::Helper(_) => None,
+        Storage::Keyring | Storage::Helper(_) | Storage::Engine(_) => None,
     };
     let record = StatusRecord {
         storage: Some(storage.to_string()),
@@ -255,6 +256,7 @@ fn of_profile(
         Storage::Helper(name) => {
             writeln!(text, "  Storage: {}", name.program())
         }
+        Storage::Engine(path) => writeln!(text, "  Storage: {}", plain_text(&path.to_string())),
     };
     if let Some(expiry) = expiry {
         let _ = writeln!(text, "  Token {}", expires(expiry, host));

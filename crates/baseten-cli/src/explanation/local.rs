@@ -4,7 +4,8 @@ use std::io;
 use std::io::ErrorKind;
 
 use baseten_auth::internal::{
-    LendError, LockError, PendingError, PlaceError, ProfileName, Storage, StoreError, display_text,
+    EngineError, LendError, LockError, PendingError, PlaceError, ProfileName, Storage, StoreError,
+    display_text, policy_for,
 };
 
 use super::phrases::{
@@ -65,6 +66,7 @@ pub(super) fn place_name(storage: &Storage) -> String {
         Storage::File => "the file".to_owned(),
         Storage::Keyring => "the system keyring".to_owned(),
         Storage::Helper(name) => name.program(),
+        Storage::Engine(path) => display_text(&path.to_string()),
     }
 }
 
@@ -108,6 +110,7 @@ pub(super) fn place(profile: Option<&ProfileName>, error: &PlaceError) -> Words 
     let whose = profile.map(|profile| format!(" (profile {})", shown(profile.as_str())));
     let message = with_causes(error) + &whose.unwrap_or_default();
     let hint = match error {
+        PlaceError::Engine(error) => return words(message, engine(error)),
         PlaceError::NotAvailable { .. } | PlaceError::Failed { .. } => {
             "start your desktop's keyring, or log in with --insecure-storage"
         }
@@ -127,6 +130,34 @@ pub(super) fn place(profile: Option<&ProfileName>, error: &PlaceError) -> Words 
         PlaceError::Canceled => "try again",
     };
     words(message, hint)
+}
+
+/// What to do about an engine of OpenBao or Vault.
+fn engine(error: &EngineError) -> String {
+    match error {
+        EngineError::NoAddress => "set BAO_ADDR to its URL, https://<host>:8200".to_owned(),
+        EngineError::Address { variable } => {
+            format!("set {variable} to a URL of the form https://<host>:8200")
+        }
+        EngineError::NotText(_) => "set it to plain text, or unset it".to_owned(),
+        EngineError::NoToken => "set BAO_TOKEN, or log in with: bao login".to_owned(),
+        EngineError::TokenFile { .. } => "check the file's owner and mode".to_owned(),
+        EngineError::Denied { place, .. } => {
+            let policy = display_text(&policy_for(place));
+            format!("get a new token, whose policy has: {policy}")
+        }
+        EngineError::Refused { place, .. } => {
+            let (mount, _) = place.parts();
+            let mount = display_text(mount);
+            format!("check that {mount} is a KV engine of version 2, in the namespace that is set")
+        }
+        EngineError::NotProtocol { .. } => {
+            "check the server's URL and the place, or log in again".to_owned()
+        }
+        EngineError::Away { .. } => "see how it is with: bao status".to_owned(),
+        EngineError::Busy { .. } | EngineError::Canceled => "try again".to_owned(),
+        EngineError::Http(_) => "check the server's URL, and BAO_CACERT".to_owned(),
+    }
 }
 
 pub(super) fn pending(error: &PendingError) -> Words {

@@ -49,7 +49,7 @@ fn api_key_profile(text: &str) -> Profile {
         remote_url: "https://app.baseten.co".into(),
         auth_type: AuthType::ApiKey,
         identity: Identity::default(),
-        helper: None,
+        keeper: None,
         without_keyring: false,
         in_file: None,
     }

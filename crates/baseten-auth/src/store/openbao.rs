@@ -1,0 +1,481 @@
+//! The secrets of a fleet, in a KV version 2 engine of OpenBao or HashiCorp Vault.
+//!
+//! `openbao/claim.rs` decides what is done; here it is done, over our own HTTP client. What a
+//! cluster does to its clients: a node that does not lead reads old data and refuses a right
+//! check-and-set, so every request sends back the index of the last answer; and while the leader
+//! changes, an answer says nothing of whether a write was made, so that is looked up.
+
+mod claim;
+mod key;
+mod settings;
+mod wire;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use self::claim::{Action, Change, Goal, Heard, Standing};
+use self::settings::Settings;
+use self::wire::Draft;
+use super::secret_text::{decode_secret, encode_secret};
+use crate::env::{Env, NotText};
+use crate::http::{Http, HttpError, Request, Response};
+use crate::profile::{Credential, OAuthCredential, ProfileName};
+use crate::secret::Secret;
+use crate::storage::EnginePath;
+use crate::wait::{Cancel, Deadline, Wait};
+
+pub use self::key::policy_for;
+
+/// How long the engine may give no clear answer.
+const ENGINE: Duration = Duration::from_secs(30);
+/// How long one command may take with the engine in all.
+pub(crate) const COMMAND: Duration = Duration::from_secs(90);
+/// How long one request may take: another node may answer the next.
+const REQUEST: Duration = Duration::from_secs(10);
+/// How long a release may take, on which nothing depends.
+const RELEASE: Duration = Duration::from_secs(5);
+/// The pause before a look.
+const SOON: Duration = Duration::from_millis(100);
+/// The pause while another one refreshes.
+const LATER: Duration = Duration::from_millis(250);
+
+/// The header with which a node says how new its data is.
+const INDEX: &str = "x-vault-index";
+
+/// Why an engine did not do what it was asked. No text of these carries a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No variable says where the server is.
+    #[error("neither BAO_ADDR nor VAULT_ADDR says where the server of the secrets is")]
+    NoAddress,
+    /// A variable does not have the URL of a server.
+    #[error("{variable} is not the URL of a server")]
+    Address {
+        /// The variable.
+        variable: &'static str,
+    },
+    /// A variable is not text.
+    #[error(transparent)]
+    NotText(#[from] NotText),
+    /// There is no token for the server.
+    #[error(
+        "there is no token for the server of the secrets: BAO_TOKEN and VAULT_TOKEN are not set, and there is no ~/.vault-token"
+    )]
+    NoToken,
+    /// The file of the token cannot be read.
+    #[error("cannot read {}", path.display())]
+    TokenFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server refuses the token, or its policy does not allow this (HTTP 403).
+    #[error("{address} refused the token for {place}: it has ended, or its policy is not enough")]
+    Denied {
+        /// The server.
+        address: String,
+        /// The place of the secrets.
+        place: EnginePath,
+    },
+    /// The server refuses the request for another reason.
+    #[error("{address} refused the request for {place} (HTTP {status})")]
+    Refused {
+        /// The server.
+        address: String,
+        /// The place of the secrets.
+        place: EnginePath,
+        /// Its answer.
+        status: u16,
+    },
+    /// What is stored, or what the server answered, is not what we store.
+    #[error("what {address} has for {place} is not a credential")]
+    NotProtocol {
+        /// The server.
+        address: String,
+        /// The place of the secrets.
+        place: EnginePath,
+    },
+    /// It was tried again until the time was over.
+    #[error("{address} did not give or take the secret for {} s: {trouble}", after.as_secs())]
+    Away {
+        /// The server.
+        address: String,
+        /// How long was tried.
+        after: Duration,
+        /// What happened last.
+        trouble: String,
+    },
+    /// Another host is refreshing, and did not come to an end.
+    #[error("another host has been refreshing the session in {place} for too long")]
+    Busy {
+        /// The place of the secrets.
+        place: EnginePath,
+    },
+    /// The request can't be made.
+    #[error(transparent)]
+    Http(HttpError),
+    /// The caller canceled it.
+    #[error("canceled")]
+    Canceled,
+}
+
+/// An engine, for the length of one operation.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    path: EnginePath,
+    label: String,
+    settings: Settings,
+    http: Http,
+    wait: Wait,
+    /// Whose the claims of this operation are.
+    by: String,
+    /// The end of the command's time.
+    end: Deadline,
+    index: Mutex<Option<String>>,
+}
+
+/// A claim of ours: nobody else refreshes until it has run out.
+#[derive(Debug)]
+pub(crate) struct Held {
+    key: String,
+    version: u64,
+    credential: Secret,
+    /// The tokens that are to be refreshed.
+    pub(crate) tokens: OAuthCredential,
+}
+
+/// What became of the wish to refresh.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    /// It is ours to do.
+    Held(Held),
+    /// These need no refresh, or can't have one.
+    Fresh(OAuthCredential),
+    /// There are no tokens.
+    Gone,
+}
+
+/// How long a change may be tried, and what went wrong last.
+struct Patience {
+    wait: Wait,
+    each: Duration,
+    until: Deadline,
+    end: Option<Deadline>,
+    trouble: Option<String>,
+}
+
+impl Engine {
+    /// The engine of this place, as the environment describes its server. Nothing is sent.
+    pub(crate) fn new(
+        path: &EnginePath,
+        env: &Env,
+        http: &Http,
+        wait: Wait,
+    ) -> Result<Self, EngineError> {
+        let settings = Settings::from_env(env)?;
+        let http = http.trusting(settings.authority.clone());
+        let (end, index) = (wait.deadline(COMMAND), Mutex::new(None));
+        let (path, label) = (path.clone(), path.to_string());
+        Ok(Self { path, label, settings, http, wait, by: random(), end, index })
+    }
+
+    pub(crate) fn path(&self) -> &EnginePath {
+        &self.path
+    }
+
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub(super) fn get(
+        &self,
+        profile: &ProfileName,
+        remote: &str,
+    ) -> Result<Option<Secret>, EngineError> {
+        let key = key::of(&self.path, remote, profile);
+        let mut patience = self.patience(ENGINE, false);
+        loop {
+            match self.look(&key, &mut patience)? {
+                Heard::Found(found) => return Ok(found.secret.map(|shared| shared.credential)),
+                _ => self.pause(&mut patience, SOON)?,
+            }
+        }
+    }
+
+    pub(super) fn set(
+        &self,
+        profile: &ProfileName,
+        remote: &str,
+        secret: &Secret,
+        undoes: bool,
+    ) -> Result<(), EngineError> {
+        let key = key::of(&self.path, remote, profile);
+        let mut patience = self.patience(ENGINE, undoes);
+        self.change(&key, Goal::Replace, Some(secret), &mut patience).map(drop)
+    }
+
+    /// Deletes the secret with all its versions.
+    pub(super) fn remove(
+        &self,
+        profile: &ProfileName,
+        remote: &str,
+        undoes: bool,
+    ) -> Result<bool, EngineError> {
+        let key = key::of(&self.path, remote, profile);
+        let mut patience = self.patience(ENGINE, undoes);
+        let url = self.settings.url(&self.path, "metadata", &key);
+        loop {
+            let sent = self.send(Request::delete(url.as_str()), &mut patience)?;
+            if sent.is_some_and(|response| matches!(response.status, 200..=299 | 404)) {
+                return Ok(true);
+            }
+            self.pause(&mut patience, SOON)?;
+        }
+    }
+
+    /// Claims the refresh of a profile's tokens, where they need one; waits for another one's.
+    pub(crate) fn claim(
+        &self,
+        profile: &ProfileName,
+        remote: &str,
+        needs: impl Fn(&OAuthCredential) -> bool,
+    ) -> Result<Claimed, EngineError> {
+        let key = key::of(&self.path, remote, profile);
+        let needs = |text: &Secret| tokens(text).is_some_and(|tokens| needs(&tokens));
+        let goal = Goal::Claim { by: &self.by, needs: &needs };
+        let ended = self.change(&key, goal, None, &mut self.patience(ENGINE, false))?;
+        Ok(match ended {
+            Action::Held { version, credential } => match tokens(&credential) {
+                Some(tokens) => Claimed::Held(Held { key, version, credential, tokens }),
+                None => Claimed::Gone,
+            },
+            Action::Fresh(credential) => tokens(&credential).map_or(Claimed::Gone, Claimed::Fresh),
+            _ => Claimed::Gone,
+        })
+    }
+
+    /// Stores what a refresh has brought, on whatever version there is, and gives the claim up.
+    /// Another login's stays. False where the secret is gone.
+    pub(crate) fn keep(&self, held: &Held, new: &OAuthCredential) -> Result<bool, EngineError> {
+        let credential = encode_secret(&Credential::OAuth(new.clone()), Some(&held.credential));
+        let standing = |text: &Secret| match tokens(text) {
+            Some(there) if there.access_token == new.access_token => Standing::Ours,
+            Some(there) if there.refresh_token == held.tokens.refresh_token => Standing::Presented,
+            Some(there) if there.refresh_token == new.refresh_token => Standing::Ours,
+            _ => Standing::Foreign,
+        };
+        let goal = Goal::Keep { standing: &standing };
+        let mut patience = self.patience(ENGINE, true);
+        // The claim's version is known: most often, no look is needed.
+        let first = self.write(&held.key, held.version, &credential, None, &mut patience)?;
+        if let Heard::Written(_) = first {
+            return Ok(true);
+        }
+        let ended = self.change(&held.key, goal, Some(&credential), &mut patience)?;
+        Ok(ended == Action::Done)
+    }
+
+    /// Gives a claim up whose refresh came to nothing. Where that fails, it runs out by itself.
+    pub(crate) fn release(&self, held: &Held) {
+        let mut patience = self.patience(RELEASE, true);
+        let _ = self.write(&held.key, held.version, &held.credential, None, &mut patience);
+    }
+
+    /// Goes the steps of a change to its end.
+    fn change(
+        &self,
+        key: &str,
+        goal: Goal<'_>,
+        new: Option<&Secret>,
+        patience: &mut Patience,
+    ) -> Result<Action, EngineError> {
+        /// Longer than any change takes.
+        const DAY: Duration = Duration::from_hours(24);
+        let nonce = random();
+        let mut change = Change::new(goal, &nonce);
+        let start = self.wait.deadline(DAY);
+        let mut heard = self.look(key, patience)?;
+        loop {
+            let steady = DAY.saturating_sub(self.wait.remaining(start).unwrap_or_default());
+            heard = match change.step(heard, self.wait.now(), steady) {
+                Action::Look => {
+                    self.pause(patience, SOON)?;
+                    self.look(key, patience)?
+                }
+                Action::Wait => {
+                    patience.until = self.wait.deadline(patience.each);
+                    patience.trouble = None;
+                    self.pause(patience, LATER)?;
+                    self.look(key, patience)?
+                }
+                Action::Write { on, credential, until } => {
+                    let Some(credential) = credential.as_ref().or(new) else {
+                        return Ok(Action::Lost);
+                    };
+                    let claim = until.map(|until| (self.by.as_str(), until));
+                    let draft = Draft { credential, nonce: &nonce, claim };
+                    self.write_draft(key, on, &draft, patience)?
+                }
+                ended => return Ok(ended),
+            };
+        }
+    }
+}
+
+/// Requests, and what their answers mean.
+impl Engine {
+    fn patience(&self, each: Duration, undoes: bool) -> Patience {
+        let wait = &self.wait;
+        let wait = if undoes { wait.with_cancel(Cancel::default()) } else { wait.clone() };
+        let (until, end) = (wait.deadline(each), (!undoes).then_some(self.end));
+        Patience { wait, each, until, end, trouble: None }
+    }
+
+    fn pause(&self, patience: &mut Patience, pause: Duration) -> Result<(), EngineError> {
+        patience.left().ok_or_else(|| self.given_up(patience))?;
+        patience.wait.sleep(pause).map_err(|_| EngineError::Canceled)
+    }
+
+    fn given_up(&self, patience: &mut Patience) -> EngineError {
+        match patience.trouble.take() {
+            Some(trouble) => {
+                let (address, after) = (self.settings.address.clone(), patience.each);
+                EngineError::Away { address, after, trouble }
+            }
+            None => EngineError::Busy { place: self.path.clone() },
+        }
+    }
+
+    fn look(&self, key: &str, patience: &mut Patience) -> Result<Heard, EngineError> {
+        let url = self.settings.url(&self.path, "data", key);
+        let Some(response) = self.send(Request::get(url), patience)? else {
+            return Ok(Heard::Unclear);
+        };
+        match response.status {
+            200 | 404 => match wire::found(&response) {
+                Some(found) => Ok(Heard::Found(found)),
+                None if response.status == 404 => Err(self.refused(404)),
+                None => Err(self.not_protocol()),
+            },
+            status => Err(self.refused(status)),
+        }
+    }
+
+    fn write(
+        &self,
+        key: &str,
+        on: u64,
+        credential: &Secret,
+        claim: Option<(&str, jiff::Timestamp)>,
+        patience: &mut Patience,
+    ) -> Result<Heard, EngineError> {
+        self.write_draft(key, on, &Draft { credential, nonce: &random(), claim }, patience)
+    }
+
+    fn write_draft(
+        &self,
+        key: &str,
+        on: u64,
+        draft: &Draft<'_>,
+        patience: &mut Patience,
+    ) -> Result<Heard, EngineError> {
+        let url = self.settings.url(&self.path, "data", key);
+        let body = draft.body(on);
+        let Some(response) = self.send(Request::post(url).json(&body), patience)? else {
+            return Ok(Heard::Unclear);
+        };
+        match response.status {
+            200 => Ok(wire::version(&response).map_or(Heard::Unclear, Heard::Written)),
+            400 => {
+                patience.trouble = Some("it refused the write (HTTP 400)".to_owned());
+                Ok(Heard::Unclear)
+            }
+            status => Err(self.refused(status)),
+        }
+    }
+
+    /// Sends a request once. `None` where the answer says nothing of what became of it, or another
+    /// node, or the same a moment later, may answer better.
+    fn send(
+        &self,
+        request: Request<'_>,
+        patience: &mut Patience,
+    ) -> Result<Option<Response>, EngineError> {
+        if patience.wait.cancel().is_canceled() {
+            return Err(EngineError::Canceled);
+        }
+        let left = patience.left().ok_or_else(|| self.given_up(patience))?;
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut request = request
+            .within(left.min(REQUEST))
+            .header("x-vault-token", self.settings.token.expose())
+            .header("x-vault-request", "true");
+        if let Some(namespace) = &self.settings.namespace {
+            request = request.header("x-vault-namespace", namespace);
+        }
+        if let Some(index) = &index {
+            request =
+                request.header(INDEX, index).header("x-vault-inconsistent", "forward-active-node");
+        }
+        let response = match self.http.send(&request) {
+            Ok(response) => response,
+            Err(error) if error.is_transient() || matches!(error, HttpError::NotHttp { .. }) => {
+                patience.trouble = Some(error.to_string());
+                return Ok(None);
+            }
+            Err(error) => return Err(EngineError::Http(error)),
+        };
+        if let Some(index) = response.header(INDEX) {
+            let newest = Some(index.to_owned());
+            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        }
+        match response.status {
+            403 => Err(self.denied()),
+            300..=399 | 412 | 429 | 472 | 473 | 500.. => {
+                patience.trouble = Some(wire::trouble(&response));
+                Ok(None)
+            }
+            _ => Ok(Some(response)),
+        }
+    }
+
+    fn denied(&self) -> EngineError {
+        let (address, place) = (self.settings.address.clone(), self.path.clone());
+        EngineError::Denied { address, place }
+    }
+
+    fn refused(&self, status: u16) -> EngineError {
+        let (address, place) = (self.settings.address.clone(), self.path.clone());
+        EngineError::Refused { address, place, status }
+    }
+
+    fn not_protocol(&self) -> EngineError {
+        let (address, place) = (self.settings.address.clone(), self.path.clone());
+        EngineError::NotProtocol { address, place }
+    }
+}
+
+impl Patience {
+    fn left(&self) -> Option<Duration> {
+        let left = self.wait.remaining(self.until)?;
+        match self.end {
+            Some(end) => Some(left.min(self.wait.remaining(end)?)),
+            None => Some(left),
+        }
+    }
+}
+
+fn tokens(text: &Secret) -> Option<OAuthCredential> {
+    match decode_secret(text) {
+        Some(Credential::OAuth(tokens)) => Some(tokens),
+        _ => None,
+    }
+}
+
+/// A text that no other process makes. It is no secret.
+fn random() -> String {
+    let number = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", number(), number())
+}

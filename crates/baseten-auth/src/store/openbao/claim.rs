@@ -1,0 +1,201 @@
+//! How hosts that share a secret change it without locks: a pure decision for each thing that the
+//! engine says.
+//!
+//! A change is written by check-and-set, with a nonce of its own. What cannot be told from the
+//! answer is looked up: the nonce says whether the change was made, and by its version it is written
+//! again, or not. Written twice on one version, it is made once.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::secret::Secret;
+
+/// How long a claim lasts: the request at the server, the time to store its answer, and clocks that
+/// differ by 15 s.
+pub(super) const CLAIM: SignedDuration = SignedDuration::from_secs(75);
+
+/// What has to be left of a claim when a refresh begins: 25 s at the server, 30 s to store, and the
+/// difference of the clocks.
+const NEEDED: SignedDuration = SignedDuration::from_secs(70);
+
+/// Who refreshes, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) by: String,
+    pub(super) until: Timestamp,
+}
+
+/// A secret as it stands in the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shared {
+    pub(super) credential: Secret,
+    pub(super) nonce: String,
+    pub(super) claim: Option<Claim>,
+}
+
+/// What a look has found: a version, 0 where there never was one, and its secret, unless that is
+/// deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) version: u64,
+    pub(super) secret: Option<Shared>,
+}
+
+/// What the engine said.
+pub(super) enum Heard {
+    /// A look was answered.
+    Found(Found),
+    /// The write was made, as this version.
+    Written(u64),
+    /// The write was refused because of its version, or nobody knows what became of it.
+    Unclear,
+}
+
+/// What a stored credential is to whoever has a newer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The one that the newer one was bought with.
+    Presented,
+    /// The newer one itself.
+    Ours,
+    /// Somebody else's login.
+    Foreign,
+}
+
+/// What a change is for.
+#[derive(Clone, Copy)]
+pub(super) enum Goal<'a> {
+    /// To be the one that refreshes, where the credential needs it.
+    Claim { by: &'a str, needs: &'a dyn Fn(&Secret) -> bool },
+    /// To keep what a refresh has brought.
+    Keep { standing: &'a dyn Fn(&Secret) -> Standing },
+    /// To put a new login there, whatever there is.
+    Replace,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Look, after a moment.
+    Look,
+    /// Look again after a longer one: another one refreshes.
+    Wait,
+    /// Write on this version; a claim with this end, where one is written.
+    Write { on: u64, credential: Option<Secret>, until: Option<Timestamp> },
+    /// The claim is ours, as this version, and this is what it is for.
+    Held { version: u64, credential: Secret },
+    /// The change is made, or there is nothing to change.
+    Done,
+    /// There is no need: somebody has refreshed.
+    Fresh(Secret),
+    /// The secret is gone.
+    Lost,
+}
+
+/// A change on its way.
+pub(super) struct Change<'a> {
+    goal: Goal<'a>,
+    nonce: &'a str,
+    /// The newest version seen.
+    seen: u64,
+    /// The end of the claim that was written last, and the credential it keeps.
+    written: Option<(Secret, Timestamp)>,
+    /// Somebody else's claim, and since when it has been looked at.
+    watched: Option<(Claim, Duration)>,
+}
+
+impl<'a> Change<'a> {
+    /// A change that marks its writes with this nonce.
+    pub(super) fn new(goal: Goal<'a>, nonce: &'a str) -> Self {
+        Self { goal, nonce, seen: 0, written: None, watched: None }
+    }
+
+    /// The next step. `clock` is the wall clock, `steady` the time since the first
+    /// step.
+    pub(super) fn step(&mut self, heard: Heard, clock: Timestamp, steady: Duration) -> Action {
+        match heard {
+            Heard::Unclear => Action::Look,
+            Heard::Found(found) if found.version < self.seen => Action::Look,
+            Heard::Found(found) => {
+                self.seen = found.version;
+                self.judge(found, clock, steady)
+            }
+            Heard::Written(version) => {
+                self.seen = self.seen.max(version);
+                match self.written.take() {
+                    Some((credential, until)) if until.duration_since(clock) < NEEDED => {
+                        self.claim(version, credential, clock)
+                    }
+                    Some((credential, _)) => Action::Held { version, credential },
+                    None => Action::Done,
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, found: Found, clock: Timestamp, steady: Duration) -> Action {
+        let Found { version, secret } = found;
+        let Some(shared) = secret else {
+            return match self.goal {
+                Goal::Replace => write(version),
+                Goal::Claim { .. } | Goal::Keep { .. } => Action::Lost,
+            };
+        };
+        match self.goal {
+            Goal::Claim { by, needs } => {
+                if !needs(&shared.credential) {
+                    return Action::Fresh(shared.credential);
+                }
+                match shared.claim {
+                    Some(claim) if claim.by == by => {
+                        if claim.until.duration_since(clock) >= NEEDED {
+                            return Action::Held { version, credential: shared.credential };
+                        }
+                    }
+                    Some(claim) if !self.has_run_out(&claim, clock, steady) => return Action::Wait,
+                    _ => {}
+                }
+                self.claim(version, shared.credential, clock)
+            }
+            _ if shared.nonce == self.nonce => Action::Done,
+            Goal::Replace => write(version),
+            Goal::Keep { standing } => match standing(&shared.credential) {
+                // Another's new login stays.
+                Standing::Ours | Standing::Foreign => Action::Done,
+                Standing::Presented => write(version),
+            },
+        }
+    }
+
+    /// A claim has run out by its own word, or when it has been looked at for as long as any lasts:
+    /// a clock that is far off must not lock everybody out.
+    fn has_run_out(&mut self, claim: &Claim, clock: Timestamp, steady: Duration) -> bool {
+        if claim.until <= clock {
+            return true;
+        }
+        match &self.watched {
+            Some((watched, since)) if watched == claim => {
+                steady.saturating_sub(*since) >= CLAIM.unsigned_abs()
+            }
+            _ => {
+                self.watched = Some((claim.clone(), steady));
+                false
+            }
+        }
+    }
+
+    fn claim(&mut self, on: u64, credential: Secret, clock: Timestamp) -> Action {
+        let until = clock.saturating_add(CLAIM).unwrap_or(Timestamp::MAX);
+        self.written = Some((credential.clone(), until));
+        Action::Write { on, credential: Some(credential), until: Some(until) }
+    }
+}
+
+/// Writes what the goal has brought along.
+fn write(on: u64) -> Action {
+    Action::Write { on, credential: None, until: None }
+}
+
+#[cfg(test)]
+mod tests;

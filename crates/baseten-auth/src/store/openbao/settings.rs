@@ -1,0 +1,123 @@
+//! How the environment describes the server of an engine, in the variables of OpenBao and Vault.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::EngineError;
+use super::key::on_the_wire;
+use crate::env::Env;
+use crate::secret::Secret;
+use crate::storage::EnginePath;
+
+/// The largest file of a token, in bytes.
+const TOKEN_LIMIT: u64 = 64 * 1024;
+
+/// A server, and how to talk to it.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Its URL, without a slash at the end.
+    pub(super) address: String,
+    pub(super) token: Secret,
+    pub(super) namespace: Option<String>,
+    /// A file of certificates that are trusted too, and the variable that names it.
+    pub(super) authority: Option<(&'static str, PathBuf)>,
+}
+
+impl Settings {
+    /// OpenBao's names win.
+    pub(super) fn from_env(env: &Env) -> Result<Self, EngineError> {
+        let (variable, text) =
+            first(env, ["BAO_ADDR", "VAULT_ADDR"])?.ok_or(EngineError::NoAddress)?;
+        let address = address(text).ok_or(EngineError::Address { variable })?;
+        let namespace = first(env, ["BAO_NAMESPACE", "VAULT_NAMESPACE"])?;
+        let authority = ["BAO_CACERT", "VAULT_CACERT"]
+            .into_iter()
+            .find_map(|variable| Some((variable, env.path(variable)?)));
+        let namespace = namespace.map(|(_, text)| text.to_owned());
+        Ok(Self { address, token: token(env)?, namespace, authority })
+    }
+
+    /// The URL of a secret's data or metadata.
+    pub(super) fn url(&self, path: &EnginePath, what: &str, key: &str) -> String {
+        let (mount, _) = path.parts();
+        format!("{}/v1/{}/{what}/{}", self.address, on_the_wire(mount), on_the_wire(key))
+    }
+}
+
+/// The first of two variables that is set, with its name.
+fn first<'a>(
+    env: &'a Env,
+    variables: [&'static str; 2],
+) -> Result<Option<(&'static str, &'a str)>, EngineError> {
+    for variable in variables {
+        if let Some(text) = env.text(variable)? {
+            return Ok(Some((variable, text)));
+        }
+    }
+    Ok(None)
+}
+
+/// The URL of a server, which may be below a path.
+fn address(text: &str) -> Option<String> {
+    let url = Url::parse(text.trim()).ok()?;
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    is_plain.then(|| url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn token(env: &Env) -> Result<Secret, EngineError> {
+    if let Some((_, text)) = first(env, ["BAO_TOKEN", "VAULT_TOKEN"])? {
+        return Ok(Secret::from(text.trim()));
+    }
+    let home = env.path("HOME").or_else(|| env.path("USERPROFILE"));
+    let path = home.ok_or(EngineError::NoToken)?.join(".vault-token");
+    let mut text = Zeroizing::new(String::with_capacity(256));
+    let file = fs::File::open(&path);
+    match file.and_then(|file| file.take(TOKEN_LIMIT).read_to_string(&mut text)) {
+        Ok(_) if !text.trim().is_empty() => Ok(Secret::from(text.trim())),
+        Ok(_) => Err(EngineError::NoToken),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(EngineError::NoToken),
+        Err(source) => Err(EngineError::TokenFile { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_openbao_win_and_an_address_is_a_url() {
+        let read =
+            |variables: &[(&str, &str)]| Settings::from_env(&variables.iter().copied().collect());
+        let settings = read(&[
+            ("VAULT_ADDR", "https://old"),
+            ("BAO_ADDR", "https://new:8200/under/"),
+            ("VAULT_TOKEN", "old"),
+            ("BAO_TOKEN", " new\n"),
+            ("VAULT_NAMESPACE", "team"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (settings.address.as_str(), settings.token.expose()),
+            ("https://new:8200/under", "new")
+        );
+        assert_eq!(settings.namespace.as_deref(), Some("team"));
+        let url = settings.url(&"secret/x y".parse().unwrap(), "data", "x y/h/a%20b");
+        assert_eq!(url, "https://new:8200/under/v1/secret/data/x%20y/h/a%2520b");
+        for bad in ["nothing", "ftp://host", "https://user@host", "https://host/?q"] {
+            let error =
+                read(&[("BAO_ADDR", ""), ("VAULT_ADDR", bad), ("BAO_TOKEN", "t")]).unwrap_err();
+            assert!(matches!(error, EngineError::Address { variable: "VAULT_ADDR" }), "{bad}");
+        }
+        assert!(matches!(read(&[]), Err(EngineError::NoAddress)));
+        assert!(matches!(read(&[("BAO_ADDR", "https://x")]), Err(EngineError::NoToken)));
+    }
+}
