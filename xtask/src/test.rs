@@ -99,7 +99,7 @@ const SHARED: &[Need] = &[
 
 /// The coding agents, which are native programs of hundreds of megabytes.
 const AGENTS: &[Need] = &[
-    Need::Pip("counterparts/python/requirements.txt", 67),
+    Need::Pip("counterparts/python/requirements.txt", 142),
     Need::Npm("counterparts/agents", 810),
     Need::Program("unshare", "util-linux"),
     Need::Program("ip", "iproute2"),
@@ -112,7 +112,7 @@ const FUZZ: &[Need] = &[Need::Program("c++", "g++")];
 const COUNTERPARTS: &[Need] = &[
     // Browsers, authorization servers, Python readers.
     Need::Program("chromium", "chromium"),
-    Need::Pip("counterparts/python/requirements.txt", 67),
+    Need::Pip("counterparts/python/requirements.txt", 142),
     Need::Npm("counterparts/oidc", 3),
     Need::Npm("counterparts/browser", 7),
     // Keyrings, and the prompts that they show.

@@ -89,6 +89,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
          keyring, file, helper:<name> for the program docker-credential-<name>, or \
          openbao:<mount>/<path> for a KV version 2 engine of OpenBao or Vault",
     ),
+    ("BAO_ADDR, VAULT_ADDR", "The URL of the server of OpenBao or Vault that keeps secrets"),
+    ("BAO_TOKEN, VAULT_TOKEN", "The token for it (default: what ~/.vault-token has)"),
+    ("BAO_NAMESPACE, VAULT_NAMESPACE", "The namespace there"),
+    ("BAO_CACERT, VAULT_CACERT", "A file of certificates to trust for it"),
     (
         "BASETEN_KEYRING_TIMEOUT",
         "How many seconds a command may wait for the keyring or a helper (default: 3, or 60 where \

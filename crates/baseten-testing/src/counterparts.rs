@@ -16,7 +16,7 @@ use crate::program::find;
 use crate::wait::PATIENCE;
 
 /// A file or directory of the counterparts.
-fn counterpart(path: &str) -> PathBuf {
+pub(crate) fn counterpart(path: &str) -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.join("../../counterparts").join(path)

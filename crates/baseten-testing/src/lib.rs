@@ -11,6 +11,7 @@
     reason = "for tests, where a panic is how to fail and time is allowed to pass"
 )]
 
+pub mod bao;
 pub mod certificates;
 pub mod counterparts;
 pub mod daemon;

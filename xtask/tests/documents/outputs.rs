@@ -17,15 +17,20 @@ fn every_variable_is_described() {
     let others =
         ["BASETEN_COMPLETE", "BASETEN_TRUSS_AUTH_REMOTE_URL", "BASETEN_TRUSS_AUTH_API_KEY"];
     read.retain(|name| !others.contains(&name.as_str()));
-    let described = VARIABLES.iter().map(|(name, _)| (*name).to_owned());
-    let described = described.filter(|name| name.starts_with("BASETEN_")).collect();
+    let described = VARIABLES.iter().flat_map(|(names, _)| names.split(", "));
+    let described = described.filter(|name| is_one_of_ours(name)).map(str::to_owned).collect();
     assert_eq!(read, described);
 }
 
-/// The names in quotes that begin with `BASETEN_`.
+/// Whether a variable is the program's own, or one of OpenBao and Vault.
+fn is_one_of_ours(name: &str) -> bool {
+    ["BASETEN_", "BAO_", "VAULT_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The names of variables in quotes.
 fn variables_in(source: &str) -> Vec<String> {
     let is_name = |text: &&str| {
-        text.starts_with("BASETEN_")
+        is_one_of_ours(text)
             && !text.ends_with('_')
             && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
     };

@@ -24,6 +24,8 @@ mod login_trouble;
 mod min_ttl;
 mod networks;
 mod no_side_effects;
+#[cfg(target_os = "linux")]
+mod openbao;
 mod other_users;
 mod other_writers;
 mod proxies;

@@ -382,7 +382,7 @@ proptest! {
 
 #[test]
 fn where_nothing_goes_wrong_every_end_of_the_tokens_is_one_refresh() {
-    let turns: Vec<_> = (0..600).map(|round| Turn {
+    let turns = (0..600).map(|round| Turn {
         client: round % 3,
         fate: Fate::Good,
         seconds: 0,

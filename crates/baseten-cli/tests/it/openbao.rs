@@ -1,0 +1,279 @@
+//! One session for many hosts, in a KV engine of OpenBao.
+
+use std::fs;
+use std::time::Duration;
+
+use baseten_sandbox::Sandbox;
+use baseten_testing::bao::{Bao, POLICY, ROOT, STORE, free_port};
+use baseten_testing::faults::is_root;
+use baseten_testing::home::Home;
+use baseten_testing::outcome::{Outcome, Running};
+use baseten_testing::program::{baseten, find};
+use baseten_testing::sandbox::{approve, sandbox, sandbox_with};
+use baseten_testing::server::{Server, answer};
+use baseten_testing::stored::{name, profile, read};
+use serde_json::json;
+
+/// A browser login to wherever the environment says.
+fn log_in(home: &Home, sandbox: &Sandbox, profile: &str) -> Outcome {
+    let running = home.start(&["auth", "login", "--web", "--profile", profile]);
+    approve(sandbox, "ada");
+    running.end()
+}
+
+/// Another host with the same profiles.
+fn host_like(home: &Home, other: Home) -> Home {
+    other.write_store(&home.store());
+    other
+}
+
+#[test]
+fn a_session_is_kept_in_the_engine_with_no_more_than_the_documented_policy() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let token = bao.token(POLICY, 600);
+    let mut home = bao.home(&sandbox, &token);
+    let names = ["ada@example.com", "a/b", "100%", "..", "a b.c", "北京"];
+    for name in names {
+        let outcome = log_in(&home, &sandbox, name);
+        assert_eq!(outcome.status, 0, "{outcome}");
+    }
+    let mut keys = bao.keys(&sandbox);
+    keys.sort();
+    let expected =
+        ["%2E%2E", "%E5%8C%97%E4%BA%AC", "100%25", "a%20b.c", "a%2Fb", "ada%40example.com"];
+    assert_eq!(keys, expected);
+    assert!(!home.store().contains("_token\""), "{}", home.store());
+    assert_eq!(profile(&home, "a/b")["credential_store"], STORE);
+    // The profile says where its secret is.
+    home.unset("BASETEN_CREDENTIAL_STORE");
+    for name in names {
+        let outcome = home.run(&["auth", "token", "--profile", name]);
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+        assert!(sandbox.is_live(outcome.stdout.trim()), "{outcome}");
+    }
+    let status = home.run(&["auth", "status", "--profile", "a/b"]);
+    assert!(status.stdout.contains(&format!("  Storage: {STORE}\n")), "{status}");
+    let list = home.run(&["auth", "list", "-o", "json"]).json();
+    assert!(list.as_array().unwrap().iter().all(|one| one["storage"] == STORE), "{list}");
+    home.run(&["auth", "switch", "--profile", "100%"]).succeeded();
+    for name in names {
+        let outcome = home.run(&["auth", "logout", "--profile", name]);
+        let expected = format!("Logged out {name}\n");
+        assert_eq!((outcome.status, outcome.stdout), (0, expected), "{}", outcome.stderr);
+    }
+    // With all their versions.
+    assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
+    assert_eq!(sandbox.session_count("ada"), 0);
+}
+
+#[test]
+fn a_new_login_replaces_the_session_of_the_fleet_and_a_logout_elsewhere_is_seen() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let one = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&one, &sandbox, &name).status, 0);
+    // An entry that another program wrote has no place; the environment names it.
+    let other = bao.home(&sandbox, ROOT);
+    let mut store = read(&one);
+    store["profiles"][&name].as_object_mut().unwrap().remove("credential_store");
+    other.write_store(&store.to_string());
+    let first = one.run(&["auth", "token"]).stdout;
+    assert_eq!(other.run(&["auth", "token"]).stdout, first);
+    assert_eq!(log_in(&other, &sandbox, &name).status, 0);
+    let second = one.run(&["auth", "token"]).stdout;
+    assert_ne!(second, first);
+    assert_eq!(sandbox.session_count("ada"), 1, "the replaced session has ended");
+    one.run(&["auth", "logout"]).succeeded();
+    let gone = other.run(&["auth", "token"]);
+    assert_eq!((gone.status, gone.stdout.as_str()), (3, ""), "{gone}");
+    assert!(gone.stderr.contains(STORE), "{gone}");
+    // After all versions were deleted, it begins with the first again.
+    assert_eq!(log_in(&other, &sandbox, &name).status, 0);
+    other.run(&["auth", "token"]).succeeded();
+}
+
+#[test]
+fn a_token_that_is_not_enough_is_told_with_the_policy_that_is() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let first = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&first, &sandbox, &name).status, 0);
+    let short = bao.token(POLICY, 1);
+    let only_others = bao.token(&POLICY.replace("fleet", "others"), 600);
+    std::thread::sleep(Duration::from_secs(2));
+    for token in [short.as_str(), only_others.as_str(), "unknown"] {
+        let host = host_like(&first, bao.home(&sandbox, token));
+        for command in [&["auth", "token"][..], &["auth", "logout"]] {
+            let outcome = host.run(command);
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (3, ""), "{outcome}");
+            for line in POLICY.lines() {
+                assert!(outcome.stderr.contains(line), "{outcome}");
+            }
+            assert!(!outcome.stderr.contains(token), "{outcome}");
+        }
+        assert_eq!(host.store(), first.store());
+    }
+    first.run(&["auth", "token"]).succeeded();
+}
+
+#[test]
+fn an_address_or_a_token_that_is_missing_or_wrong_names_its_variable() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let first = bao.home(&sandbox, ROOT);
+    assert_eq!(log_in(&first, &sandbox, &name("fleet")).status, 0);
+    for (variable, value, status, says) in [
+        ("BAO_ADDR", "", 2, "BAO_ADDR"),
+        ("BAO_ADDR", "nonsense", 2, "BAO_ADDR"),
+        ("BAO_ADDR", "http://192.0.2.1:8200", 2, "without TLS"),
+        ("BAO_TOKEN", "", 3, "BAO_TOKEN"),
+        ("BASETEN_CREDENTIAL_STORE", "openbao:secret", 2, "BASETEN_CREDENTIAL_STORE"),
+    ] {
+        let host = host_like(&first, bao.home(&sandbox, ROOT)).with(variable, value);
+        let outcome = host.run(&["auth", "token"]);
+        assert_eq!(
+            (outcome.status, outcome.stdout.as_str()),
+            (status, ""),
+            "{variable}={value}: {outcome}"
+        );
+        assert!(outcome.stderr.contains(says), "{outcome}");
+    }
+    // The names of Vault, and the file that its logins write.
+    let mut host = host_like(&first, bao.home(&sandbox, ROOT)).with("VAULT_ADDR", bao.address());
+    host.unset("BAO_ADDR");
+    host.unset("BAO_TOKEN");
+    fs::write(host.path().join(".vault-token"), format!("{ROOT}\n")).unwrap();
+    host.run(&["auth", "token"]).succeeded();
+}
+
+#[test]
+fn a_server_with_an_authority_of_its_own_and_a_namespace_are_reached() {
+    let (tls, sandbox) = (Bao::with_tls(), sandbox());
+    let home = tls.home(&sandbox, ROOT);
+    let key = sandbox.api_key("ada").unwrap();
+    let outcome = home.log_in(&key, "untrusted", &[]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (6, ""), "{outcome}");
+    let home = home.with("BAO_CACERT", tls.authority());
+    home.log_in(&key, "trusted", &[]).succeeded();
+    assert_eq!(home.run(&["auth", "token"]).stdout.trim(), key);
+    home.run(&["auth", "logout"]).succeeded();
+
+    let bao = Bao::start();
+    bao.must("POST", "sys/namespaces/team", &json!({}));
+    let home = bao.home(&sandbox, ROOT).with("BAO_NAMESPACE", "team");
+    let outcome = home.log_in(&key, "bot", &[]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "no engine there: {outcome}");
+    let engine = json!({ "type": "kv", "options": { "version": "2" } });
+    bao.must("POST", "team/sys/mounts/secret", &engine);
+    let mut last = String::new();
+    for _ in 0..20 {
+        // An engine that was just made is not ready at once.
+        let outcome = home.log_in(&key, "bot", &[]);
+        last = outcome.to_string();
+        if outcome.status == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(home.run(&["auth", "token"]).stdout.trim(), key, "{last}");
+    assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
+}
+
+/// 2 hosts, which share nothing but the engine, with ten processes each.
+fn fleet(hosts: &[Home]) -> Vec<Running> {
+    let hide = "for place in /tmp /var/tmp /dev/shm /run/user; do
+        [ -d $place ] && { mount -t tmpfs none $place || exit 99; }; done";
+    let script =
+        format!("cp '{}' /mnt/baseten && cd / && {hide}; exec /mnt/baseten auth token", baseten());
+    let script = format!(
+        "mount -t tmpfs none /mnt || exit 99; mkdir /mnt/home && cp -a \"$HOME/.config\" /mnt/home && export HOME=/mnt/home && {script}"
+    );
+    let arguments = ["--mount", "sh", "-c", &script];
+    let start = |home: &Home| {
+        Running::start(&mut home.command_of(find("unshare", "util-linux"), &arguments))
+    };
+    (0..10).flat_map(|_| hosts.iter().map(start)).collect()
+}
+
+#[test]
+fn hosts_that_share_a_session_refresh_it_once_for_each_end_of_its_tokens() {
+    if !is_root("mount namespaces") {
+        return;
+    }
+    let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(300));
+    let bao = Bao::start();
+    let one = bao.home(&sandbox, &bao.token(POLICY, 600));
+    let name = name("fleet");
+    assert_eq!(log_in(&one, &sandbox, &name).status, 0);
+    let two = host_like(&one, bao.home(&sandbox, ROOT));
+    let hosts = [one, two];
+    for end in 1..=3 {
+        bao.expire(&sandbox, &name);
+        let outcomes: Vec<_> = fleet(&hosts).into_iter().map(Running::end).collect();
+        for outcome in &outcomes {
+            assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+            assert_eq!(outcome.stdout, outcomes[0].stdout);
+        }
+        assert_eq!(sandbox.refresh_count(), end);
+    }
+    assert!(sandbox.is_live(hosts[0].run(&["auth", "token"]).stdout.trim()));
+    assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+}
+
+#[test]
+fn nothing_is_sent_to_the_remote_while_another_host_refreshes() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let home = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    bao.expire(&sandbox, &name);
+    bao.claim(&sandbox, &name, "another", 4);
+    let running = home.start(&["auth", "token"]);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(sandbox.refresh_count(), 0);
+    // Its owner is gone, and its time is over.
+    let outcome = running.end();
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert_eq!(sandbox.refresh_count(), 1);
+}
+
+#[test]
+fn a_refresh_that_is_refused_gives_the_claim_up() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let home = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    bao.expire(&sandbox, &name);
+    let busy = Server::start([answer(503, "", "{}")]);
+    let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", busy.url("localhost", ""));
+    assert_eq!(home.run(&["auth", "token"]).status, 6);
+    assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+    let mut home = home;
+    home.unset("BASETEN_MANAGEMENT_API_URL_OVERRIDE");
+    home.run(&["auth", "token"]).succeeded();
+    bao.expire(&sandbox, &name);
+    sandbox.end_sessions("ada");
+    let ended = home.run(&["auth", "token"]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (3, ""), "{ended}");
+    assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+}
+
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_sealed_or_away_ends_a_command_after_half_a_minute() {
+        let (bao, sandbox) = (Bao::start(), sandbox());
+        let sealed = bao.home(&sandbox, ROOT);
+        assert_eq!(log_in(&sealed, &sandbox, &name("fleet")).status, 0);
+        bao.must("PUT", "sys/seal", &json!({}));
+        let away = format!("http://127.0.0.1:{}", free_port());
+        let away = host_like(&sealed, bao.home(&sandbox, ROOT)).with("BAO_ADDR", away);
+        let running = [(sealed, "sealed"), (away, "cannot connect")]
+            .map(|(home, says)| (home.start(&["auth", "token"]), home, says));
+        for (running, _home, says) in running {
+            let outcome = running.end();
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (6, ""), "{outcome}");
+            assert!(outcome.stderr.contains(says), "{outcome}");
+        }
+    }
+}
