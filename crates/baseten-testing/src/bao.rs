@@ -188,3 +188,211 @@ pub fn program() -> PathBuf {
         .find(|program| program.exists())
         .expect("OpenBao is missing: `cargo xtask test counterparts` installs it")
 }
+
+/// What befalls one request on its way.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It arrives, and the answer gets lost.
+    AnswerLost,
+    /// It does not arrive.
+    RequestLost,
+    /// It is answered with this status instead.
+    Status(u16),
+    /// A look shows the version before the newest.
+    Older,
+}
+
+/// A proxy between a client and its servers. Connections go to the first server that answers.
+pub struct Proxy {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Proxy {
+    /// Starts it, with what befalls each request: its number, and its first line.
+    pub fn start(
+        servers: Vec<u16>,
+        mut fault: impl FnMut(usize, &str) -> Fault + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let Ok(mut stream) = stream else { continue };
+                // What a client that is killed leaves behind is nobody's error.
+                let Some(request) = read(&mut stream) else { continue };
+                let line = String::from_utf8_lossy(&request);
+                let fault = fault(number, line.lines().next().unwrap_or_default());
+                let servers = servers.clone();
+                std::thread::spawn(move || pass(&servers, &request, fault, &mut stream));
+            }
+        });
+        Self { port }
+    }
+
+    /// Its URL.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+fn pass(servers: &[u16], request: &[u8], fault: Fault, client: &mut TcpStream) {
+    let mut request = request.to_vec();
+    match fault {
+        Fault::RequestLost => return,
+        Fault::Status(status) => {
+            let _ = client.write_all(&crate::server::http(status, "", r#"{"errors":["no"]}"#));
+            return;
+        }
+        Fault::Older => {
+            let text = String::from_utf8(request).unwrap();
+            let newest = newest(servers[0], &text);
+            let older = format!("?version={} HTTP/1.1", newest.saturating_sub(1).max(1));
+            request = text.replacen(" HTTP/1.1", &older, 1).into_bytes();
+        }
+        Fault::None | Fault::AnswerLost => {}
+    }
+    let server = servers.iter().find_map(|port| TcpStream::connect(("127.0.0.1", *port)).ok());
+    let Some(mut server) = server else { return };
+    let mut answer = Vec::new();
+    let _ = server.write_all(&request).and_then(|()| server.read_to_end(&mut answer).map(drop));
+    if !matches!(fault, Fault::AnswerLost) {
+        let _ = client.write_all(&answer);
+    }
+}
+
+/// The newest version of the secret that a request is about.
+fn newest(port: u16, request: &str) -> u64 {
+    let path = request.split(' ').nth(1).unwrap().trim_start_matches("/v1/");
+    let (_, answer) = ask(port, ROOT, "GET", path, &Value::Null);
+    answer["data"]["metadata"]["version"].as_u64().unwrap_or(1)
+}
+
+fn read(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut request = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let amount = stream.read(&mut chunk).ok().filter(|amount| *amount > 0)?;
+        request.extend_from_slice(&chunk[..amount]);
+        let text = String::from_utf8_lossy(&request).to_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+        if body.len() >= length {
+            return Some(request);
+        }
+    }
+}
+
+/// Three servers of one cluster (raft), each with a directory of its own.
+pub struct Cluster {
+    nodes: Vec<Node>,
+    key: String,
+    /// The token that may do everything.
+    pub root: String,
+}
+
+struct Node {
+    directory: tempfile::TempDir,
+    port: u16,
+    daemon: Option<Daemon>,
+}
+
+impl Cluster {
+    /// Starts them, with an engine at `secret`.
+    pub fn start() -> Self {
+        let ports: Vec<_> = (0..3).map(|_| (free_port(), free_port())).collect();
+        let mut nodes: Vec<_> =
+            ports.iter().map(|(port, peer)| node(*port, *peer, &ports)).collect();
+        nodes.iter_mut().for_each(Node::start);
+        let (first, _) = ports[0];
+        let mut made = Value::Null;
+        until("the cluster can be made", || {
+            let wanted = json!({ "secret_shares": 1, "secret_threshold": 1 });
+            made = ask(first, "", "PUT", "sys/init", &wanted).1;
+            made["root_token"].is_string()
+        });
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (key, root) = (text(&made["keys_base64"][0]), text(&made["root_token"]));
+        let cluster = Self { nodes, key, root };
+        (0..3).for_each(|index| cluster.unseal(index));
+        until("there is an engine", || {
+            let engine = json!({ "type": "kv", "options": { "version": "2" } });
+            ask(first, &cluster.root, "POST", "sys/mounts/secret", &engine);
+            ask(first, &cluster.root, "GET", "secret/config", &Value::Null).0 == 200
+        });
+        until("all have joined", || (0..3).all(|index| cluster.is_ready(index)));
+        cluster
+    }
+
+    /// Their ports, this one first.
+    pub fn ports_from(&self, first: usize) -> Vec<u16> {
+        (0..3).map(|index| self.nodes[(first + index) % 3].port).collect()
+    }
+
+    /// Which of them leads.
+    pub fn leader(&self) -> usize {
+        crate::wait::until_some("there is a leader", || {
+            (0..3).find(|index| {
+                ask(self.nodes[*index].port, "", "GET", "sys/leader", &Value::Null).1["is_self"]
+                    == true
+            })
+        })
+    }
+
+    /// Kills one of them.
+    pub fn kill(&mut self, index: usize) {
+        self.nodes[index].daemon = None;
+    }
+
+    /// Brings one back, and waits until it takes part.
+    pub fn bring_back(&mut self, index: usize) {
+        self.nodes[index].start();
+        self.unseal(index);
+        until("it takes part again", || self.is_ready(index));
+    }
+
+    fn unseal(&self, index: usize) {
+        until("it is unsealed", || {
+            let body = json!({ "key": self.key });
+            ask(self.nodes[index].port, "", "PUT", "sys/unseal", &body).1["sealed"] == false
+        });
+    }
+
+    fn is_ready(&self, index: usize) -> bool {
+        let path = "sys/health?standbyok=true&perfstandbyok=true";
+        ask(self.nodes[index].port, "", "GET", path, &Value::Null).0 == 200
+    }
+}
+
+fn node(port: u16, peer: u16, all: &[(u16, u16)]) -> Node {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display();
+    let join: String = all
+        .iter()
+        .filter(|(other, _)| *other != port)
+        .map(|(other, _)| {
+            format!("retry_join {{ leader_api_addr = \"http://127.0.0.1:{other}\" }}\n")
+        })
+        .collect();
+    let settings = format!(
+        "storage \"raft\" {{\n path = \"{path}\"\n node_id = \"{port}\"\n {join}}}\n\
+         listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n \
+         cluster_address = \"127.0.0.1:{peer}\"\n tls_disable = true\n}}\n\
+         api_addr = \"http://127.0.0.1:{port}\"\ncluster_addr = \"https://127.0.0.1:{peer}\"\n"
+    );
+    fs::write(directory.path().join("settings.hcl"), settings).unwrap();
+    Node { directory, port, daemon: None }
+}
+
+impl Node {
+    fn start(&mut self) {
+        let mut command = Command::new(program());
+        command.arg("server").arg("-config").arg(self.directory.path().join("settings.hcl"));
+        command.env_clear().env("HOME", self.directory.path()).stdout(std::process::Stdio::null());
+        self.daemon = Some(Daemon::start(&mut command));
+        until("it listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+}

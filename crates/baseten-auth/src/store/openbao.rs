@@ -129,8 +129,6 @@ pub(crate) struct Engine {
     settings: Settings,
     http: Http,
     wait: Wait,
-    /// Whose the claims of this operation are.
-    by: String,
     /// The end of the command's time.
     end: Deadline,
     index: Mutex<Option<String>>,
@@ -178,7 +176,7 @@ impl Engine {
         let http = http.trusting(settings.authority.clone());
         let (end, index) = (wait.deadline(COMMAND), Mutex::new(None));
         let (path, label) = (path.clone(), path.to_string());
-        Ok(Self { path, label, settings, http, wait, by: random(), end, index })
+        Ok(Self { path, label, settings, http, wait, end, index })
     }
 
     pub(crate) fn path(&self) -> &EnginePath {
@@ -244,7 +242,7 @@ impl Engine {
     ) -> Result<Claimed, EngineError> {
         let key = key::of(&self.path, remote, profile);
         let needs = |text: &Secret| tokens(text).is_some_and(|tokens| needs(&tokens));
-        let goal = Goal::Claim { by: &self.by, needs: &needs };
+        let goal = Goal::Claim { needs: &needs };
         let ended = self.change(&key, goal, None, &mut self.patience(ENGINE, false))?;
         Ok(match ended {
             Action::Held { version, credential } => match tokens(&credential) {
@@ -314,7 +312,7 @@ impl Engine {
                     let Some(credential) = credential.as_ref().or(new) else {
                         return Ok(Action::Lost);
                     };
-                    let claim = until.map(|until| (self.by.as_str(), until));
+                    let claim = until.map(|until| (nonce.as_str(), until));
                     let draft = Draft { credential, nonce: &nonce, claim };
                     self.write_draft(key, on, &draft, patience)?
                 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::bao::{Bao, POLICY, ROOT, STORE, free_port};
+use baseten_testing::bao::{Bao, Fault, POLICY, Proxy, ROOT, STORE, free_port};
 use baseten_testing::faults::is_root;
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
@@ -255,6 +255,58 @@ fn a_refresh_that_is_refused_gives_the_claim_up() {
     let ended = home.run(&["auth", "token"]);
     assert_eq!((ended.status, ended.stdout.as_str()), (3, ""), "{ended}");
     assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+}
+
+#[test]
+fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let home = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    // Requests 0 and 1 look, 2 writes the claim, 3 looks again where that went wrong or else stores.
+    let faults = [Fault::AnswerLost, Fault::RequestLost, Fault::Status(307), Fault::Status(400)];
+    let more = [Fault::Status(500), Fault::Status(503), Fault::Status(412), Fault::Status(473)];
+    let mut refreshes = 0;
+    for fault in faults.into_iter().chain(more) {
+        for at in [1, 2, 3] {
+            if at == 1 && matches!(fault, Fault::Status(400)) {
+                continue;
+            }
+            bao.expire(&sandbox, &name);
+            let through =
+                Proxy::start(
+                    vec![bao.port],
+                    move |number, _| {
+                        if number == at { fault } else { Fault::None }
+                    },
+                );
+            let host =
+                host_like(&home, bao.home(&sandbox, ROOT)).with("BAO_ADDR", through.address());
+            let outcome = host.run(&["auth", "token"]);
+            assert_eq!(
+                (outcome.status, outcome.stderr.as_str()),
+                (0, ""),
+                "{fault:?} {at}: {outcome}"
+            );
+            refreshes += 1;
+            assert_eq!(sandbox.refresh_count(), refreshes, "{fault:?} {at}");
+            assert!(sandbox.is_live(outcome.stdout.trim()), "{fault:?} {at}");
+            assert_eq!(home.run(&["auth", "token"]).stdout, outcome.stdout, "{fault:?} {at}");
+            assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null(), "{fault:?} {at}");
+        }
+    }
+    // A look that shows an older version, after every write that was not answered.
+    bao.expire(&sandbox, &name);
+    let through = Proxy::start(vec![bao.port], move |number, line| match number {
+        2 | 5 => Fault::AnswerLost,
+        3 | 6 if line.starts_with("GET") => Fault::Older,
+        _ => Fault::None,
+    });
+    let host = host_like(&home, bao.home(&sandbox, ROOT)).with("BAO_ADDR", through.address());
+    let outcome = host.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert_eq!(sandbox.refresh_count(), refreshes + 1);
+    assert!(sandbox.is_live(home.run(&["auth", "token"]).stdout.trim()));
 }
 
 mod slow_tests {

@@ -67,7 +67,7 @@ pub(super) enum Standing {
 #[derive(Clone, Copy)]
 pub(super) enum Goal<'a> {
     /// To be the one that refreshes, where the credential needs it.
-    Claim { by: &'a str, needs: &'a dyn Fn(&Secret) -> bool },
+    Claim { needs: &'a dyn Fn(&Secret) -> bool },
     /// To keep what a refresh has brought.
     Keep { standing: &'a dyn Fn(&Secret) -> Standing },
     /// To put a new login there, whatever there is.
@@ -106,7 +106,8 @@ pub(super) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// A change that marks its writes with this nonce.
+    /// A change that marks its writes, and its claims, with this nonce. No other change has it: an
+    /// old answer may still show an earlier claim of the same process, whose token is used up.
     pub(super) fn new(goal: Goal<'a>, nonce: &'a str) -> Self {
         Self { goal, nonce, seen: 0, written: None, watched: None }
     }
@@ -143,12 +144,12 @@ impl<'a> Change<'a> {
             };
         };
         match self.goal {
-            Goal::Claim { by, needs } => {
+            Goal::Claim { needs } => {
                 if !needs(&shared.credential) {
                     return Action::Fresh(shared.credential);
                 }
                 match shared.claim {
-                    Some(claim) if claim.by == by => {
+                    Some(claim) if claim.by == self.nonce => {
                         if claim.until.duration_since(clock) >= NEEDED {
                             return Action::Held { version, credential: shared.credential };
                         }

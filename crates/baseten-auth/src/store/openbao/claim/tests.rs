@@ -38,11 +38,11 @@ fn walk(goal: Goal<'_>, steps: impl IntoIterator<Item = (i64, Heard, Action)>) {
 #[test]
 fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
     let needs = |credential: &Secret| credential.expose() == "old";
-    let goal = Goal::Claim { by: "me", needs: &needs };
+    let goal = Goal::Claim { needs: &needs };
     let free = || found(3, "old", "x", None);
     walk(goal, [(0, free(), claims(3, 0)), (1, Heard::Written(4), held(4))]);
     // The answer was lost, and the write was made.
-    let mine = || found(4, "old", "mine", Some(("me", 75)));
+    let mine = || found(4, "old", "mine", Some(("mine", 75)));
     walk(
         goal,
         [(0, free(), claims(3, 0)), (1, Heard::Unclear, Action::Look), (2, mine(), held(4))],
@@ -74,7 +74,7 @@ fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
 #[test]
 fn the_claim_of_another_is_waited_for_and_taken_over_when_it_has_run_out() {
     let needs = |credential: &Secret| credential.expose() == "old";
-    let goal = Goal::Claim { by: "me", needs: &needs };
+    let goal = Goal::Claim { needs: &needs };
     let theirs = |until| found(3, "old", "x", Some(("them", until)));
     walk(
         goal,
@@ -185,6 +185,8 @@ struct Client {
     name: String,
     clock: i64,
     stage: Stage,
+    /// How many changes it has begun.
+    change: u64,
     seen: u64,
     next: Option<Action>,
     heard: Option<Heard>,
@@ -238,7 +240,7 @@ fn play(turns: &[Turn], skews: [i64; 3]) -> Result<usize, TestCaseError> {
             Stage::Claiming => {
                 let name = one.name.clone();
                 let needs = |text: &Secret| text.expose().parse::<u64>().unwrap() <= wanted;
-                let goal = Goal::Claim { by: &name, needs: &needs };
+                let goal = Goal::Claim { needs: &needs };
                 match advance(one, goal, None, &mut model, turn.fate, clock, steady) {
                     Some(Action::Held { credential, .. }) => {
                         let token = credential.expose().to_owned();
@@ -304,6 +306,7 @@ fn client(index: usize, clock: i64) -> Client {
         name,
         clock,
         stage,
+        change: 0,
         seen: 0,
         next: None,
         heard: None,
@@ -314,6 +317,7 @@ fn client(index: usize, clock: i64) -> Client {
 
 fn restart(client: &mut Client, stage: Stage) {
     client.stage = stage;
+    client.change += 1;
     (client.seen, client.next, client.heard) = (0, None, None);
     (client.change_seen, client.watched) = (None, None);
 }
@@ -328,10 +332,10 @@ fn advance(
     clock: Timestamp,
     steady: Duration,
 ) -> Option<Action> {
-    let nonce = format!("{} {:?}", client.name, new);
+    let nonce = format!("{} {} {new:?}", client.name, client.change);
     let heard = match client.next.take() {
         Some(Action::Write { on, credential, until }) => {
-            let claim = until.map(|until| Claim { by: client.name.clone(), until });
+            let claim = until.map(|until| Claim { by: nonce.clone(), until });
             let credential = credential.unwrap_or_else(|| new.unwrap().into());
             let secret = Shared { credential, nonce: nonce.clone(), claim };
             match fate {
