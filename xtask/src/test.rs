@@ -86,6 +86,7 @@ const GROUPS: &[Group] = &[
     Group::new("reproducible", &[], release::reproducible).slow(8),
     Group::new("arm", COUNTERPARTS, platforms::arm).slow(10),
     // Only without a limit: no gate has time or room for these.
+    Group::new("fleet", COUNTERPARTS, fleet).slow(12),
     Group::new("agents", AGENTS, agents).slow(50),
     Group::new("fuzz-long", FUZZ, fuzz::long).slow(180),
 ];
@@ -235,6 +236,13 @@ fn counterparts(_: &[&str]) -> Outcome {
         ["counterparts/oidc/prove.mjs"],
     ))?;
     run_command(&mut command("counterparts/keyrings/prove.sh", [""; 0]))
+}
+
+/// Many hosts and a cluster whose nodes are killed. Says what the page about performance has.
+fn fleet(_: &[&str]) -> Outcome {
+    let test = ["test", "--package", "baseten-cli", "--test", "it", "--locked", "--"];
+    let ignored = ["fleet_tests::", "--ignored", "--test-threads=1", "--nocapture"];
+    run_command(cargo(test).args(ignored))
 }
 
 /// Coding agents with a token that they ask for, where they can reach nothing but this machine.

@@ -28,8 +28,9 @@ path "secret/metadata/fleet/*" { capabilities = ["delete"] }
 
 /// A server in memory, with a KV engine of version 2 at `secret`. Dropping it stops it.
 pub struct Bao {
-    _daemon: Daemon,
+    _daemon: Option<Daemon>,
     directory: tempfile::TempDir,
+    root: String,
     /// Its port on 127.0.0.1.
     pub port: u16,
     scheme: &'static str,
@@ -57,7 +58,8 @@ impl Bao {
         }
         command.env_clear().env("HOME", directory.path()).stdout(std::process::Stdio::null());
         let daemon = Daemon::start(&mut command);
-        let bao = Self { _daemon: daemon, directory, port, scheme };
+        let root = ROOT.to_owned();
+        let bao = Self { _daemon: Some(daemon), directory, root, port, scheme };
         until("OpenBao listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         if scheme == "http" {
             until("OpenBao is ready", || bao.ask(ROOT, "GET", "sys/health", &Value::Null).0 == 200);
@@ -96,7 +98,7 @@ impl Bao {
 
     /// Sends a request that has to succeed.
     pub fn must(&self, method: &str, path: &str, body: &Value) -> Value {
-        let (status, answer) = self.ask(ROOT, method, path, body);
+        let (status, answer) = self.ask(&self.root, method, path, body);
         assert!(status < 300, "{method} {path}: {status} {answer}");
         answer
     }
@@ -113,7 +115,7 @@ impl Bao {
     /// The keys of the secrets of this remote's profiles.
     pub fn keys(&self, sandbox: &Sandbox) -> Vec<String> {
         let path = format!("secret/metadata/fleet/{}?list=true", host(sandbox));
-        let (_, answer) = self.ask(ROOT, "GET", &path, &Value::Null);
+        let (_, answer) = self.ask(&self.root, "GET", &path, &Value::Null);
         let keys = answer["data"]["keys"].as_array().cloned().unwrap_or_default();
         keys.iter().map(|key| key.as_str().unwrap().to_owned()).collect()
     }
@@ -340,6 +342,13 @@ impl Cluster {
                     == true
             })
         })
+    }
+
+    /// The one that leads, to ask and to change what is stored.
+    pub fn api(&self) -> Bao {
+        let (directory, root) = (tempfile::tempdir().unwrap(), self.root.clone());
+        let port = self.nodes[self.leader()].port;
+        Bao { _daemon: None, directory, root, port, scheme: "http" }
     }
 
     /// Kills one of them.

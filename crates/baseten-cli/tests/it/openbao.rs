@@ -1,10 +1,12 @@
 //! One session for many hosts, in a KV engine of OpenBao.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::bao::{Bao, Fault, POLICY, Proxy, ROOT, STORE, free_port};
+use baseten_testing::bao::{Bao, Cluster, Fault, POLICY, Proxy, ROOT, STORE, free_port};
 use baseten_testing::faults::is_root;
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
@@ -12,6 +14,7 @@ use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::{approve, sandbox, sandbox_with};
 use baseten_testing::server::{Server, answer};
 use baseten_testing::stored::{name, profile, read};
+use baseten_testing::wait::until;
 use serde_json::json;
 
 /// A browser login to wherever the environment says.
@@ -178,8 +181,8 @@ fn a_server_with_an_authority_of_its_own_and_a_namespace_are_reached() {
     assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
 }
 
-/// 2 hosts, which share nothing but the engine, with ten processes each.
-fn fleet(hosts: &[Home]) -> Vec<Running> {
+/// Hosts, which share nothing but the engine, with so many processes each.
+fn fleet(hosts: &[Home], processes: usize) -> Vec<Running> {
     let hide = "for place in /tmp /var/tmp /dev/shm /run/user; do
         [ -d $place ] && { mount -t tmpfs none $place || exit 99; }; done";
     let script =
@@ -191,7 +194,7 @@ fn fleet(hosts: &[Home]) -> Vec<Running> {
     let start = |home: &Home| {
         Running::start(&mut home.command_of(find("unshare", "util-linux"), &arguments))
     };
-    (0..10).flat_map(|_| hosts.iter().map(start)).collect()
+    (0..processes).flat_map(|_| hosts.iter().map(start)).collect()
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn hosts_that_share_a_session_refresh_it_once_for_each_end_of_its_tokens() {
     let hosts = [one, two];
     for end in 1..=3 {
         bao.expire(&sandbox, &name);
-        let outcomes: Vec<_> = fleet(&hosts).into_iter().map(Running::end).collect();
+        let outcomes: Vec<_> = fleet(&hosts, 10).into_iter().map(Running::end).collect();
         for outcome in &outcomes {
             assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
             assert_eq!(outcome.stdout, outcomes[0].stdout);
@@ -327,5 +330,96 @@ mod slow_tests {
             assert_eq!((outcome.status, outcome.stdout.as_str()), (6, ""), "{outcome}");
             assert!(outcome.stderr.contains(says), "{outcome}");
         }
+    }
+}
+
+mod fleet_tests {
+    use super::*;
+
+    /// Three hosts, each with the nodes in another order.
+    fn hosts(cluster: &Cluster, sandbox: &Sandbox, name: &str) -> Vec<Home> {
+        let proxy = |index| Proxy::start(cluster.ports_from(index), |_, _| Fault::None);
+        let host = |index| {
+            let bao = cluster.api();
+            bao.home(sandbox, &cluster.root).with("BAO_ADDR", proxy(index).address())
+        };
+        let first = host(0);
+        assert_eq!(log_in(&first, sandbox, name).status, 0);
+        let (second, third) = (host_like(&first, host(1)), host_like(&first, host(2)));
+        vec![first, second, third]
+    }
+
+    #[test]
+    #[ignore = "takes a minute; `cargo xtask test fleet` runs it"]
+    fn a_leader_that_is_killed_in_the_middle_of_a_refresh_costs_nobody_the_session() {
+        let sandbox = sandbox_with(|config| config.latency = Duration::from_millis(500));
+        let mut cluster = Cluster::start();
+        let name = name("fleet");
+        let hosts = hosts(&cluster, &sandbox, &name);
+        for round in 1..=3 {
+            cluster.api().expire(&sandbox, &name);
+            let running = fleet(&hosts, 20);
+            until("it is refreshed", || sandbox.refresh_count() == round);
+            let leader = cluster.leader();
+            cluster.kill(leader);
+            let mut tokens = BTreeSet::new();
+            for outcome in running.into_iter().map(Running::end) {
+                assert!(matches!(outcome.status, 0 | 6), "{outcome}");
+                tokens.extend((outcome.status == 0).then_some(outcome.stdout));
+            }
+            assert_eq!(tokens.len(), 1, "{tokens:?}");
+            assert_eq!(sandbox.refresh_count(), round);
+            cluster.bring_back(leader);
+            let after = hosts[round % 3].run(&["auth", "token"]).succeeded();
+            assert!(tokens.contains(&after.stdout) && sandbox.is_live(after.stdout.trim()));
+        }
+    }
+
+    #[test]
+    #[ignore = "takes ten minutes; `cargo xtask test fleet` runs it"]
+    #[expect(clippy::print_stderr, reason = "the figure of the page about performance")]
+    fn a_session_outlives_a_hundred_ends_of_its_tokens_while_nodes_are_killed_in_turn() {
+        // A token is replaced a minute before its end: here, after three seconds.
+        let sandbox = sandbox_with(|config| config.access_token_lifetime = Duration::from_secs(63));
+        let mut cluster = Cluster::start();
+        let name = name("fleet");
+        let hosts = hosts(&cluster, &sandbox, &name);
+        let first = cluster.api().secret(&sandbox, &name)["data"]["credential"].to_string();
+        let (done, mut odd) = (AtomicBool::new(false), Vec::new());
+        let (mut tokens, mut late, mut restarts) = (BTreeSet::new(), 0, 0);
+        std::thread::scope(|scope| {
+            let (done, restarts) = (&done, &mut restarts);
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    cluster.kill(*restarts % 3);
+                    std::thread::sleep(Duration::from_secs(5));
+                    cluster.bring_back(*restarts % 3);
+                    *restarts += 1;
+                    std::thread::sleep(Duration::from_secs(5));
+                }
+            });
+            while sandbox.refresh_count() < 100 && odd.is_empty() {
+                for outcome in fleet(&hosts, 2).into_iter().map(Running::end) {
+                    match outcome.status {
+                        0 => drop(tokens.insert(outcome.stdout)),
+                        6 => late += 1,
+                        _ => odd.push(outcome.to_string()),
+                    }
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(odd, Vec::<String>::new());
+        let last = hosts[0].run(&["auth", "token"]).succeeded();
+        assert!(sandbox.is_live(last.stdout.trim()));
+        tokens.insert(last.stdout);
+        let refreshes = sandbox.refresh_count();
+        eprintln!(
+            "{refreshes} refreshes, {} tokens, {restarts} restarts, {late} ended with 6",
+            tokens.len()
+        );
+        // No refresh brought the first one.
+        tokens.retain(|token| !first.contains(token.trim()));
+        assert_eq!(refreshes, tokens.len());
     }
 }
