@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baseten_sandbox::Sandbox;
 use baseten_testing::bao::{Bao, Cluster, Fault, POLICY, Proxy, ROOT, STORE, free_port};
-use baseten_testing::faults::is_root;
+use baseten_testing::faults::{is_root, straced};
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::program::{baseten, find};
@@ -310,6 +310,45 @@ fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     assert_eq!(sandbox.refresh_count(), refreshes + 1);
     assert!(sandbox.is_live(home.run(&["auth", "token"]).stdout.trim()));
+}
+
+#[test]
+fn whoever_is_killed_at_any_step_is_followed_by_another_host() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let home = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    let (mut step, mut lost) = (0, 0);
+    loop {
+        step += 1;
+        bao.expire(&sandbox, &name);
+        let before = sandbox.refresh_count();
+        let inject = format!("connect:signal=SIGKILL:when={step}");
+        let killed = straced(&home, &inject, &["auth", "token"], "");
+        if killed.status == 0 {
+            break;
+        }
+        let data = bao.secret(&sandbox, &name)["data"].clone();
+        let is_claimed = !data["claim"].is_null();
+        if is_claimed {
+            assert_eq!(data["claim"]["by"], data["nonce"]);
+            bao.claim(&sandbox, &name, "gone", -1);
+        }
+        let other = host_like(&home, bao.home(&sandbox, ROOT));
+        let next = other.run(&["auth", "token"]);
+        if sandbox.refresh_count() == before + 2 {
+            // It was killed with the new tokens in its hands: the one case that ends a session.
+            assert!(is_claimed && next.status == 3, "{step}: {next}");
+            lost += 1;
+            assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+        } else {
+            assert_eq!((next.status, next.stderr.as_str()), (0, ""), "{step}: {next}");
+            assert_eq!(sandbox.refresh_count(), before + 1, "{step}");
+            assert!(sandbox.is_live(next.stdout.trim()), "{step}");
+        }
+    }
+    // Two looks, the claim, the refresh and what it has brought are a connection each.
+    assert!(step > 5 && lost == 1, "{step} {lost}");
 }
 
 mod slow_tests {
