@@ -5,6 +5,7 @@
 //! own, against a sandbox: nothing of the person's is touched.
 
 pub(crate) mod cases;
+mod engine;
 mod page;
 mod results;
 mod targets;
@@ -46,6 +47,8 @@ const NEEDS: &[Need] = &[
     Need::Program("dbus-send", "dbus-bin"),
     Need::Program("gnome-keyring-daemon", "gnome-keyring"),
     Need::Program(SECRET_TOOL, "libsecret-tools"),
+    Need::Program(engine::CURL, "curl"),
+    Need::Pip("counterparts/python/requirements.txt", 142),
 ];
 
 pub(crate) fn run(args: &Args) -> Outcome {

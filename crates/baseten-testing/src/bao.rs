@@ -326,6 +326,15 @@ impl Cluster {
             ask(first, &cluster.root, "GET", "secret/config", &Value::Null).0 == 200
         });
         until("all have joined", || (0..3).all(|index| cluster.is_ready(index)));
+        // A node has a vote some seconds after it has joined.
+        until("all have a vote", || {
+            let path = "sys/storage/raft/configuration";
+            let (_, answer) = ask(first, &cluster.root, "GET", path, &Value::Null);
+            let servers = answer["data"]["config"]["servers"].as_array().cloned();
+            servers.is_some_and(|servers| {
+                servers.len() == 3 && servers.iter().all(|server| server["voter"] == true)
+            })
+        });
         cluster
     }
 

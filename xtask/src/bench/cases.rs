@@ -9,6 +9,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::engine::Engine;
 use crate::demo::Sandbox;
 use crate::measure::Invocation;
 use crate::outcome::Outcome;
@@ -124,6 +125,7 @@ pub(super) struct Cases {
     shipped: Option<PathBuf>,
     homes: Homes,
     /// What answers them.
+    engine: Engine,
     _kept: (Sandbox, Lender),
 }
 
@@ -159,10 +161,12 @@ impl Cases {
     pub(super) fn prepare(programs: &Path, shipped: Option<&Path>) -> Outcome<Self> {
         let sandbox =
             Sandbox::start(&programs.join("baseten-sandbox"), &["--auto-approve", "ada"])?;
-        let homes = Homes::new(&programs.join("baseten"), &sandbox)?;
+        let engine = Engine::start()?;
+        let homes = Homes::new(&programs.join("baseten"), &sandbox, &engine)?;
         let lender = Lender::start(&programs.join("baseten"), &homes)?;
         let (programs, kept) = (programs.to_owned(), (sandbox, lender));
-        let mut cases = Self { list: Vec::new(), programs, shipped: None, homes, _kept: kept };
+        let (list, shipped_yet) = (Vec::new(), None);
+        let mut cases = Self { list, programs, shipped: shipped_yet, homes, engine, _kept: kept };
         cases.list.push(Case::new("hello-world", cases.hello()));
         cases.of_program(&cases.programs.join("baseten"), "");
         if let Some(shipped) = shipped {
@@ -227,6 +231,7 @@ impl Cases {
                 TOKEN_SOCKET,
                 command("auth token", "nobody").with("BASETEN_AUTH_SOCK", self.homes.socket()),
             ),
+            case(TOKEN_ENGINE, self.engine.used_by(command("auth token", "engine"))),
             case(EXEC, command("auth exec -- /bin/true", "one")),
             case(
                 "`auth switch`, 1 profile",
@@ -249,6 +254,9 @@ impl Cases {
         let lookup = "lookup service baseten-profile username bot";
         let lookup = self.homes.invocation(Path::new(SECRET_TOOL), lookup, "one");
         self.list.push(Case::new(SECRET_TOOL_LOOKUP, lookup));
+        let read =
+            |program: &Path, arguments: &str| self.homes.invocation(program, arguments, "one");
+        self.list.push(Case::new(CURL_ENGINE, self.engine.read(&self.homes.remote, read)));
         self.list.push(Case::new(TRUE, self.homes.invocation(Path::new("/bin/true"), "", "one")));
         let path = self.homes.path("10000").join("copy.json");
         let content = fs::read(self.homes.path("10000").join("auth.json"))?;
@@ -284,6 +292,8 @@ pub(super) const LIST_10_000: &str = "`auth list`, 10,000 profiles";
 pub(super) const TOKEN: &str = "`auth token`";
 pub(super) const TOKEN_KEYRING: &str = "`auth token`, from the keyring";
 pub(super) const TOKEN_SOCKET: &str = "`auth token`, lent by `auth serve`";
+pub(super) const TOKEN_ENGINE: &str = "`auth token`, from OpenBao";
+pub(super) const CURL_ENGINE: &str = "`curl` of the same secret in OpenBao";
 pub(super) const EXEC: &str = "`auth exec -- true`";
 pub(super) const TRUE: &str = "`true`";
 pub(super) const SWITCH_10_000: &str = "`auth switch`, 10,000 profiles";
@@ -312,7 +322,7 @@ struct Homes {
 }
 
 impl Homes {
-    fn new(program: &Path, sandbox: &Sandbox) -> Outcome<Self> {
+    fn new(program: &Path, sandbox: &Sandbox, engine: &Engine) -> Outcome<Self> {
         let session = ["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"];
         let session = session.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let homes = Self {
@@ -332,6 +342,9 @@ impl Homes {
         let mut keyring = login("auth login --with-api-key --profile bot", "keyring");
         keyring.input.clone_from(&homes.api_key);
         keyring.with("BASETEN_CREDENTIAL_STORE", "keyring").wall()?;
+        let mut shared = login("auth login --with-api-key --profile bot", "engine");
+        shared.input.clone_from(&homes.api_key);
+        engine.used_by(shared).wall()?;
         login("auth login --web --no-browser --insecure-storage", "expired").wall()?;
         Ok(homes)
     }

@@ -1,9 +1,9 @@
 //! What the program has promised, and whether it holds.
 
 use super::cases::{
-    AWS_LIST, EXEC, GH_STATUS, GH_TOKEN, HELLO, LIST, LIST_10_000, SECRET_TOOL_LOOKUP, STATIC,
-    STATUS, STATUS_10_000, STATUS_JQ, SWITCH_10_000, TOKEN, TOKEN_KEYRING, TOKEN_SOCKET, TRUE,
-    WRITE_10_000,
+    AWS_LIST, CURL_ENGINE, EXEC, GH_STATUS, GH_TOKEN, HELLO, LIST, LIST_10_000, SECRET_TOOL_LOOKUP,
+    STATIC, STATUS, STATUS_10_000, STATUS_JQ, SWITCH_10_000, TOKEN, TOKEN_ENGINE, TOKEN_KEYRING,
+    TOKEN_SOCKET, TRUE, WRITE_10_000,
 };
 use super::results::{Figures, Results};
 
@@ -27,6 +27,7 @@ pub(super) fn targets(results: &Results) -> Vec<Target> {
         sight.difference(STATUS_JQ, STATUS, 1.0),
         sight.ratio(TOKEN_KEYRING, SECRET_TOOL_LOOKUP, 1.2),
         sight.ratio(TOKEN_SOCKET, TOKEN, 1.3),
+        sight.ratio(TOKEN_ENGINE, CURL_ENGINE, 1.5),
         sight.exec(),
         sight.difference(STATUS_10_000, STATUS, 15.0),
         sight.difference(LIST_10_000, LIST, 15.0),
