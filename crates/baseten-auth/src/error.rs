@@ -20,6 +20,7 @@ use crate::store::error::{PlaceError, StoreError};
 use crate::store::lock::LockError;
 use crate::store::openbao::EngineError;
 use crate::store::place::Place;
+use crate::store::profile_lock::ALONE;
 
 /// Why the library did not do what it was asked.
 ///
@@ -284,6 +285,10 @@ impl Failure {
     /// The one place that decides what kind a failure is of.
     fn kind(&self) -> ErrorKind {
         match self {
+            // What many hosts share is waited for longer: then it is as if a server did not answer.
+            Self::ProfileLock { source: LockError::TimedOut(after), .. } if *after > ALONE => {
+                ErrorKind::Unavailable
+            }
             Self::Store(_) | Self::StoredRemote { .. } | Self::ProfileLock { .. } => {
                 ErrorKind::Local
             }

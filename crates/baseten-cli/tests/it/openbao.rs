@@ -140,6 +140,12 @@ fn an_address_or_a_token_that_is_missing_or_wrong_names_its_variable() {
         );
         assert!(outcome.stderr.contains(says), "{outcome}");
     }
+    // What asks for no secret needs none of it.
+    let mut host = host_like(&first, Home::at(&sandbox));
+    host.run(&["auth", "status"]).succeeded();
+    host.run(&["auth", "list"]).succeeded();
+    host.set("BAO_ADDR", "nonsense");
+    host.run(&["auth", "status"]).succeeded();
     // The names of Vault, and the file that its logins write.
     let mut host = host_like(&first, bao.home(&sandbox, ROOT)).with("VAULT_ADDR", bao.address());
     host.unset("BAO_ADDR");
