@@ -372,8 +372,9 @@ impl PlaceError {
             EngineError::NoToken | EngineError::Denied { .. } => ErrorKind::NotLoggedIn,
             EngineError::TokenFile { .. } => ErrorKind::Local,
             EngineError::Refused { status, .. } => of_status(*status),
-            EngineError::NotProtocol { .. } | EngineError::Away { .. } => ErrorKind::Unavailable,
-            EngineError::Busy { .. } => ErrorKind::Unavailable,
+            EngineError::NotProtocol { .. }
+            | EngineError::Away { .. }
+            | EngineError::Busy { .. } => ErrorKind::Unavailable,
             EngineError::Http(error) => error.kind(),
             EngineError::Canceled => ErrorKind::Canceled,
         }

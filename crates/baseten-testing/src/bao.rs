@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -388,13 +389,10 @@ impl Cluster {
 fn node(port: u16, peer: u16, all: &[(u16, u16)]) -> Node {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().display();
-    let join: String = all
-        .iter()
-        .filter(|(other, _)| *other != port)
-        .map(|(other, _)| {
-            format!("retry_join {{ leader_api_addr = \"http://127.0.0.1:{other}\" }}\n")
-        })
-        .collect();
+    let mut join = String::new();
+    for (other, _) in all.iter().filter(|(other, _)| *other != port) {
+        let _ = writeln!(join, "retry_join {{ leader_api_addr = \"http://127.0.0.1:{other}\" }}");
+    }
     let settings = format!(
         "storage \"raft\" {{\n path = \"{path}\"\n node_id = \"{port}\"\n {join}}}\n\
          listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n \

@@ -22,7 +22,7 @@ fn every_variable_is_described() {
     assert_eq!(read, described);
 }
 
-/// Whether a variable is the program's own, or one of OpenBao and Vault.
+/// Whether a variable is the program's own, or one of `OpenBao` and Vault.
 fn is_one_of_ours(name: &str) -> bool {
     ["BASETEN_", "BAO_", "VAULT_"].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use self::claim::{Action, Change, Goal, Heard, Standing};
+use self::claim::{Action, BEHIND, Change, Goal, Heard, Standing};
 use self::settings::Settings;
 use self::wire::Draft;
 use super::secret_text::{decode_secret, encode_secret};
@@ -194,11 +194,15 @@ impl Engine {
     ) -> Result<Option<Secret>, EngineError> {
         let key = key::of(&self.path, remote, profile);
         let mut patience = self.patience(ENGINE, false);
+        let mut behind = None;
         loop {
-            match self.look(&key, &mut patience)? {
-                Heard::Found(found) => return Ok(found.secret.map(|shared| shared.credential)),
-                _ => self.pause(&mut patience, SOON)?,
+            if let Heard::Found(found) = self.look(&key, &mut patience)? {
+                let end = *behind.get_or_insert_with(|| self.wait.deadline(BEHIND));
+                if found.secret.is_some() || self.wait.remaining(end).is_none() {
+                    return Ok(found.secret.map(|shared| shared.credential));
+                }
             }
+            self.pause(&mut patience, SOON)?;
         }
     }
 

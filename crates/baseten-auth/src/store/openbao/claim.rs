@@ -19,6 +19,9 @@ pub(super) const CLAIM: SignedDuration = SignedDuration::from_secs(75);
 /// difference of the clocks.
 const NEEDED: SignedDuration = SignedDuration::from_secs(70);
 
+/// How long a node may be behind.
+pub(super) const BEHIND: Duration = Duration::from_secs(3);
+
 /// Who refreshes, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
@@ -99,6 +102,8 @@ pub(super) struct Change<'a> {
     nonce: &'a str,
     /// The newest version seen.
     seen: u64,
+    /// Since when older ones are shown, or none.
+    doubted: Option<Duration>,
     /// The end of the claim that was written last, and the credential it keeps.
     written: Option<(Secret, Timestamp)>,
     /// Somebody else's claim, and since when it has been looked at.
@@ -109,7 +114,7 @@ impl<'a> Change<'a> {
     /// A change that marks its writes, and its claims, with this nonce. No other change has it: an
     /// old answer may still show an earlier claim of the same process, whose token is used up.
     pub(super) fn new(goal: Goal<'a>, nonce: &'a str) -> Self {
-        Self { goal, nonce, seen: 0, written: None, watched: None }
+        Self { goal, nonce, seen: 0, doubted: None, written: None, watched: None }
     }
 
     /// The next step. `clock` is the wall clock, `steady` the time since the first
@@ -117,15 +122,16 @@ impl<'a> Change<'a> {
     pub(super) fn step(&mut self, heard: Heard, clock: Timestamp, steady: Duration) -> Action {
         match heard {
             Heard::Unclear => Action::Look,
-            Heard::Found(found) if found.version < self.seen => Action::Look,
+            Heard::Found(found) if self.is_doubtful(&found, steady) => Action::Look,
             Heard::Found(found) => {
+                self.doubted = None;
                 self.seen = found.version;
                 self.judge(found, clock, steady)
             }
             Heard::Written(version) => {
                 self.seen = self.seen.max(version);
                 match self.written.take() {
-                    Some((credential, until)) if until.duration_since(clock) < NEEDED => {
+                    Some((credential, until)) if is_short(until, clock) => {
                         self.claim(version, credential, clock)
                     }
                     Some((credential, _)) => Action::Held { version, credential },
@@ -149,11 +155,11 @@ impl<'a> Change<'a> {
                     return Action::Fresh(shared.credential);
                 }
                 match shared.claim {
-                    Some(claim) if claim.by == self.nonce => {
-                        if claim.until.duration_since(clock) >= NEEDED {
-                            return Action::Held { version, credential: shared.credential };
-                        }
+                    Some(claim) if claim.by == self.nonce && !is_short(claim.until, clock) => {
+                        return Action::Held { version, credential: shared.credential };
                     }
+                    // It is made anew.
+                    Some(claim) if claim.by == self.nonce => {}
                     Some(claim) if !self.has_run_out(&claim, clock, steady) => return Action::Wait,
                     _ => {}
                 }
@@ -167,6 +173,14 @@ impl<'a> Change<'a> {
                 Standing::Presented => write(version),
             },
         }
+    }
+
+    /// A node that is behind shows an older version, or none. What it shows for longer is so: the
+    /// secret was deleted, after which the versions begin anew.
+    fn is_doubtful(&mut self, found: &Found, steady: Duration) -> bool {
+        let is_replaced = matches!(self.goal, Goal::Replace) && found.version >= self.seen;
+        let is_odd = found.version < self.seen || found.secret.is_none() && !is_replaced;
+        is_odd && steady.saturating_sub(*self.doubted.get_or_insert(steady)) < BEHIND
     }
 
     /// A claim has run out by its own word, or when it has been looked at for as long as any lasts:
@@ -191,6 +205,11 @@ impl<'a> Change<'a> {
         self.written = Some((credential.clone(), until));
         Action::Write { on, credential: Some(credential), until: Some(until) }
     }
+}
+
+/// Whether a claim that ends then may run out before a refresh is stored.
+fn is_short(until: Timestamp, clock: Timestamp) -> bool {
+    until.duration_since(clock) < NEEDED
 }
 
 /// Writes what the goal has brought along.

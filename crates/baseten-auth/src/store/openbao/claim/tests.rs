@@ -18,6 +18,10 @@ fn found(version: u64, credential: &str, nonce: &str, claim: Option<(&str, i64)>
     Heard::Found(Found { version, secret: Some(secret) })
 }
 
+fn gone(version: u64) -> Heard {
+    Heard::Found(Found { version, secret: None })
+}
+
 fn claims(on: u64, second: i64) -> Action {
     Action::Write { on, credential: Some("old".into()), until: Some(at(second + 75)) }
 }
@@ -96,7 +100,12 @@ fn the_claim_of_another_is_waited_for_and_taken_over_when_it_has_run_out() {
             (75, theirs(1 << 30), claims(3, 75)),
         ],
     );
-    walk(goal, [(0, Heard::Found(Found { version: 7, secret: None }), Action::Lost)]);
+    // A node that is behind may not have it yet.
+    walk(
+        goal,
+        [(0, gone(7), Action::Look), (2, gone(7), Action::Look), (3, gone(7), Action::Lost)],
+    );
+    walk(goal, [(0, gone(0), Action::Look), (2, theirs(40), Action::Wait)]);
 }
 
 #[test]
@@ -118,9 +127,8 @@ fn what_a_refresh_has_brought_is_written_on_whatever_is_there() {
     );
     walk(goal, [(0, found(9, "new", "x", Some(("them", 70))), Action::Done)]);
     walk(goal, [(0, found(9, "another login", "x", None), Action::Done)]);
-    walk(goal, [(0, Heard::Found(Found { version: 9, secret: None }), Action::Lost)]);
-    let gone = Heard::Found(Found { version: 9, secret: None });
-    walk(Goal::Replace, [(0, gone, write(9)), (1, Heard::Written(10), Action::Done)]);
+    walk(goal, [(0, gone(9), Action::Look), (3, gone(0), Action::Lost)]);
+    walk(Goal::Replace, [(0, gone(9), write(9)), (1, Heard::Written(10), Action::Done)]);
 }
 
 /// An engine whose answers get lost, come late, or are old.
@@ -190,6 +198,7 @@ struct Client {
     seen: u64,
     next: Option<Action>,
     heard: Option<Heard>,
+    doubted: Option<Duration>,
     change_seen: Option<(Secret, Timestamp)>,
     watched: Option<(Claim, Duration)>,
 }
@@ -310,6 +319,7 @@ fn client(index: usize, clock: i64) -> Client {
         seen: 0,
         next: None,
         heard: None,
+        doubted: None,
         change_seen: None,
         watched: None,
     }
@@ -319,7 +329,7 @@ fn restart(client: &mut Client, stage: Stage) {
     client.stage = stage;
     client.change += 1;
     (client.seen, client.next, client.heard) = (0, None, None);
-    (client.change_seen, client.watched) = (None, None);
+    (client.doubted, client.change_seen, client.watched) = (None, None, None);
 }
 
 /// One action of a change, and what it leads to; `Some` at its end.
@@ -359,9 +369,11 @@ fn advance(
     };
     let mut change = Change::new(goal, &nonce);
     change.seen = client.seen;
+    change.doubted = client.doubted;
     change.written = client.change_seen.take();
     change.watched = client.watched.take();
     let action = change.step(heard, clock, steady);
+    client.doubted = change.doubted;
     (client.seen, client.change_seen, client.watched) =
         (change.seen, change.written, change.watched);
     match action {
