@@ -353,8 +353,8 @@ fn whoever_is_killed_at_any_step_is_followed_by_another_host() {
             assert!(sandbox.is_live(next.stdout.trim()), "{step}");
         }
     }
-    // Two looks, the claim, the refresh and what it has brought are a connection each.
-    assert!(step > 5 && lost == 1, "{step} {lost}");
+    // Two looks, the claim and what the refresh has brought are a connection each of one thread.
+    assert!(step >= 5 && lost == 1, "{step} {lost}");
 }
 
 mod slow_tests {
