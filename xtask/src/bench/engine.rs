@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::measure::Invocation;
-use crate::needs::in_venv;
+use crate::needs::{COUNTERPARTS, in_venv};
 use crate::outcome::Outcome;
 use crate::process::{command, output, spawn};
 
@@ -22,7 +22,8 @@ impl Engine {
     /// Starts it at a free port.
     pub(super) fn start() -> Outcome<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut bao = command(in_venv("bao"), ["server", "-dev", "-dev-no-store-token"]);
+        let mut bao =
+            command(in_venv(COUNTERPARTS, "bao"), ["server", "-dev", "-dev-no-store-token"]);
         bao.args(["-dev-root-token-id=root", &format!("-dev-listen-address=127.0.0.1:{port}")]);
         let server = spawn(bao.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
         let engine = Self { server, address: format!("http://127.0.0.1:{port}") };
