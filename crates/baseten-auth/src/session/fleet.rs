@@ -1,8 +1,8 @@
 //! New tokens for old, once for all the hosts that share a session in an engine.
 
 use super::credential::{self, Demand};
-use super::refresh::{REFRESH, Usable, logged_out};
 use super::resolve::management_url;
+use super::usable::{REFRESH, Usable, logged_out};
 use crate::context::Operation;
 use crate::error::{Error, Failure};
 use crate::event::Event;

@@ -7,6 +7,7 @@ pub(crate) mod lent;
 pub(crate) mod refresh;
 pub(crate) mod request;
 pub(crate) mod resolve;
+mod usable;
 pub(crate) mod workload;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +15,9 @@ use std::time::SystemTime;
 
 use self::credential::Demand;
 use self::lent::Lent;
-use self::refresh::Usable;
 use self::request::{RequestError, Unauthorized};
 use self::resolve::Selected;
+use self::usable::Usable;
 use self::workload::Workload;
 use crate::context::{Context, Operation};
 use crate::env::Env;

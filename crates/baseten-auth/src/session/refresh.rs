@@ -1,10 +1,9 @@
 //! New tokens for old (RFC 6749 §6), once for any number of processes that need them.
 
-use std::time::Duration;
-
 use super::credential::{self, Demand, Found};
 use super::fleet;
 use super::resolve::management_url;
+use super::usable::{REFRESH, Usable, logged_out};
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::event::Event;
@@ -13,9 +12,6 @@ use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::store::file::Store;
 use crate::store::openbao::COMMAND;
 use crate::store::profile_lock::{ALONE, ProfileLock};
-
-/// The most that a refresh takes at the server: less than what others wait for it.
-pub(super) const REFRESH: Duration = Duration::from_secs(25);
 
 /// Takes the lock of a profile, under which its secret changes. Waits at most 30 s, or where hosts
 /// share the secret, for as long as one of them may take.
@@ -28,13 +24,6 @@ pub(crate) fn lock_profile(
     let limit = if is_shared { COMMAND } else { ALONE };
     let failed = |source| Failure::ProfileLock { profile: name.clone(), source };
     Ok(ProfileLock::acquire(store, name, limit, context.wait()).map_err(failed)?)
-}
-
-/// Tokens that can be used now.
-pub(crate) struct Usable {
-    pub(crate) tokens: OAuthCredential,
-    /// Whether the server has only just issued them: it would refuse others for the same reason.
-    pub(crate) just_refreshed: bool,
 }
 
 /// Refreshes a profile's tokens, unless another process has by the time that it is our turn.
@@ -115,10 +104,6 @@ impl Current {
 
 fn read_profile(store: &Store, name: &ProfileName) -> Result<Profile, Error> {
     store.read_settled(|profiles| profiles.get(name)?.ok_or_else(|| logged_out(name)))
-}
-
-pub(super) fn logged_out(name: &ProfileName) -> Error {
-    Failure::LoggedOutMeanwhile { profile: name.clone() }.into()
 }
 
 /// Stores refreshed tokens where the profile keeps its secret. A failure is told and survived:

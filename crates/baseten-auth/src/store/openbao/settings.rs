@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::EngineError;
+use super::error::EngineError;
 use super::key::on_the_wire;
 use crate::env::Env;
 use crate::secret::Secret;
