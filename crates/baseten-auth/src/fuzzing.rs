@@ -121,6 +121,6 @@ fn response(data: &[u8]) -> Option<Response> {
         status,
         retry_after: None,
         body: body.to_vec().into(),
-        headers: Default::default(),
+        headers: ureq::http::HeaderMap::new(),
     })
 }

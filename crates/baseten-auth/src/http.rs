@@ -78,7 +78,8 @@ pub struct Response {
     pub retry_after: Option<Duration>,
     /// The body, at most 1 MiB. It may hold tokens.
     pub body: Zeroizing<Vec<u8>>,
-    pub(crate) headers: HeaderMap,
+    /// Its headers.
+    pub headers: HeaderMap,
 }
 
 impl Response {

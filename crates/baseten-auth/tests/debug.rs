@@ -79,6 +79,7 @@ fn the_debug_form_of_values_with_secrets_shows_none() {
         status: 200,
         retry_after: None,
         body: CANARY.as_bytes().to_vec().into(),
+        headers: ureq::http::HeaderMap::new(),
     });
     let request = Request::post("https://app.baseten.co/".to_owned())
         .field("refresh_token", CANARY)

@@ -1,4 +1,4 @@
-//! A server of OpenBao, and a profile whose secret it keeps.
+//! A server of `OpenBao`, and a profile whose secret it keeps.
 
 use std::path::Path;
 use std::process::{Child, Stdio};

@@ -301,8 +301,13 @@ mod tests {
 
     fn shown(status: u16, body: &str) -> Option<String> {
         let (host, body) = ("api.example".to_owned(), body.as_bytes().to_vec().into());
-        let response =
-            Response { host, status, retry_after: None, body, headers: Default::default() };
+        let response = Response {
+            host,
+            status,
+            retry_after: None,
+            body,
+            headers: ureq::http::HeaderMap::new(),
+        };
         let secrets = [&Secret::from("Bearer canary"), &Secret::from("k1"), &Secret::from("")];
         error_in(&response, &secrets).map(|error| error.to_string())
     }
@@ -359,7 +364,13 @@ mod tests {
         let error = |status, body: &str| {
             let (host, body) = ("api.example".to_owned(), body.as_bytes().to_vec().into());
             error_in(
-                &Response { host, status, retry_after: None, body, headers: Default::default() },
+                &Response {
+                    host,
+                    status,
+                    retry_after: None,
+                    body,
+                    headers: ureq::http::HeaderMap::new(),
+                },
                 &[],
             )
             .unwrap()

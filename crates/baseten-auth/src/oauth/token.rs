@@ -93,7 +93,13 @@ mod tests {
         let body = body.as_bytes().to_vec().into();
         let host = "api.example".to_owned();
         parse_tokens(
-            &Response { host, status, retry_after: None, body, headers: Default::default() },
+            &Response {
+                host,
+                status,
+                retry_after: None,
+                body,
+                headers: ureq::http::HeaderMap::new(),
+            },
             &[],
         )
     }

@@ -19,7 +19,7 @@ fn read(body: &str) -> Result<DeviceAuthorization, DeviceError> {
         status: 200,
         retry_after: None,
         body: body.as_bytes().to_vec().into(),
-        headers: Default::default(),
+        headers: ureq::http::HeaderMap::new(),
     };
     parse(&response, FakeClock::START.parse().unwrap())
 }

@@ -154,7 +154,7 @@ impl Model {
 
     fn look(&self, behind: u64) -> Heard {
         let version = self.newest().saturating_sub(behind).max(1);
-        let secret = self.versions[version as usize - 1].clone();
+        let secret = self.versions[usize::try_from(version).unwrap() - 1].clone();
         Heard::Found(Found { version, secret: Some(secret) })
     }
 }
