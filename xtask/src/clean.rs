@@ -192,7 +192,7 @@ fn is_lent(name: &str) -> bool {
 }
 
 /// The variables that say how packages are reached. The programs that look into the home for their
-/// configuration are told where it is, for the home there stays empty.
+/// configuration are told where it is, since the home there stays empty.
 fn variables() -> Vec<(OsString, OsString)> {
     let mut variables: Vec<_> =
         std::env::vars_os().filter(|(name, _)| is_lent(&name.to_string_lossy())).collect();

@@ -168,7 +168,7 @@ struct Output {
 impl Output {
     /// Reads a stream, up to a byte more than is allowed.
     fn collect(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
-        // As large as it can get, for a vector that grows leaves copies behind.
+        // As large as it can get, since a vector that grows leaves copies behind.
         let bytes = Arc::new(Mutex::new(Zeroizing::new(Vec::with_capacity(OUTPUT_LIMIT + 1))));
         let collected = Arc::clone(&bytes);
         let end = Task::start(move || {

@@ -235,7 +235,7 @@ struct Header {
 }
 
 fn decoded<T: DeserializeOwned>(part: &str) -> Option<T> {
-    // Room for all of it, for a vector that grows leaves copies behind.
+    // Room for all of it, since a vector that grows leaves copies behind.
     let mut json = Zeroizing::new(Vec::with_capacity(part.len()));
     BASE64_URL_SAFE_NO_PAD.decode_vec(part, &mut json).ok()?;
     answer::object(&json)

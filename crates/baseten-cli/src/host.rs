@@ -86,7 +86,7 @@ impl Host {
         };
         let socket = plain_text(&socket.to_string_lossy());
         Err(CliError::usage(
-            format!("the login is lent by whoever listens at {socket} ({AUTH_SOCK})"),
+            format!("the login is lent by the program that listens at {socket} ({AUTH_SOCK})"),
             "run this command where the login is kept, or unset BASETEN_AUTH_SOCK",
         ))
     }

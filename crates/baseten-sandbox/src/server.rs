@@ -76,7 +76,7 @@ impl fmt::Debug for Server {
 }
 
 /// Listens on 127.0.0.1 and, where the machine has it, on the same port of `::1`: `localhost` can
-/// mean either. For port 0 several free ports are tried, for one may be free on one side only.
+/// mean either. For port 0 several free ports are tried, since one may be free on one side only.
 fn bind(port: u16) -> io::Result<Vec<TcpListener>> {
     let mut attempts = if port == 0 { 10 } else { 1 };
     loop {

@@ -77,7 +77,7 @@ impl Lender {
         Ok((source, found.ok_or_else(missing)?))
     }
 
-    /// Asks on a thread of its own, for a connection to a full queue cannot be interrupted.
+    /// Asks on a thread of its own, since a connection to a full queue cannot be interrupted.
     fn ask<T: for<'de> Deserialize<'de>>(&self, request: Request, wait: &Wait) -> Result<T, Error> {
         let (line, path) = (request.line(), self.socket.clone());
         let socket = || self.socket.clone();

@@ -214,7 +214,7 @@ pub(crate) fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 }
 
 /// The text without any of these secrets, nor a header's secret without its scheme. Hidden
-/// characters go first, for one inside a secret would keep it from being found, and not be shown.
+/// characters go first, since one inside a secret would keep it from being found, and not be shown.
 fn without(text: &str, secrets: &[&Secret]) -> String {
     let shown = |character: &char| character.is_whitespace() || !is_hidden(*character);
     let mut text: String = text.chars().filter(shown).collect();

@@ -68,7 +68,7 @@ pub(crate) fn exchange(
 
 /// The JSON of a request.
 fn in_wiped_memory(request: &Exchange<'_>) -> Zeroizing<Vec<u8>> {
-    // Room for all of it, each character escaped, for a vector that grows leaves copies behind.
+    // Room for all of it, each character escaped, since a vector that grows leaves copies behind.
     let room = 6 * (request.subject_token.len() + request.audience.len()) + 512;
     let mut body = Zeroizing::new(Vec::with_capacity(room));
     // Texts alone, which always have a JSON form.

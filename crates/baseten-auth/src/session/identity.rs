@@ -145,7 +145,7 @@ fn output_of_command(context: &Context) -> Result<Text, Error> {
         find_program(&program, context.env().os("PATH"))
     };
     let mut command = Command::new(path.ok_or_else(|| failed("it is not in PATH".to_owned()))?);
-    // Neither an API key nor an identity token is set, for they would come first; and what allows to
+    // Neither an API key nor an identity token is set, since they would come first; and what allows to
     // ask GitHub Actions is left to a command that does.
     command.args(arguments);
     let io_failed = |error: io::Error| failed(error.to_string());

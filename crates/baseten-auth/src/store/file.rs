@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// The same for what decides on something that cannot be undone: a store that is empty or
-    /// incomplete is read again for 2 s, for another program may be writing it. It is what the file
+    /// incomplete is read again for 2 s, since another program may be writing it. It is what the file
     /// system's server has, and not what this host remembers.
     pub(crate) fn read_settled<T, E: From<StoreError>>(
         &self,

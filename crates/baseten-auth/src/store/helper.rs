@@ -77,7 +77,7 @@ impl Helper {
         let server_url = server_url(profile, remote);
         let credential =
             Stored { server_url: &server_url, username: profile.as_str(), secret: secret.expose() };
-        // As large as it can get, for a vector that grows leaves copies behind.
+        // As large as it can get, since a vector that grows leaves copies behind.
         let size = 6 * (server_url.len() + profile.as_str().len() + secret.expose().len()) + 64;
         let mut input = Zeroizing::new(Vec::with_capacity(size));
         serde_json::to_writer(&mut *input, &credential)

@@ -165,7 +165,7 @@ pub(super) fn render<'m>(
     let separator = depth.map(|depth| new_line(depth + 1)).unwrap_or_default();
     let end = depth.map(new_line).unwrap_or_default();
     let colon = if depth.is_some() { ": " } else { ":" };
-    // As large as it can get, for a text that grows leaves copies behind.
+    // As large as it can get, since a text that grows leaves copies behind.
     let most = |(key, value): (&str, &str)| quoted_size(key) + value.len() + separator.len() + 3;
     let size = members.clone().map(most).sum::<usize>() + end.len() + 3;
     let mut out = Zeroizing::new(String::with_capacity(size));
@@ -219,7 +219,7 @@ pub(super) fn quote(text: &str) -> Zeroizing<String> {
     String::from_utf8(quoted).unwrap_or_default().into()
 }
 
-/// As large as a text can get as a JSON string, for one that grows leaves copies behind.
+/// As large as a text can get as a JSON string, since one that grows leaves copies behind.
 fn quoted_size(text: &str) -> usize {
     let is_plain = |byte| byte >= b' ' && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) { text.len() + 2 } else { 6 * text.len() + 2 }

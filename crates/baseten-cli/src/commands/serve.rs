@@ -118,7 +118,7 @@ mod on_unix {
         match format {
             LogFormat::Text => {
                 let lent = if profiles.is_empty() {
-                    "nothing yet, for nobody is logged in".to_owned()
+                    "nothing yet: nobody is logged in".to_owned()
                 } else {
                     profiles.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ")
                 };

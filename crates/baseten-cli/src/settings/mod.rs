@@ -16,7 +16,7 @@ pub(crate) enum SettingsError {
     /// The file can't be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The text is not of its format. Quotes nothing of it, for it may hold secrets.
+    /// The text is not of its format. Quotes nothing of it, since it may hold secrets.
     #[error("it is not valid {format}: {reason}")]
     Malformed { format: &'static str, reason: String },
     /// What is to be changed is written in a form that can't be changed alone.

@@ -68,7 +68,7 @@ fn commands_that_keep_a_login_are_refused() {
     let client = lender.client();
     for command in ["login", "logout", "switch", "serve"] {
         let outcome = client.run(&["auth", command]);
-        failed(&outcome, 2, "the login is lent by whoever listens at");
+        failed(&outcome, 2, "the login is lent by the program that listens at");
         assert!(outcome.stderr.contains("where the login is kept"), "{outcome}");
     }
 }

@@ -13,7 +13,7 @@ const HEX: &[u8] = b"go-keyring-encoded:";
 /// The form that all of those programs read.
 pub(super) fn encode(secret: &str) -> Zeroizing<Vec<u8>> {
     let size = BASE64.len() + secret.len().div_ceil(3) * 4;
-    // As large as it will be, for a vector that grows leaves copies behind.
+    // As large as it will be, since a vector that grows leaves copies behind.
     let mut stored = Zeroizing::new(vec![0; size]);
     let (prefix, text) = stored.split_at_mut(BASE64.len());
     prefix.copy_from_slice(BASE64);

@@ -77,7 +77,7 @@ impl Draft<'_> {
         let claim = self.claim.map(|(by, until)| StoredClaim { by: by.to_owned(), until });
         let credential = self.credential.expose();
         let data = Members { credential, nonce: self.nonce, claim };
-        // As large as it can get, for a vector that grows leaves copies behind.
+        // As large as it can get, since a vector that grows leaves copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(6 * credential.len() + 1024));
         // Texts and numbers can always be written.
         let _ = serde_json::to_writer(&mut *body, &Write { options: Options { cas: on }, data });

@@ -172,7 +172,7 @@ fn remove(agent: Agent, settings: &mut Settings, env: &Env) -> Result<Done, Sett
             settings.remove(path)?;
             done.lines.push(format!("  - {key}\n"));
         } else {
-            done.warnings.push(format!("{key} stays, for it was changed or others need it"));
+            done.warnings.push(format!("{key} stays, since it was changed or others need it"));
         }
     }
     Ok(done)
