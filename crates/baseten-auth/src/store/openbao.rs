@@ -12,7 +12,7 @@ mod settings;
 mod wire;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use self::claim::{Action, BEHIND, Change, Goal, Heard, Standing};
@@ -56,6 +56,7 @@ pub(crate) struct Engine {
     /// The end of the command's time.
     end: Deadline,
     index: Mutex<Option<String>>,
+    alone: OnceLock<bool>,
 }
 
 /// A claim of ours: nobody else refreshes until it has run out.
@@ -100,7 +101,7 @@ impl Engine {
         let http = http.trusting(settings.authority.clone());
         let (end, index) = (wait.deadline(COMMAND), Mutex::new(None));
         let (path, label) = (path.clone(), path.to_string());
-        Ok(Self { path, label, settings, http, wait, end, index })
+        Ok(Self { path, label, settings, http, wait, end, index, alone: OnceLock::new() })
     }
 
     pub(crate) fn path(&self) -> &EnginePath {
@@ -122,7 +123,8 @@ impl Engine {
         loop {
             if let Heard::Found(found) = self.look(&key, &mut patience)? {
                 let end = *behind.get_or_insert_with(|| self.wait.deadline(BEHIND));
-                if found.secret.is_some() || self.wait.remaining(end).is_none() {
+                let is_sure = found.secret.is_some() || self.is_alone(&mut patience);
+                if is_sure || self.wait.remaining(end).is_none() {
                     return Ok(found.secret.map(|shared| shared.credential));
                 }
             }
@@ -225,6 +227,10 @@ impl Engine {
         let mut heard = self.look(key, patience)?;
         loop {
             let steady = DAY.saturating_sub(self.wait.remaining(start).unwrap_or_default());
+            let is_absent = matches!(&heard, Heard::Found(found) if found.secret.is_none());
+            if is_absent && self.is_alone(patience) {
+                change.doubt_nothing();
+            }
             heard = match change.step(heard, self.wait.now(), steady) {
                 Action::Look => {
                     self.pause(patience, SOON)?;
@@ -272,6 +278,16 @@ impl Engine {
             }
             None => EngineError::Busy { place: self.path.clone() },
         }
+    }
+
+    /// Whether there is this one server alone, and no other that could be ahead of it. One that does not
+    /// say so may have others.
+    fn is_alone(&self, patience: &mut Patience) -> bool {
+        *self.alone.get_or_init(|| {
+            let request = Request::get(format!("{}/v1/sys/leader", self.settings.address));
+            let answer = self.send(request, patience);
+            matches!(answer, Ok(Some(response)) if wire::has_no_others(&response))
+        })
     }
 
     fn look(&self, key: &str, patience: &mut Patience) -> Result<Heard, EngineError> {

@@ -101,6 +101,15 @@ pub(super) fn found(response: &Response) -> Option<Found> {
     Some(Found { version: metadata.version, secret })
 }
 
+/// Whether a server says that it belongs to no cluster.
+pub(super) fn has_no_others(response: &Response) -> bool {
+    #[derive(Deserialize)]
+    struct Leader {
+        ha_enabled: bool,
+    }
+    serde_json::from_slice(&response.body).is_ok_and(|it: Leader| !it.ha_enabled)
+}
+
 /// The version that a write has made.
 pub(super) fn version(response: &Response) -> Option<u64> {
     let written: Written = serde_json::from_slice(&response.body).ok()?;

@@ -103,7 +103,7 @@ fn the_claim_of_another_is_waited_for_and_taken_over_when_it_has_run_out() {
     // A node that is behind may not have it yet.
     walk(
         goal,
-        [(0, gone(7), Action::Look), (2, gone(7), Action::Look), (3, gone(7), Action::Lost)],
+        [(0, gone(7), Action::Look), (14, gone(7), Action::Look), (15, gone(7), Action::Lost)],
     );
     walk(goal, [(0, gone(0), Action::Look), (2, theirs(40), Action::Wait)]);
 }
@@ -127,7 +127,7 @@ fn what_a_refresh_has_brought_is_written_on_whatever_is_there() {
     );
     walk(goal, [(0, found(9, "new", "x", Some(("them", 70))), Action::Done)]);
     walk(goal, [(0, found(9, "another login", "x", None), Action::Done)]);
-    walk(goal, [(0, gone(9), Action::Look), (3, gone(0), Action::Lost)]);
+    walk(goal, [(0, gone(9), Action::Look), (15, gone(0), Action::Lost)]);
     walk(Goal::Replace, [(0, gone(9), write(9)), (1, Heard::Written(10), Action::Done)]);
 }
 
