@@ -183,17 +183,23 @@ impl Operation<'_> {
 
     /// The engine that keeps a profile's secret for a fleet, where one does.
     pub(crate) fn engine_of(&self, profile: &Profile) -> Result<Option<Arc<Engine>>, Error> {
-        let policy = StoragePolicy::from_env(&self.context.env)?;
-        match profile.storage(&policy) {
-            Storage::Engine(path) => self.engine_at(&path).map(Some),
-            Storage::File | Storage::Keyring | Storage::Helper(_) => Ok(None),
-        }
+        self.shared_place(profile)?.map(|path| self.engine_at(&path)).transpose()
     }
 
     /// Whether other hosts share a profile's secret.
     pub(crate) fn shares(&self, profile: &Profile) -> Result<bool, Error> {
-        let policy = StoragePolicy::from_env(&self.context.env)?;
-        Ok(matches!(profile.storage(&policy), Storage::Engine(_)))
+        Ok(self.shared_place(profile)?.is_some())
+    }
+
+    fn shared_place(&self, profile: &Profile) -> Result<Option<EnginePath>, Error> {
+        // What is in the file is there whatever a variable says, also one that is wrong.
+        if profile.in_file.is_some() {
+            return Ok(None);
+        }
+        Ok(match profile.storage(&StoragePolicy::from_env(&self.context.env)?) {
+            Storage::Engine(path) => Some(path),
+            Storage::File | Storage::Keyring | Storage::Helper(_) => None,
+        })
     }
 
     /// Where a profile's secret is when it is not in the file, or another program's copy of it when
