@@ -86,7 +86,7 @@ const GROUPS: &[Group] = &[
     Group::new("reproducible", &[], release::reproducible).slow(8),
     Group::new("arm", COUNTERPARTS, platforms::arm).slow(10),
     // Only without a limit: no gate has time or room for these.
-    Group::new("fleet", COUNTERPARTS, fleet).slow(12),
+    Group::new("fleet", COUNTERPARTS, fleet).slow(20),
     Group::new("agents", AGENTS, agents).slow(50),
     Group::new("fuzz-long", FUZZ, fuzz::long).slow(180),
 ];
