@@ -73,7 +73,7 @@ const GROUPS: &[Group] = &[
         .where_possible(system::possible),
     Group::new("guard", guard::NEEDS, guard::check).slow(5),
     Group::new("package", package::NEEDS, package::package)
-        .slow(5)
+        .slow(7)
         .where_possible(system::possible),
     Group::new("python", python::NEEDS, python::run).slow(5),
     Group::new("shared", SHARED, shared).slow(2).where_possible(can_share),
