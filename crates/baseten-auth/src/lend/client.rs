@@ -1,10 +1,15 @@
 //! The client of a lender: asks at its socket, and keeps nothing.
 
 use std::io;
+#[cfg(unix)]
+use std::io::{Read, Write};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+#[cfg(unix)]
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -14,12 +19,15 @@ use crate::env::{AUTH_SOCK, Env};
 use crate::error::{Error, Failure};
 use crate::profile::ProfileName;
 use crate::source::SessionSource;
-use crate::wait::{SLICE, Stopped, Task, Wait};
+use crate::wait::Wait;
+#[cfg(unix)]
+use crate::wait::{Deadline, SLICE, Stopped};
 
 /// How long a lender may need. It says by itself when it needs longer than 35 s.
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// The longest answer, in bytes: a list of very many profiles.
+#[cfg(unix)]
 const ANSWER_MAX: usize = 8 * 1024 * 1024;
 
 /// How much of it is read at once, in bytes.
@@ -77,28 +85,19 @@ impl Lender {
         Ok((source, found.ok_or_else(missing)?))
     }
 
-    /// Asks on a thread of its own, since a connection to a full queue cannot be interrupted.
+    /// Sends a line, and reads the one that comes back.
     fn ask<T: for<'de> Deserialize<'de>>(&self, request: Request, wait: &Wait) -> Result<T, Error> {
-        let (line, path) = (request.line(), self.socket.clone());
         let socket = || self.socket.clone();
-        let gone = |source| LendError::Gone { socket: socket(), source };
-        let silent = || LendError::Silent { socket: socket(), seconds: LIMIT.as_secs() };
-        let task = Task::start(move || exchange(&path, &line)).map_err(gone)?;
-        let deadline = wait.deadline(LIMIT);
-        let answered = wait.poll(deadline, Duration::ZERO, || match task.within(SLICE) {
-            Err(RecvTimeoutError::Timeout) => None,
-            // Or the thread has ended without an answer.
-            answered => Some(answered.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))),
-        });
-        let answer = match answered {
-            Ok(answer) => answer,
-            Err(Stopped::Canceled) => return Err(Failure::Canceled.into()),
-            Err(Stopped::TimedOut) => return Err(silent().into()),
-        };
-        let answer = answer.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => silent(),
-            io::ErrorKind::Unsupported => LendError::NoSockets,
-            _ => gone(error),
+        let answer = exchange(&self.socket, &request.line(), wait).map_err(|error| -> Error {
+            match error.kind() {
+                CANCELED => return Failure::Canceled.into(),
+                io::ErrorKind::TimedOut => {
+                    LendError::Silent { socket: socket(), seconds: LIMIT.as_secs() }
+                }
+                io::ErrorKind::Unsupported => LendError::NoSockets,
+                _ => LendError::Gone { socket: socket(), source: error },
+            }
+            .into()
         })?;
         let not_protocol = || LendError::NotProtocol { socket: socket() };
         match parse_answer(&answer).ok_or_else(not_protocol)? {
@@ -108,32 +107,88 @@ impl Lender {
     }
 }
 
-/// Sends a line, and reads the one that comes back.
+/// The error of an exchange that was canceled. A call that a signal interrupts is made again.
+const CANCELED: io::ErrorKind = io::ErrorKind::Interrupted;
+
 #[cfg(unix)]
-fn exchange(socket: &Path, line: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+fn exchange(socket: &Path, line: &[u8], wait: &Wait) -> io::Result<Zeroizing<Vec<u8>>> {
+    let patience = Patience { wait, deadline: wait.deadline(LIMIT) };
+    let stream = patience.connect(socket)?;
     // A lender that refuses us may not have read it.
-    let sent = stream.write_all(line);
-    let (mut answer, mut part) = (Zeroizing::new(Vec::new()), Zeroizing::new([0; PART]));
-    // Room for a token, so that no copies of it are left behind.
-    answer.reserve(4 * PART);
-    while !answer.ends_with(b"\n") && answer.len() < ANSWER_MAX {
-        let read = stream.read(&mut *part)?;
-        answer.extend_from_slice(part.get(..read).unwrap_or_default());
-        if read == 0 {
-            sent?;
-            let ended = "the connection ended without an answer";
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, ended));
-        }
+    let sent = patience.send(&stream, line);
+    let answer = patience.receive(&stream)?;
+    if answer.is_empty() {
+        sent?;
+    }
+    if !answer.ends_with(b"\n") && answer.len() < ANSWER_MAX {
+        let ended = "the connection ended without an answer";
+        return Err(io::Error::new(io::ErrorKind::ConnectionAborted, ended));
     }
     Ok(answer)
 }
 
 #[cfg(not(unix))]
-fn exchange(_: &Path, _: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
+fn exchange(_: &Path, _: &[u8], _: &Wait) -> io::Result<Zeroizing<Vec<u8>>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// How long an exchange may take, and what cancels it. Each call of the system blocks for no longer
+/// than a slice, so that it needs no thread of its own.
+#[cfg(unix)]
+struct Patience<'a> {
+    wait: &'a Wait,
+    deadline: Deadline,
+}
+
+#[cfg(unix)]
+impl Patience<'_> {
+    /// Makes a call again until it neither times out nor is interrupted by a signal.
+    fn retry<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+        let attempt = || match call() {
+            Err(error) if matches!(error.kind(), Interrupted | TimedOut | WouldBlock) => None,
+            done => Some(done),
+        };
+        match self.wait.poll(self.deadline, Duration::ZERO, attempt) {
+            Ok(done) => done,
+            Err(Stopped::Canceled) => Err(CANCELED.into()),
+            Err(Stopped::TimedOut) => Err(TimedOut.into()),
+        }
+    }
+
+    /// Connects, also where the queue of the socket is full for a while.
+    fn connect(&self, socket: &Path) -> io::Result<UnixStream> {
+        let address = SocketAddrUnix::new(socket)?;
+        let stream = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        rustix::io::ioctl_fioclex(&stream)?;
+        let stream = UnixStream::from(stream);
+        stream.set_read_timeout(Some(SLICE))?;
+        // Connecting ends after the same time.
+        stream.set_write_timeout(Some(SLICE))?;
+        self.retry(|| Ok(net::connect(&stream, &address)?))?;
+        Ok(stream)
+    }
+
+    fn send(&self, mut stream: &UnixStream, mut line: &[u8]) -> io::Result<()> {
+        while !line.is_empty() {
+            let sent = self.retry(|| stream.write(line))?;
+            line = line.get(sent..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Reads a line, or what came before the connection ended.
+    fn receive(&self, mut stream: &UnixStream) -> io::Result<Zeroizing<Vec<u8>>> {
+        let (mut answer, mut part) = (Zeroizing::new(Vec::new()), Zeroizing::new([0; PART]));
+        // Room for a token, so that no copies of it are left behind.
+        answer.reserve(4 * PART);
+        while !answer.ends_with(b"\n") && answer.len() < ANSWER_MAX {
+            let read = self.retry(|| stream.read(&mut *part))?;
+            if read == 0 {
+                break;
+            }
+            answer.extend_from_slice(part.get(..read).unwrap_or_default());
+        }
+        Ok(answer)
+    }
 }

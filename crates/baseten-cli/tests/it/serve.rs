@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use baseten_testing::assert_outcome;
 use baseten_testing::home::Home;
@@ -16,6 +17,7 @@ use baseten_testing::program::baseten;
 use baseten_testing::sandbox::sandbox;
 use baseten_testing::stored::{REMOTE, store, tokens_of, with_key};
 use baseten_testing::wait::{self};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -111,6 +113,28 @@ fn what_answers_and_is_no_lender_is_not_believed() {
         let part = if answer.is_empty() { "nobody answers" } else { "is not a lender" };
         failed(&client.run(&["auth", "token"]), 6, part);
     }
+}
+
+#[test]
+fn a_client_waits_where_the_queue_of_the_socket_is_full_and_can_be_interrupted() {
+    let home = Home::new();
+    let path = home.path().join("sock");
+    let listener = net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    net::listen(&listener, 0).unwrap();
+    let listener = UnixListener::from(listener);
+    let filler = UnixStream::connect(&path).unwrap();
+    let home = home.with("BASETEN_AUTH_SOCK", path.to_str().unwrap());
+    let (patient, mut interrupted) =
+        (home.start(&["auth", "token"]), home.start(&["auth", "token"]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!interrupted.has_ended());
+    interrupted.signal(Signal::INT);
+    assert_eq!(interrupted.end().status, 130);
+    drop((listener.accept().unwrap(), filler));
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"{\"v\":1,\"ok\":{\"profiles\":[]}}\n").unwrap();
+    failed(&patient.end(), 3, "the selected one is not lent");
 }
 
 #[test]
