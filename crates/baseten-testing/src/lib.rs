@@ -15,6 +15,7 @@ pub mod bao;
 pub mod certificates;
 pub mod counterparts;
 pub mod daemon;
+pub mod docs;
 pub mod fake_service;
 pub mod faults;
 pub mod foreign_socket;

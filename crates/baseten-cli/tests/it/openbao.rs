@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baseten_sandbox::Sandbox;
 use baseten_testing::bao::{Bao, Cluster, Fault, POLICY, Proxy, ROOT, STORE, free_port};
+use baseten_testing::docs::block;
 use baseten_testing::faults::{is_root, straced};
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
@@ -67,6 +69,27 @@ fn a_session_is_kept_in_the_engine_with_no_more_than_the_documented_policy() {
     // With all their versions.
     assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
     assert_eq!(sandbox.session_count("ada"), 0);
+}
+
+#[test]
+fn the_recipe_for_a_fleet_works_with_the_policy_beside_it() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let token = bao.token(&block("many-machines.md", "hcl", "path"), 600);
+    let recipe = block("many-machines.md", "sh", "export BASETEN_CREDENTIAL_STORE=openbao")
+        .replace("https://bao.example.com:8200", &bao.address())
+        .replace("BAO_TOKEN=…", &format!("BAO_TOKEN={token}"));
+    let home = Home::at(&sandbox);
+    let mut shell = home.command_of(find("sh", "dash"), &["-c", &recipe]);
+    let programs = Path::new(baseten()).parent().unwrap();
+    shell.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+    let login = Running::start(&mut shell);
+    approve(&sandbox, "ada");
+    assert_eq!(login.end().status, 0);
+    let other = host_like(&home, bao.home(&sandbox, &token));
+    let lent = other.run(&["auth", "token"]);
+    assert!(sandbox.is_live(lent.stdout.trim()), "{lent}");
+    // Nothing of the session is on this host.
+    assert_eq!(home.run(&["auth", "token"]).stdout, "");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use baseten_sandbox::Request;
 use baseten_testing::counterparts::Issuer;
+use baseten_testing::docs::block;
 use baseten_testing::faults::set_mode;
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
@@ -287,11 +288,7 @@ fn a_login_is_lent_to_another_host_over_ssh() {
 
 #[test]
 fn the_recipe_for_an_ssh_host_works_and_leaves_no_socket_behind() {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/many-machines.md");
-    let page = fs::read_to_string(page).unwrap();
-    let recipe = page.split("```sh\n").find(|part| part.starts_with("sock=")).unwrap();
-    let (recipe, _) = recipe.split_once("```").unwrap();
-
+    let recipe = block("many-machines.md", "sh", "sock=");
     let sandbox = sandbox();
     let (mut home, name) = with_session(&sandbox, 3600);
     let runtime = home.path().join("run");
@@ -299,7 +296,7 @@ fn the_recipe_for_an_ssh_host_works_and_leaves_no_socket_behind() {
     home.set("XDG_RUNTIME_DIR", runtime.to_str().unwrap());
     let _lender = Lender::start(&home, &[]);
     let (ssh, path) = (Ssh::start(), std::env::var("PATH").unwrap());
-    let mut shell = home.command_of(find("sh", "dash"), &["-c", recipe]);
+    let mut shell = home.command_of(find("sh", "dash"), &["-c", &recipe]);
     shell.env("PATH", format!("{}:{path}", ssh.client().display())).env("USER", "me");
     let there = format!("echo $BASETEN_AUTH_SOCK\n{} auth token\n", baseten());
     let outcome = Running::with_input(&mut shell, &there).end();
