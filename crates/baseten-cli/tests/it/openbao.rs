@@ -17,6 +17,7 @@ use baseten_testing::sandbox::{approve, sandbox, sandbox_with};
 use baseten_testing::server::{Server, answer};
 use baseten_testing::stored::{name, profile, read};
 use baseten_testing::wait::until;
+use rustix::process::Signal;
 use serde_json::json;
 
 /// A browser login to wherever the environment says.
@@ -287,6 +288,33 @@ fn a_refresh_that_is_refused_gives_the_claim_up() {
     let ended = home.run(&["auth", "token"]);
     assert_eq!((ended.status, ended.stdout.as_str()), (3, ""), "{ended}");
     assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+}
+
+#[test]
+fn the_token_of_the_engine_is_sent_to_no_other_server() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let token = bao.token(POLICY, 600);
+    let home = bao.home(&sandbox, &token);
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    bao.expire(&sandbox, &name);
+    // Not to the remote, where the session is refreshed.
+    let remote = Server::start([answer(503, "", "{}")]);
+    let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", remote.url("localhost", ""));
+    assert_eq!(home.run(&["auth", "token"]).status, 6);
+    let refresh = remote.requests().concat();
+    assert!(!refresh.is_empty() && !refresh.contains(&token), "{refresh}");
+    // And not to where the engine points.
+    let elsewhere = Server::start([answer(200, "", "{}")]);
+    let location = format!("Location: {}\r\n", elsewhere.url("127.0.0.1", "/v1/secret"));
+    let engine = Server::start((0..100).map(|_| answer(307, &location, "")));
+    let home = home.with("BAO_ADDR", engine.url("127.0.0.1", ""));
+    let running = home.start(&["auth", "token"]);
+    until("the engine was asked again", || engine.requests().len() > 2);
+    running.signal(Signal::INT);
+    assert_eq!(running.end().status, 130);
+    assert!(engine.requests().concat().contains(&token));
+    assert_eq!(elsewhere.requests(), Vec::<String>::new());
 }
 
 #[test]
