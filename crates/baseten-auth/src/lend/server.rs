@@ -156,7 +156,7 @@ impl Lender {
         }
     }
 
-    /// One request, and its answer. A client that is gone is nobody's trouble.
+    /// One request, and its answer. A client that has disconnected is ignored.
     fn talk(self: &Arc<Self>, stream: &UnixStream, stop: &Stop) {
         let Ok(peer) = Peer::of(stream) else { return };
         // On some systems a connection inherits this from the listener.

@@ -1,4 +1,5 @@
-//! Which copy of a secret counts when the file and another place both hold one.
+//! Which copy of a secret counts when the file and another place both hold one, and whether its
+//! token still lives long enough or has to be refreshed.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// How long a token shall live; `None` where nobody has a wish.
+    /// The minimum lifetime that was asked for; `None` where none was.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         (!self.min_ttl.is_zero()).then(|| self.min_ttl.max(MARGIN.unsigned_abs()))
     }

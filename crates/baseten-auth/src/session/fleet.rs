@@ -99,7 +99,7 @@ fn newer(
     }
 }
 
-/// Stores refreshed tokens. A failure is told and survived: they are good for this run.
+/// Stores refreshed tokens. A failure is a warning, not an error: they are good for this run.
 fn keep(
     operation: &Operation<'_>,
     engine: &Engine,

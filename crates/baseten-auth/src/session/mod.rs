@@ -250,8 +250,9 @@ impl SessionBuilder {
 impl Session {
     /// The session that the environment selects: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE` (a
     /// workload's identity), `BASETEN_AUTH_SOCK` (what a lender has), the stored profile that
-    /// `BASETEN_PROFILE` names, or the current profile; the first that is set. Asks neither the
-    /// keyring nor the network; a lender is asked what it lends.
+    /// `BASETEN_PROFILE` names, or the current profile; the first that is set. With a lender,
+    /// `BASETEN_PROFILE` names one of its profiles. Asks neither the keyring nor the network; a
+    /// lender is asked what it lends.
     pub fn from_env() -> Result<Self, Error> {
         Self::builder().open()
     }

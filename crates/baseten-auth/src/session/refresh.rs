@@ -106,8 +106,8 @@ fn read_profile(store: &Store, name: &ProfileName) -> Result<Profile, Error> {
     store.read_settled(|profiles| profiles.get(name)?.ok_or_else(|| logged_out(name)))
 }
 
-/// Stores refreshed tokens where the profile keeps its secret. A failure is told and survived:
-/// the old refresh token is used up, so the new tokens are all there is.
+/// Stores refreshed tokens where the profile keeps its secret. A failure is a warning, not an
+/// error: the old refresh token is used up, so the new tokens are all there is.
 fn keep(
     operation: &Operation<'_>,
     store: &Store,
