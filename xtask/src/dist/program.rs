@@ -81,13 +81,14 @@ fn names_no_path(program: &Path, paths: &[PathBuf]) -> Outcome {
 /// A C compiler for musl: Debian has one for its own processor. For another one, it is Debian's cross
 /// compiler with the files that musl has there.
 fn c_compiler(target: Target) -> Outcome<PathBuf> {
-    /// Lists of packages apart from the system's, which does not know the other processor.
+    /// Lists of packages apart from the system's, which does not know the other processor. A path
+    /// that is not absolute would be in the system's directory.
     const FETCH: &str = "\
 set -e
 mkdir -p lists/partial
 get() {
-    apt-get -o APT::Architecture=\"$1\" -o APT::Architectures=\"$1\" -o APT::Sandbox::User=root -o Dir::State::Lists=lists \\
-        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -qq \"$2\" $3
+    apt-get -o APT::Architecture=\"$1\" -o APT::Architectures=\"$1\" -o APT::Sandbox::User=root \\
+        -o Dir::State::Lists=\"$PWD/lists\" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -qq \"$2\" $3
 }
 get \"$1\" update
 get \"$1\" download musl-dev
