@@ -135,6 +135,7 @@ const COUNTERPARTS: &[Need] = &[
     // Terminals and shells.
     Need::Program("tmux", "tmux"),
     Need::Program("bash", "bash"),
+    Need::Program("/usr/share/bash-completion/bash_completion", "bash-completion"),
     Need::Program("zsh", "zsh"),
     Need::Program("fish", "fish"),
     Need::Program("zbarimg", "zbar-tools"),

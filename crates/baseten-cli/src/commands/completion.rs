@@ -20,6 +20,9 @@ const VARIABLE: &str = "BASETEN_COMPLETE";
 
 const BASH: &str = include_str!("../completion/baseten.bash");
 const ZSH: &str = include_str!("../completion/baseten.zsh");
+/// Behind `--` is another program, of which fish completes the files.
+const FISH_PROGRAMS: &str =
+    "complete --command baseten --condition 'contains -- -- (commandline -opc)' --force-files\n";
 
 /// Prints the script that makes a shell ask.
 pub(crate) fn run(shell: Shell) -> Exit {
@@ -28,7 +31,7 @@ pub(crate) fn run(shell: Shell) -> Exit {
         // if they are loaded from a file.
         Shell::Bash => BASH.to_owned(),
         Shell::Zsh => ZSH.to_owned(),
-        Shell::Fish => registration(&Fish),
+        Shell::Fish => registration(&Fish) + FISH_PROGRAMS,
         Shell::Powershell => registration(&Powershell),
     })
 }

@@ -3,6 +3,14 @@
 # or keep it as _baseten in a directory of $fpath.
 
 _baseten() {
+    local at=${words[(i)--]}
+    if ((at < CURRENT)); then
+        # Another program, which the shell completes by itself.
+        shift $at words
+        ((CURRENT -= at))
+        _normal
+        return
+    fi
     local -a candidates
     candidates=("${(@f)$(
         BASETEN_COMPLETE=zsh _CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$((CURRENT - 1)) \

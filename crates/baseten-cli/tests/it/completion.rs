@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,25 @@ fn bash_completes_an_email_that_it_takes_apart_itself() {
         "baseten auth status --profile m\t\r",
         &["my bot\r\n  Remote: "],
     );
+}
+
+#[test]
+fn another_program_is_completed_as_its_shell_does() {
+    let home = shell_home().with("BASETEN_API_KEY", "a-key");
+    fs::write(home.path().join("contents"), "what is in it\n").unwrap();
+    let (bash, zsh) = (&["bash", "--norc", "--noprofile", "-i"][..], &["zsh", "-f", "-i"][..]);
+    let plain = "source <(baseten completion bash)";
+    let library = format!("source /usr/share/bash-completion/bash_completion; {plain}");
+    let zsh_setup = "autoload -U compinit; compinit -u; source <(baseten completion zsh)";
+    for (shell, setup) in [(bash, plain), (bash, &library), (zsh, zsh_setup)] {
+        let program = "baseten auth exec -- dirnam\t /some/where\r";
+        type_and_run(&home, shell, setup, program, &["/some\r\n"]);
+        let file = format!("cd '{}'; baseten auth exec -- cat cont\t\r", home.path().display());
+        type_and_run(&home, shell, setup, &file, &["what is in it"]);
+    }
+    let lines = "cd; baseten completion fish | source; complete -C 'baseten auth exec -- cat cont'";
+    let mut fish = home.command_of(find("fish", "fish"), &["--no-config", "-c", lines]);
+    assert_eq!(Running::start(&mut fish).end(), Outcome::done("contents\n"));
 }
 
 #[test]
