@@ -93,8 +93,8 @@ mod on_unix {
         #[cfg(target_os = "linux")]
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         lender.run(&socket, &stop).map_err(failed)?;
-        wait_for_refreshes(host);
         printer.finish();
+        wait_for_refreshes(host);
         Ok(Exit::Done)
     }
 
@@ -129,10 +129,13 @@ mod on_unix {
         }
     }
 
-    /// Nothing is left behind half done: a refresh may go on for somebody who waits no longer.
+    /// Nothing is left behind half done: a refresh may go on for somebody who waits no longer. One
+    /// that has not begun does not begin any more.
     fn wait_for_refreshes(host: &Host) {
         let (done, released) = std::sync::mpsc::channel();
-        host.interrupt().cancel().when_released(move || {
+        let cancel = host.interrupt().cancel();
+        cancel.cancel();
+        cancel.when_released(move || {
             let _ = done.send(());
         });
         let _ = released.recv();
