@@ -19,6 +19,9 @@ pub(crate) const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
 /// The variables that hold secrets of ours, which no program that we start inherits.
 pub const SECRETS: [&str; 3] = [API_KEY, IDENTITY_TOKEN, GITHUB_TOKEN];
 
+/// The token of an engine that keeps secrets. Credential helpers may need it themselves.
+pub const ENGINE_TOKENS: [&str; 2] = ["BAO_TOKEN", "VAULT_TOKEN"];
+
 /// The environment variables as they were when the program started.
 ///
 /// An empty variable counts as unset everywhere.

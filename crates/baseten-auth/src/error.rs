@@ -366,9 +366,10 @@ impl PlaceError {
     pub fn kind(&self) -> ErrorKind {
         let Self::Engine(error) = self else { return ErrorKind::Local };
         match error {
-            EngineError::NoAddress | EngineError::Address { .. } | EngineError::NotText(_) => {
-                ErrorKind::Usage
-            }
+            EngineError::NoAddress
+            | EngineError::Address { .. }
+            | EngineError::NotHeader { .. }
+            | EngineError::NotText(_) => ErrorKind::Usage,
             EngineError::NoToken | EngineError::Denied { .. } => ErrorKind::NotLoggedIn,
             EngineError::TokenFile { .. } => ErrorKind::Local,
             EngineError::Refused { status, .. } => of_status(*status),

@@ -79,7 +79,7 @@ pub use source::SessionSource;
 pub mod internal {
     pub use crate::api_key::{ApiKeyError, parse_api_key, read_api_key};
     pub use crate::context::Context;
-    pub use crate::env::{Env, NotText, SECRETS};
+    pub use crate::env::{ENGINE_TOKENS, Env, NotText, SECRETS};
     pub use crate::error::Failure;
     pub use crate::http::{
         CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,

@@ -140,6 +140,9 @@ fn engine(error: &EngineError) -> String {
             format!("set {variable} to a URL of the form https://<host>:8200")
         }
         EngineError::NotText(_) => "set it to plain text, or unset it".to_owned(),
+        EngineError::NotHeader { .. } => {
+            "put there visible ASCII characters alone, without a line break inside".to_owned()
+        }
         EngineError::NoToken => "set BAO_TOKEN, or log in with: bao login".to_owned(),
         EngineError::TokenFile { .. } => "check the file's owner and mode".to_owned(),
         EngineError::Denied { place, .. } => {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use baseten_auth::internal::{Env, SECRETS};
+use baseten_auth::internal::{ENGINE_TOKENS, Env, SECRETS};
 
 /// Whether the person at this terminal would see a browser that is started here.
 ///
@@ -81,7 +81,7 @@ fn start(command: &[OsString]) -> Result<(), String> {
     let name = program.display();
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    for variable in SECRETS {
+    for variable in SECRETS.into_iter().chain(ENGINE_TOKENS) {
         command.env_remove(variable);
     }
     #[cfg(unix)]

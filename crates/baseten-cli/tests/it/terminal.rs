@@ -650,7 +650,9 @@ fn the_browser_gets_the_url_and_no_secret() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
     let home = on_terminal(&sandbox)
         .with_browser("env >environment; echo \"$1\" >url")
-        .with("BASETEN_API_KEY", "secret-of-the-environment");
+        .with("BASETEN_API_KEY", "secret-of-the-environment")
+        .with("BAO_TOKEN", "secret-of-the-environment")
+        .with("VAULT_TOKEN", "secret-of-the-environment");
     let mut login = terminal.start(&home, WEB_LOGIN);
     login.shows(WAITING);
     let url = home.path().join("url");

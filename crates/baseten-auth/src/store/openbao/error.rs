@@ -21,6 +21,12 @@ pub enum EngineError {
     /// A variable is not text.
     #[error(transparent)]
     NotText(#[from] NotText),
+    /// A token or a namespace can be no part of a request.
+    #[error("{from} has characters that an HTTP header cannot carry")]
+    NotHeader {
+        /// The variable or the file that it is from.
+        from: String,
+    },
     /// There is no token for the server.
     #[error(
         "there is no token for the server of the secrets: BAO_TOKEN and VAULT_TOKEN are not set, and there is no ~/.vault-token"

@@ -1,20 +1,16 @@
 //! How the environment describes the server of an engine, in the variables of OpenBao and Vault.
 
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::error::EngineError;
 use super::key::on_the_wire;
-use crate::env::Env;
+use crate::env::{ENGINE_TOKENS, Env};
 use crate::secret::Secret;
 use crate::storage::EnginePath;
-
-/// The largest file of a token, in bytes.
-const TOKEN_LIMIT: u64 = 64 * 1024;
+use crate::store::disk::{Refusal, read_private};
 
 /// A server, and how to talk to it.
 #[derive(Debug)]
@@ -37,7 +33,8 @@ impl Settings {
         let authority = ["BAO_CACERT", "VAULT_CACERT"]
             .into_iter()
             .find_map(|variable| Some((variable, env.path(variable)?)));
-        let namespace = namespace.map(|(_, text)| text.to_owned());
+        let namespace = namespace.map(|(variable, text)| in_header(variable, text)).transpose()?;
+        let namespace = namespace.map(|text| text.expose().to_owned());
         Ok(Self { address, token: token(env)?, namespace, authority })
     }
 
@@ -48,13 +45,13 @@ impl Settings {
     }
 }
 
-/// The first of two variables that is set, with its name.
+/// The first of two variables that is set to more than blanks, with its name.
 fn first<'a>(
     env: &'a Env,
     variables: [&'static str; 2],
 ) -> Result<Option<(&'static str, &'a str)>, EngineError> {
     for variable in variables {
-        if let Some(text) = env.text(variable)? {
+        if let Some(text) = env.text(variable)?.filter(|text| !text.trim().is_empty()) {
             return Ok(Some((variable, text)));
         }
     }
@@ -74,18 +71,35 @@ fn address(text: &str) -> Option<String> {
 }
 
 fn token(env: &Env) -> Result<Secret, EngineError> {
-    if let Some((_, text)) = first(env, ["BAO_TOKEN", "VAULT_TOKEN"])? {
-        return Ok(Secret::from(text.trim()));
+    if let Some((variable, text)) = first(env, ENGINE_TOKENS)? {
+        return in_header(variable, text);
     }
     let home = env.path("HOME").or_else(|| env.path("USERPROFILE"));
     let path = home.ok_or(EngineError::NoToken)?.join(".vault-token");
-    let mut text = Zeroizing::new(String::with_capacity(256));
-    let file = fs::File::open(&path);
-    match file.and_then(|file| file.take(TOKEN_LIMIT).read_to_string(&mut text)) {
-        Ok(_) if !text.trim().is_empty() => Ok(Secret::from(text.trim())),
-        Ok(_) => Err(EngineError::NoToken),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(EngineError::NoToken),
-        Err(source) => Err(EngineError::TokenFile { path, source }),
+    let unreadable = |source| EngineError::TokenFile { path: path.clone(), source };
+    let bytes = read_private(&path).map_err(|refusal| {
+        unreadable(match refusal {
+            Refusal::Io(source) => source,
+            Refusal::NoFile => io::Error::other("it is not a regular file"),
+            Refusal::TooLarge => io::Error::other("it is too large"),
+        })
+    })?;
+    let bytes = bytes.ok_or(EngineError::NoToken)?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| unreadable(io::ErrorKind::InvalidData.into()))?;
+    if text.trim().is_empty() {
+        return Err(EngineError::NoToken);
+    }
+    in_header(&path.display().to_string(), text)
+}
+
+/// A text that goes into a header of each request.
+fn in_header(from: &str, text: &str) -> Result<Secret, EngineError> {
+    let text = Secret::from(text.trim());
+    if text.is_visible_ascii() {
+        Ok(text)
+    } else {
+        Err(EngineError::NotHeader { from: from.to_owned() })
     }
 }
 
@@ -119,5 +133,25 @@ mod tests {
         }
         assert!(matches!(read(&[]), Err(EngineError::NoAddress)));
         assert!(matches!(read(&[("BAO_ADDR", "https://x")]), Err(EngineError::NoToken)));
+    }
+    #[test]
+    fn what_a_header_cannot_carry_is_told_by_its_name_and_blanks_count_as_unset() {
+        let read = |variables: &[(&str, &str)]| {
+            let address = ("BAO_ADDR", "https://x");
+            Settings::from_env(&variables.iter().copied().chain([address]).collect())
+        };
+        let settings = read(&[("BAO_TOKEN", " \n"), ("VAULT_TOKEN", "theirs")]).unwrap();
+        assert_eq!(settings.token.expose(), "theirs");
+        for (variable, text) in [("BAO_TOKEN", "a\nb"), ("BAO_NAMESPACE", "équipe")] {
+            let error = read(&[("VAULT_TOKEN", "t"), (variable, text)]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{variable} has characters that an HTTP header cannot carry")
+            );
+        }
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".vault-token")).unwrap();
+        let error = read(&[("HOME", home.path().to_str().unwrap())]).unwrap_err();
+        assert!(matches!(error, EngineError::TokenFile { .. }), "{error}");
     }
 }
