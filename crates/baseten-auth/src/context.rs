@@ -163,7 +163,8 @@ impl Operation<'_> {
         Place::helper(Helper::new(name, &self.context.env), self.budget.clone())
     }
 
-    /// An engine of OpenBao or Vault, the same one for the whole operation.
+    /// An engine of OpenBao or Vault: for the first place that is asked for, the same one for the
+    /// whole operation.
     fn engine_at(&self, path: &EnginePath) -> Result<Arc<Engine>, Error> {
         if let Some(engine) = self.engine.get().filter(|engine| engine.path() == path) {
             return Ok(Arc::clone(engine));
@@ -173,8 +174,10 @@ impl Operation<'_> {
             Failure::Place { profile: None, storage, source: PlaceError::Engine(source) }
         };
         let Context { env, http, wait, .. } = self.context;
-        let engine = Engine::new(path, env, http, wait.clone()).map_err(failed)?;
-        Ok(Arc::clone(self.engine.get_or_init(|| Arc::new(engine))))
+        let engine = Arc::new(Engine::new(path, env, http, wait.clone()).map_err(failed)?);
+        // A login may move a secret from one place to another: that one is not kept.
+        let _ = self.engine.set(Arc::clone(&engine));
+        Ok(engine)
     }
 
     pub(crate) fn engine(&self, path: &EnginePath) -> Result<Place, Error> {

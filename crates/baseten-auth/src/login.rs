@@ -151,14 +151,14 @@ fn identity(user: &User) -> Identity {
 enum Kept {
     InFile,
     FileInstead { reason: PlaceError },
-    Elsewhere { place: Place, before: Option<Entry> },
+    Elsewhere { place: Place, secret: Secret, before: Option<Entry> },
 }
 
 impl Kept {
     fn undo(&self, profile: &Profile) {
-        let Self::Elsewhere { place, before } = self else { return };
+        let Self::Elsewhere { place, secret, before } = self else { return };
         // The error that made us go back is the one to report.
-        let _ = place.restore(&profile.name, &profile.remote_url, before.as_ref());
+        let _ = place.restore(&profile.name, &profile.remote_url, secret, before.as_ref());
     }
 }
 
@@ -177,13 +177,13 @@ fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> R
             Ok(()) => Ok(before),
             Err(error) => {
                 // It may be there all the same. Why it was not taken is the error to report.
-                let _ = place.restore(name, remote, before.as_ref());
+                let _ = place.restore(name, remote, &secret, before.as_ref());
                 Err(error)
             }
         }
     });
     match kept {
-        Ok(before) => Ok(Kept::Elsewhere { place, before }),
+        Ok(before) => Ok(Kept::Elsewhere { place, secret, before }),
         Err(reason) if login.storage == StoragePolicy::Auto && reason.allows_fallback() => {
             Ok(Kept::FileInstead { reason })
         }

@@ -124,9 +124,9 @@ fn a_change_is_undone_even_after_a_cancellation() {
     place.set(&name(NAME), REMOTE, &"new".into()).unwrap();
     cancel.cancel();
     assert!(matches!(place.remove(&name(NAME), REMOTE), Err(PlaceError::Canceled)));
-    place.restore(&name(NAME), REMOTE, Some(&"old".into())).unwrap();
+    place.restore(&name(NAME), REMOTE, &"new".into(), Some(&"old".into())).unwrap();
     assert_eq!(session.lookup(NAME).as_deref(), Some("old"));
-    place.restore(&name(NAME), REMOTE, None).unwrap();
+    place.restore(&name(NAME), REMOTE, &"new".into(), None).unwrap();
     assert_eq!(session.lookup(NAME), None);
 }
 
@@ -369,7 +369,7 @@ fn a_change_that_timed_out_is_undone() {
     let set = place.set(&name(NAME), REMOTE, &"after".into());
     assert!(matches!(set, Err(PlaceError::TimedOut { .. })), "{set:?}");
     let started = Instant::now();
-    place.restore(&name(NAME), REMOTE, Some(&"before".into())).unwrap();
+    place.restore(&name(NAME), REMOTE, &"new".into(), Some(&"before".into())).unwrap();
     assert!(started.elapsed() < Duration::from_secs(3));
     let changes: Vec<_> =
         service.calls().into_iter().filter(|call| call.starts_with("SetSecret")).collect();

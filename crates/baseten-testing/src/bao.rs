@@ -172,7 +172,8 @@ fn host(sandbox: &Sandbox) -> String {
     host.replace(':', "%253A")
 }
 
-fn path(sandbox: &Sandbox, key: &str) -> String {
+/// Where a secret is, for requests of the API.
+pub fn path(sandbox: &Sandbox, key: &str) -> String {
     format!("secret/data/fleet/{}/{}", host(sandbox), key.replace('%', "%25"))
 }
 

@@ -35,11 +35,12 @@ pub(super) fn refresh(
     let claimed = engine.claim(&profile.name, &profile.remote_url, needs);
     let held = match claimed.map_err(|source| failed(profile, engine, source))? {
         Claimed::Held(held) => held,
-        Claimed::Fresh(tokens) if is_usable(&tokens) => {
-            return Ok(Usable { tokens, just_refreshed: false });
-        }
         Claimed::Fresh(tokens) if is_refused(&tokens) => {
             return Err(Failure::NewTokenRefused { profile: profile.name.clone() }.into());
+        }
+        // Usable when it was looked at, a moment ago.
+        Claimed::Fresh(tokens) if tokens.refresh_token.is_some() || is_usable(&tokens) => {
+            return Ok(Usable { tokens, just_refreshed: false });
         }
         Claimed::Fresh(_) => return Err(ended(profile)),
         Claimed::Gone => return Err(credential::missing(context, profile)),
@@ -72,8 +73,9 @@ pub(super) fn refresh(
 fn is_settled(error: &ApiError) -> bool {
     match error {
         ApiError::Http(error) => HttpError::surely_not_sent(error),
+        // A gateway has lost the answer, and the server may still be at work.
+        ApiError::Status { status: 502 | 504, .. } | ApiError::NotProtocol { .. } => false,
         ApiError::OAuth { .. } | ApiError::Status { .. } => true,
-        ApiError::NotProtocol { .. } => false,
     }
 }
 

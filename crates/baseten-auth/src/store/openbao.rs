@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use self::claim::{Action, BEHIND, Change, Goal, Heard, Standing};
+use self::claim::{Action, BEHIND, Change, Goal, Heard};
 use self::settings::Settings;
 use self::wire::Draft;
 use super::secret_text::{decode_secret, encode_secret};
@@ -137,29 +137,48 @@ impl Engine {
         profile: &ProfileName,
         remote: &str,
         secret: &Secret,
-        undoes: bool,
     ) -> Result<(), EngineError> {
         let key = key::of(&self.path, remote, profile);
-        let mut patience = self.patience(ENGINE, undoes);
+        let mut patience = self.patience(ENGINE, false);
         self.change(&key, Goal::Replace, Some(secret), &mut patience).map(drop)
     }
 
-    /// Deletes the secret with all its versions.
-    pub(super) fn remove(
+    /// Takes back what [`Engine::set`] may have stored. What another host has stored meanwhile stays:
+    /// it may be the only copy of a session.
+    pub(super) fn undo(
         &self,
         profile: &ProfileName,
         remote: &str,
-        undoes: bool,
-    ) -> Result<bool, EngineError> {
+        set: &Secret,
+        before: Option<&Secret>,
+    ) -> Result<(), EngineError> {
         let key = key::of(&self.path, remote, profile);
-        let mut patience = self.patience(ENGINE, undoes);
-        let url = self.settings.url(&self.path, "metadata", &key);
+        let mut patience = self.patience(ENGINE, true);
+        if before.is_some() {
+            let goal = Goal::ReplaceOnly { outdated: &|text| text == set };
+            return self.change(&key, goal, before, &mut patience).map(drop);
+        }
+        let is_ours = Goal::Claim { needs: &|_| false };
+        match self.change(&key, is_ours, None, &mut patience)? {
+            Action::Fresh(there) if there == *set => self.delete(&key, &mut patience),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the secret with all its versions.
+    pub(super) fn remove(&self, profile: &ProfileName, remote: &str) -> Result<bool, EngineError> {
+        let key = key::of(&self.path, remote, profile);
+        self.delete(&key, &mut self.patience(ENGINE, false)).map(|()| true)
+    }
+
+    fn delete(&self, key: &str, patience: &mut Patience) -> Result<(), EngineError> {
+        let url = self.settings.url(&self.path, "metadata", key);
         loop {
-            let sent = self.send(Request::delete(url.as_str()), &mut patience)?;
-            if sent.is_some_and(|response| matches!(response.status, 200..=299 | 404)) {
-                return Ok(true);
+            match self.send(Request::delete(url.as_str()), patience)?.map(|sent| sent.status) {
+                Some(200..=299 | 404) => return Ok(()),
+                Some(status) => return Err(self.refused(status)),
+                None => self.pause(patience, SOON)?,
             }
-            self.pause(&mut patience, SOON)?;
         }
     }
 
@@ -188,27 +207,33 @@ impl Engine {
     /// Another login's stays. False where the secret is gone.
     pub(crate) fn keep(&self, held: &Held, new: &OAuthCredential) -> Result<bool, EngineError> {
         let credential = encode_secret(&Credential::OAuth(new.clone()), Some(&held.credential));
-        let standing = |text: &Secret| match tokens(text) {
-            Some(there) if there.access_token == new.access_token => Standing::Ours,
-            Some(there) if there.refresh_token == held.tokens.refresh_token => Standing::Presented,
-            Some(there) if there.refresh_token == new.refresh_token => Standing::Ours,
-            _ => Standing::Foreign,
+        let outdated = |text: &Secret| {
+            tokens(text).is_some_and(|there| {
+                there.refresh_token == held.tokens.refresh_token
+                    && there.access_token != new.access_token
+            })
         };
-        let goal = Goal::Keep { standing: &standing };
         let mut patience = self.patience(ENGINE, true);
         // The claim's version is known: most often, no look is needed.
-        let first = self.write(&held.key, held.version, &credential, None, &mut patience)?;
-        if let Heard::Written(_) = first {
+        let first = self.write(&held.key, held.version, &credential, &mut patience);
+        if let Ok(Heard::Written(_)) = first {
             return Ok(true);
         }
-        let ended = self.change(&held.key, goal, Some(&credential), &mut patience)?;
-        Ok(ended == Action::Done)
+        loop {
+            let goal = Goal::ReplaceOnly { outdated: &outdated };
+            match self.change(&held.key, goal, Some(&credential), &mut patience) {
+                Ok(ended) => return Ok(ended == Action::Done),
+                // Nobody else has these tokens, and a moment ago the engine took the claim.
+                Err(error) if self.pause(&mut patience, LATER).is_err() => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Gives a claim up whose refresh came to nothing. Where that fails, it runs out by itself.
     pub(crate) fn release(&self, held: &Held) {
         let mut patience = self.patience(RELEASE, true);
-        let _ = self.write(&held.key, held.version, &held.credential, None, &mut patience);
+        let _ = self.write(&held.key, held.version, &held.credential, &mut patience);
     }
 
     /// Goes the steps of a change to its end.
@@ -310,10 +335,9 @@ impl Engine {
         key: &str,
         on: u64,
         credential: &Secret,
-        claim: Option<(&str, jiff::Timestamp)>,
         patience: &mut Patience,
     ) -> Result<Heard, EngineError> {
-        self.write_draft(key, on, &Draft { credential, nonce: &random(), claim }, patience)
+        self.write_draft(key, on, &Draft { credential, nonce: &random(), claim: None }, patience)
     }
 
     fn write_draft(

@@ -97,18 +97,24 @@ impl Place {
         self.erase(profile, remote, false)
     }
 
-    /// Puts back what was there before a change that came to nothing. Unlike the others, it is
-    /// not stopped by a cancellation, nor kept from trying by a deadline that has passed: either may
-    /// be the reason for calling it.
+    /// Puts back what was there before `set` was stored, by a change that came to nothing. Unlike
+    /// the others, it is not stopped by a cancellation, nor kept from trying by a deadline that has
+    /// passed: either may be the reason for calling it.
     pub fn restore(
         &self,
         profile: &ProfileName,
         remote: &str,
+        set: &Secret,
         before: Option<&Entry>,
     ) -> Result<(), PlaceError> {
-        match before {
-            Some(entry) => self.put(profile, remote, entry, true),
-            None => self.erase(profile, remote, true).map(drop),
+        match (&self.kind, before) {
+            // Other hosts store there too, and the lock is of this one.
+            (Kind::Engine(engine), before) => {
+                let before = before.and_then(Entry::text);
+                Ok(engine.undo(profile, remote, set, before)?)
+            }
+            (_, Some(entry)) => self.put(profile, remote, entry, true),
+            (_, None) => self.erase(profile, remote, true).map(drop),
         }
     }
 
@@ -124,9 +130,7 @@ impl Place {
             (Kind::Helper(helper), Entry::Text(secret)) => {
                 helper.set(profile, remote, secret, &self.budget, undoes)
             }
-            (Kind::Engine(engine), Entry::Text(secret)) => {
-                Ok(engine.set(profile, remote, secret, undoes)?)
-            }
+            (Kind::Engine(engine), Entry::Text(secret)) => Ok(engine.set(profile, remote, secret)?),
             // These talk in text, and have never given us this.
             (Kind::Helper(_) | Kind::Engine(_), Entry::Other(_)) => Ok(()),
         }
@@ -136,7 +140,7 @@ impl Place {
         match &self.kind {
             Kind::Keyring(keyring) => keyring.remove(profile, &self.budget, undoes),
             Kind::Helper(helper) => helper.remove(profile, remote, &self.budget, undoes),
-            Kind::Engine(engine) => Ok(engine.remove(profile, remote, undoes)?),
+            Kind::Engine(engine) => Ok(engine.remove(profile, remote)?),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baseten_sandbox::Sandbox;
-use baseten_testing::bao::{Bao, Cluster, Fault, POLICY, Proxy, ROOT, STORE, free_port};
+use baseten_testing::bao::{Bao, Cluster, Fault, POLICY, Proxy, ROOT, STORE, ask, free_port, path};
 use baseten_testing::docs::block;
 use baseten_testing::faults::{is_root, straced};
 use baseten_testing::home::Home;
@@ -18,7 +18,7 @@ use baseten_testing::server::{Server, answer};
 use baseten_testing::stored::{name, profile, read};
 use baseten_testing::wait::until;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A browser login to wherever the environment says.
 fn log_in(home: &Home, sandbox: &Sandbox, profile: &str) -> Outcome {
@@ -117,6 +117,96 @@ fn a_new_login_replaces_the_session_of_the_fleet_and_a_logout_elsewhere_is_seen(
     // After all versions were deleted, it begins with the first again.
     assert_eq!(log_in(&other, &sandbox, &name).status, 0);
     other.run(&["auth", "token"]).succeeded();
+}
+
+#[test]
+fn a_login_moves_a_secret_to_another_place_of_the_engine() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let (name, key) = (name("fleet"), sandbox.api_key("ada").unwrap());
+    let with_key = ["auth", "login", "--with-api-key", "--profile", &name];
+    let first = "openbao:secret/elsewhere";
+    for by_key in [false, true] {
+        let mut home = bao.home(&sandbox, ROOT).with("BASETEN_CREDENTIAL_STORE", first);
+        assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+        home.set("BASETEN_CREDENTIAL_STORE", STORE);
+        if by_key {
+            home.run_with_input(&with_key, &key).succeeded();
+        } else {
+            assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+        }
+        assert_eq!(profile(&home, &name)["credential_store"], STORE);
+        home.run(&["auth", "token"]).succeeded();
+        let old = path(&sandbox, &name).replace("/fleet/", "/elsewhere/");
+        assert_eq!(bao.ask(ROOT, "GET", &old, &Value::Null).0, 404, "the old copy is gone");
+        home.run(&["auth", "logout"]).succeeded();
+    }
+}
+
+#[test]
+fn a_login_that_fails_leaves_what_another_host_has_stored_meanwhile() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let name = name("fleet");
+    let first = bao.home(&sandbox, ROOT);
+    assert_eq!(log_in(&first, &sandbox, &name).status, 0);
+    let mut theirs = bao.secret(&sandbox, &name)["data"].clone();
+    let text = theirs["credential"].as_str().unwrap().replace("refresh_token\":\"", "$&newer");
+    (theirs["credential"], theirs["nonce"]) = (json!(text), json!("theirs"));
+    let arguments = ["auth", "login", "--with-api-key", "--profile", &name];
+    for there_before in [true, false] {
+        if !there_before {
+            first.run(&["auth", "logout"]).succeeded();
+        }
+        let (port, at, body) = (bao.port, path(&sandbox, &name), json!({ "data": theirs }));
+        let mut refused = false;
+        let through = Proxy::start(vec![port], move |_, line| {
+            if refused || !line.starts_with("POST") {
+                return Fault::None;
+            }
+            refused = true;
+            assert_eq!(ask(port, ROOT, "POST", &at, &body).0, 200);
+            Fault::Status(403)
+        });
+        let host = bao.home(&sandbox, ROOT).with("BAO_ADDR", through.address());
+        let failed = host.run_with_input(&arguments, sandbox.api_key("ada").unwrap());
+        assert_eq!((failed.status, failed.stdout.as_str()), (3, ""), "{failed}");
+        assert_eq!(bao.secret(&sandbox, &name)["data"]["nonce"], "theirs");
+    }
+}
+
+#[test]
+fn a_login_that_cannot_be_stored_takes_its_secret_back() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let name = name("fleet");
+    let first = bao.home(&sandbox, ROOT);
+    assert_eq!(log_in(&first, &sandbox, &name).status, 0);
+    let before = bao.secret(&sandbox, &name)["data"]["credential"].clone();
+    let arguments = ["auth", "login", "--with-api-key", "--profile", &name];
+    for there_before in [true, false] {
+        if !there_before {
+            first.run(&["auth", "logout"]).succeeded();
+        }
+        // The write is made, and then the engine takes back that it may be.
+        let mut writes = 0;
+        let through = Proxy::start(vec![bao.port], move |_, line| {
+            writes += usize::from(line.starts_with("POST"));
+            match writes {
+                1 if line.starts_with("POST") => Fault::AnswerLost,
+                1 => {
+                    writes = 2;
+                    Fault::Status(403)
+                }
+                _ => Fault::None,
+            }
+        });
+        let host = bao.home(&sandbox, ROOT).with("BAO_ADDR", through.address());
+        let failed = host.run_with_input(&arguments, sandbox.api_key("ada").unwrap());
+        assert_eq!((failed.status, failed.stdout.as_str()), (3, ""), "{failed}");
+        if there_before {
+            assert_eq!(bao.secret(&sandbox, &name)["data"]["credential"], before);
+        } else {
+            assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
+        }
+    }
 }
 
 #[test]
@@ -280,7 +370,12 @@ fn a_refresh_that_is_refused_gives_the_claim_up() {
     let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", busy.url("localhost", ""));
     assert_eq!(home.run(&["auth", "token"]).status, 6);
     assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
-    let mut home = home;
+    // Behind a gateway that has lost the answer, the server may still be at work.
+    let gateway = Server::start([answer(504, "", "")]);
+    let mut home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", gateway.url("localhost", ""));
+    assert_eq!(home.run(&["auth", "token"]).status, 6);
+    assert!(!bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+    bao.claim(&sandbox, &name, "gone", -1);
     home.unset("BASETEN_MANAGEMENT_API_URL_OVERRIDE");
     home.run(&["auth", "token"]).succeeded();
     bao.expire(&sandbox, &name);
@@ -326,10 +421,14 @@ fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
     // Requests 0 and 1 look, 2 writes the claim, 3 looks again where that went wrong or else stores.
     let faults = [Fault::AnswerLost, Fault::RequestLost, Fault::Status(307), Fault::Status(400)];
     let more = [Fault::Status(500), Fault::Status(503), Fault::Status(412), Fault::Status(473)];
+    // Of new tokens in one process, nothing ends the attempts to store them.
+    let definite = [Fault::Status(403), Fault::Status(404), Fault::Status(418)];
     let mut refreshes = 0;
-    for fault in faults.into_iter().chain(more) {
+    for fault in faults.into_iter().chain(more).chain(definite) {
         for at in [1, 2, 3] {
-            if at == 1 && matches!(fault, Fault::Status(400)) {
+            if at == 1 && matches!(fault, Fault::Status(400))
+                || at < 3 && matches!(fault, Fault::Status(403 | 404 | 418))
+            {
                 continue;
             }
             bao.expire(&sandbox, &name);
@@ -355,6 +454,17 @@ fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
             assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null(), "{fault:?} {at}");
         }
     }
+    // Nor does it where that goes on for a while.
+    bao.expire(&sandbox, &name);
+    let through = Proxy::start(vec![bao.port], |number, _| match number {
+        3..=9 => Fault::Status(403),
+        _ => Fault::None,
+    });
+    let host = host_like(&home, bao.home(&sandbox, ROOT)).with("BAO_ADDR", through.address());
+    let outcome = host.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert_eq!(home.run(&["auth", "token"]).stdout, outcome.stdout);
+    refreshes += 1;
     // A look that shows an older version, after every write that was not answered.
     bao.expire(&sandbox, &name);
     let through = Proxy::start(vec![bao.port], move |number, line| match number {

@@ -56,24 +56,14 @@ pub(super) enum Heard {
     Unclear,
 }
 
-/// What a stored credential is to whoever has a newer one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// The one that the newer one was bought with.
-    Presented,
-    /// The newer one itself.
-    Ours,
-    /// Somebody else's login.
-    Foreign,
-}
-
 /// What a change is for.
 #[derive(Clone, Copy)]
 pub(super) enum Goal<'a> {
     /// To be the one that refreshes, where the credential needs it.
     Claim { needs: &'a dyn Fn(&Secret) -> bool },
-    /// To keep what a refresh has brought.
-    Keep { standing: &'a dyn Fn(&Secret) -> Standing },
+    /// To put a credential in place of certain ones: what a refresh has brought in place of what it
+    /// was bought with. Another login stays.
+    ReplaceOnly { outdated: &'a dyn Fn(&Secret) -> bool },
     /// To put a new login there, whatever there is.
     Replace,
 }
@@ -154,7 +144,7 @@ impl<'a> Change<'a> {
         let Some(shared) = secret else {
             return match self.goal {
                 Goal::Replace => write(version),
-                Goal::Claim { .. } | Goal::Keep { .. } => Action::Lost,
+                Goal::Claim { .. } | Goal::ReplaceOnly { .. } => Action::Lost,
             };
         };
         match self.goal {
@@ -175,11 +165,8 @@ impl<'a> Change<'a> {
             }
             _ if shared.nonce == self.nonce => Action::Done,
             Goal::Replace => write(version),
-            Goal::Keep { standing } => match standing(&shared.credential) {
-                // Another's new login stays.
-                Standing::Ours | Standing::Foreign => Action::Done,
-                Standing::Presented => write(version),
-            },
+            Goal::ReplaceOnly { outdated } if outdated(&shared.credential) => write(version),
+            Goal::ReplaceOnly { .. } => Action::Done,
         }
     }
 

@@ -110,12 +110,8 @@ fn the_claim_of_another_is_waited_for_and_taken_over_when_it_has_run_out() {
 
 #[test]
 fn what_a_refresh_has_brought_is_written_on_whatever_is_there() {
-    let standing = |there: &Secret| match there.expose() {
-        "old" => Standing::Presented,
-        "new" => Standing::Ours,
-        _ => Standing::Foreign,
-    };
-    let goal = Goal::Keep { standing: &standing };
+    let outdated = |there: &Secret| there.expose() == "old";
+    let goal = Goal::ReplaceOnly { outdated: &outdated };
     walk(
         goal,
         [
@@ -289,12 +285,8 @@ fn play(turns: &[Turn], skews: [i64; 3]) -> Result<usize, TestCaseError> {
                     continue;
                 }
                 let mine: u64 = new.parse().unwrap();
-                let standing = |text: &Secret| match text.expose().parse::<u64>().unwrap() {
-                    there if there == mine => Standing::Ours,
-                    there if there + 1 == mine => Standing::Presented,
-                    _ => Standing::Foreign,
-                };
-                let goal = Goal::Keep { standing: &standing };
+                let outdated = |text: &Secret| text.expose().parse::<u64>().unwrap() + 1 == mine;
+                let goal = Goal::ReplaceOnly { outdated: &outdated };
                 if advance(one, goal, Some(&new), &mut model, turn.fate, clock, steady).is_some() {
                     restart(one, Stage::Claiming);
                 }
