@@ -372,7 +372,9 @@ impl Engine {
         if patience.wait.cancel().is_canceled() {
             return Err(EngineError::Canceled);
         }
-        let left = patience.left().ok_or_else(|| self.given_up(patience))?;
+        // With less time, it would only hide what went wrong before.
+        let left = patience.left().filter(|left| *left >= SOON);
+        let left = left.ok_or_else(|| self.given_up(patience))?;
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut request = request
             .within(left.min(REQUEST))
