@@ -136,7 +136,8 @@ fn untouched(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// The keys of a profile that a login writes anew.
+/// The keys of a profile that a login replaces or removes. The seed `every-key-of-a-login` has all of
+/// them: whoever adds one adds it there too.
 const OURS: &[&str] = &[
     "remote_url",
     "auth_type",
@@ -146,5 +147,6 @@ const OURS: &[&str] = &[
     "email",
     "workspace_name",
     "credential_helper",
+    "credential_store",
     "keyring",
 ];

@@ -184,7 +184,11 @@ fn entry() -> impl Strategy<Value = serde_json::Value> {
         prop_oneof![Just("oauth".into()), Just("api_key".into()), json()],
         prop_oneof![Just(tokens), json()],
         prop_oneof![Just("key".into()), json()],
-        prop::collection::btree_map("[a-z_]{1,9}", json(), 0..3),
+        prop::collection::btree_map(
+            "[a-z_]{1,9}|user_id|email|workspace_name|credential_helper|credential_store|keyring",
+            json(),
+            0..3,
+        ),
     );
     prop_oneof![
         9 => known.prop_map(|(auth_type, oauth_credential, api_key, unknown)| {
