@@ -442,6 +442,7 @@ impl HttpError {
             | Self::Certificate { .. }
             | Self::Tls { .. }
             | Self::Timeout { .. }
+            | Self::TooLate { .. }
             | Self::Lost { .. }
             | Self::NotHttp { .. }
             | Self::TooLarge { .. } => ErrorKind::Unavailable,

@@ -30,7 +30,7 @@ use crate::env::Env;
 use crate::event::{Event, Observer};
 use crate::remote::is_loopback;
 use crate::secret::Secret;
-use crate::wait::{Clock as _, SystemClock};
+use crate::wait::{Clock as _, SystemClock, Wait};
 
 /// From the look-up of the name to the last byte of the answer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -57,6 +57,7 @@ pub struct Request<'a> {
     headers: Vec<(header::HeaderName, &'a str)>,
     body: Body<'a>,
     limit: Duration,
+    until: Option<(Timestamp, Wait)>,
 }
 
 /// What a request carries.
@@ -106,7 +107,8 @@ impl<'a> Request<'a> {
     }
 
     fn new(method: &'static str, url: String, body: Body<'a>) -> Self {
-        Self { method, url, headers: Vec::new(), body, limit: REQUEST_LIMIT }
+        let headers = Vec::new();
+        Self { method, url, headers, body, limit: REQUEST_LIMIT, until: None }
     }
 
     /// Adds a form field to the body of a `POST`. The value may be a secret.
@@ -138,6 +140,13 @@ impl<'a> Request<'a> {
     /// Shortens the time that the whole request may take, which is 30 s.
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = self.limit.min(limit);
+        self
+    }
+
+    /// Keeps the request from being sent if its time would not be over by this moment of the wall
+    /// clock: a machine that was asleep meanwhile has counted none of that time.
+    pub(crate) fn answered_by(mut self, moment: Option<Timestamp>, wait: &Wait) -> Self {
+        self.until = moment.map(|moment| (moment, wait.clone()));
         self
     }
 
@@ -256,7 +265,8 @@ impl Http {
         let proxy = proxy::choose(&self.env, &url)?;
         // Whatever goes through a proxy is `https`.
         let tls = if url.scheme() == "https" { Some(self.tls(&url)?) } else { None };
-        let attempt = Arc::new(Attempt::new(host_label(&url), proxy, request.limit));
+        let (limit, until) = (request.limit, request.until.clone());
+        let attempt = Arc::new(Attempt::new(host_label(&url), proxy, limit, until));
         let dialer = Dialer { attempt: Arc::clone(&attempt), tls, good: Arc::clone(&self.good) };
         let agent = dialer.agent(self.config(&attempt));
         let failed = |error| attempt.failure(error);

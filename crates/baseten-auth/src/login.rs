@@ -11,6 +11,7 @@ use crate::oauth::answer::{ApiError, with_retries};
 use crate::profile::{Credential, Identity, Profile, ProfileName, ProfileNameError};
 use crate::remote::{ManagementUrl, Remote};
 use crate::secret::Secret;
+use crate::session::ending::Ending;
 use crate::session::refresh::lock_profile;
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
@@ -98,7 +99,7 @@ fn commit(
     let old = context
         .read_settled(store, |profiles| Ok::<_, Error>(profiles.get(name).ok().flatten()))?;
     // Without its tokens, the session that this login replaces can't be ended.
-    let ended = old.as_ref().and_then(|old| credential::tokens(operation, old).ok().flatten());
+    let ending = old.as_ref().and_then(|old| Ending::begin(operation, old).ok().flatten());
     let mut profile = Profile {
         name: name.clone(),
         remote_url: login.remote.as_str().to_owned(),
@@ -108,35 +109,52 @@ fn commit(
         without_keyring: false,
         in_file: None,
     };
-    let kept = keep_secret(operation, login, &profile)?;
-    profile.without_keyring =
-        matches!(kept, Kept::FileInstead { reason: PlaceError::NotAvailable { .. } });
-    if !matches!(kept, Kept::Elsewhere { .. }) {
-        profile.in_file = Some(login.credential.clone());
-    }
-    let stored = store.update(|profiles| {
-        profiles.insert(&profile, profile.in_file.as_ref());
-        if login.switch {
-            profiles.set_current(Some(name));
+    let kept = match keep(operation, store, login, &mut profile) {
+        Ok(kept) => kept,
+        Err(error) => {
+            ending.inspect(Ending::give_up);
+            return Err(error);
         }
-        Ok::<_, StoreError>(())
-    });
-    if let Err(error) = stored {
-        kept.undo(&profile);
-        return Err(error.into());
-    }
+    };
     if let Kept::FileInstead { reason } = &kept {
         let file = store.path().to_owned();
         context.observer().notify(&Event::KeyringUnavailable { reason, file });
     }
     if let Some(old) = &old {
         remove_old_copy(operation, old, &profile, &kept);
-        if let (Some(tokens), Ok(management)) = (ended, management_url(context, old)) {
+        if let (Some(ending), Ok(management)) = (ending, management_url(context, old)) {
             // The new login is stored; how the old one ends is no concern of its user.
-            let _ = end_session(context, &management, &tokens);
+            let _ = end_session(context, &management, &ending.tokens);
         }
     }
     Ok(())
+}
+
+/// Stores a login's secret and its profile, or neither.
+fn keep(
+    operation: &Operation<'_>,
+    store: &Store,
+    login: &Login,
+    profile: &mut Profile,
+) -> Result<Kept, Error> {
+    let kept = keep_secret(operation, login, profile)?;
+    profile.without_keyring =
+        matches!(kept, Kept::FileInstead { reason: PlaceError::NotAvailable { .. } });
+    if !matches!(kept, Kept::Elsewhere { .. }) {
+        profile.in_file = Some(login.credential.clone());
+    }
+    let stored = store.update(|profiles| {
+        profiles.insert(profile, profile.in_file.as_ref());
+        if login.switch {
+            profiles.set_current(Some(&profile.name));
+        }
+        Ok::<_, StoreError>(())
+    });
+    if let Err(error) = stored {
+        kept.undo(profile);
+        return Err(error.into());
+    }
+    Ok(kept)
 }
 
 fn identity(user: &User) -> Identity {

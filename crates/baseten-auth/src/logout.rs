@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::context::Context;
+use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::management;
 use crate::oauth::answer::ApiError;
 use crate::oauth::refresh::refresh_request;
-use crate::profile::{Credential, OAuthCredential, ProfileName};
+use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::remote::ManagementUrl;
+use crate::session::ending::Ending;
 use crate::session::refresh::lock_profile;
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
@@ -42,26 +43,57 @@ pub fn logout(
         let missing = || Failure::NoSuchProfile { name: name.clone(), selected_by };
         profiles.get(name)?.ok_or_else(|| Error::from(missing()))
     })?;
-    let ended = credential::tokens(&operation, &profile).and_then(|tokens| match tokens {
-        Some(tokens) => end_session(context, &management_url(context, &profile)?, &tokens),
-        None => Ok(()),
-    });
-    match ended {
-        Ok(()) => {}
-        Err(error) if error.is_canceled() => return Err(error),
-        Err(reason) => context
-            .observer()
-            .notify(&Event::SessionNotEnded { profile: name, reason: reason.reason() }),
-    }
-    match profile.in_file {
-        Some(_) => credential::remove_copy(&operation, &profile),
-        None => credential::remove(&operation, &profile)?,
+    let ending = Ending::begin(&operation, &profile);
+    if operation.shares(&profile)? {
+        remove_shared(&operation, &profile, ending?)?;
+    } else {
+        end(context, &profile, ending)?;
+        match profile.in_file {
+            Some(_) => credential::remove_copy(&operation, &profile),
+            None => credential::remove(&operation, &profile)?,
+        }
     }
     store.update(|profiles| {
         profiles.remove(name);
         Ok::<_, StoreError>(())
     })?;
     Ok(())
+}
+
+/// Removes a secret that other hosts share, and then ends its session: an engine can refuse the first,
+/// and then the others go on with the session as if nothing had happened.
+fn remove_shared(
+    operation: &Operation<'_>,
+    profile: &Profile,
+    ending: Option<Ending>,
+) -> Result<(), Error> {
+    if let Err(error) = credential::remove(operation, profile) {
+        ending.inspect(Ending::give_up);
+        return Err(error);
+    }
+    // From here on, nobody else can end it.
+    let _signals = operation.context.wait().cancel().hold();
+    end(operation.context, profile, Ok(ending))
+}
+
+/// Ends a session. A failure is a warning, except for a cancellation.
+fn end(
+    context: &Context,
+    profile: &Profile,
+    ending: Result<Option<Ending>, Error>,
+) -> Result<(), Error> {
+    let ended = ending.and_then(|ending| match ending {
+        Some(ending) => end_session(context, &management_url(context, profile)?, &ending.tokens),
+        None => Ok(()),
+    });
+    match ended {
+        Err(reason) if !reason.is_canceled() => {
+            let (profile, reason) = (&profile.name, reason.reason());
+            context.observer().notify(&Event::SessionNotEnded { profile, reason });
+            Ok(())
+        }
+        ended => ended,
+    }
 }
 
 /// Tells the server that a session is over, within 5 s in all. A cancellation ends the wait, and
@@ -91,7 +123,7 @@ fn tell_server(
         && let Some(refresh_token) = &tokens.refresh_token
     {
         let sent = wait.now();
-        match refresh_request(http, wait, management_url, refresh_token, END_SESSION) {
+        match refresh_request(http, wait, management_url, refresh_token, END_SESSION, None) {
             Ok(answer) => tokens = answer.into_credential(sent, None),
             Err(error) if error.is_invalid_grant() => return Ok(()),
             Err(error) => return Err(error),

@@ -131,3 +131,48 @@ pub fn set_mode(path: &Path, mode: u32) {
 pub fn says_io_error(text: &str) -> bool {
     text.contains("Input/output error") || text.contains("I/O error")
 }
+
+/// Has the programs of a home find that the machine was asleep for 100 s when they connect to this
+/// port: the wall clock went on, and the other one did not. False, and says so, if the program that is
+/// tested has its C library in itself.
+#[expect(clippy::print_stderr, reason = "what is left out must be seen")]
+pub fn falls_asleep_before(home: &mut Home, port: u16) -> bool {
+    const SOURCE: &str = r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <netinet/in.h>
+        #include <stdlib.h>
+        #include <sys/socket.h>
+        #include <time.h>
+
+        static int slept;
+
+        int connect(int fd, const struct sockaddr *to, socklen_t size) {
+            int (*real)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "connect");
+            int is_ip = to->sa_family == AF_INET || to->sa_family == AF_INET6;
+            /* The port is at the same place in both. */
+            int port = is_ip ? ntohs(((const struct sockaddr_in *)to)->sin_port) : 0;
+            if (port == atoi(getenv("SLEEP_BEFORE_PORT"))) slept = 1;
+            return real(fd, to, size);
+        }
+
+        int clock_gettime(clockid_t clock, struct timespec *time) {
+            int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+            int result = real(clock, time);
+            if (slept && clock == CLOCK_REALTIME) time->tv_sec += 100;
+            return result;
+        }
+    "#;
+    let program = fs::read(baseten()).unwrap();
+    if !program.windows(9).any(|part| part == b"libc.so.6") {
+        eprintln!("NOT TESTED, since the program is static: a machine that was asleep");
+        return false;
+    }
+    let (source, library) = (home.path().join("asleep.c"), home.path().join("asleep.so"));
+    fs::write(&source, SOURCE).unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    must("cc", &["-shared", "-fPIC", "-o", &path(&library), &path(&source), "-ldl"]);
+    home.set("LD_PRELOAD", path(&library));
+    home.set("SLEEP_BEFORE_PORT", port.to_string());
+    true
+}

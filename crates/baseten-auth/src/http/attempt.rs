@@ -5,11 +5,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use ureq::Proxy;
 
 use super::error::{Cause, HttpError, ProxyProblem};
 use super::proxy::{is_socks, label};
 use super::tls::{self, Refusal};
+use crate::wait::Wait;
 
 /// From the look-up of the name to the end of the TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -20,15 +22,21 @@ pub(super) struct Attempt {
     pub(super) host: String,
     pub(super) proxy: Option<Proxy>,
     limit: Duration,
+    until: Option<(Timestamp, Wait)>,
     start: Instant,
     tunnelled: AtomicBool,
     connected: AtomicBool,
 }
 
 impl Attempt {
-    pub(super) fn new(host: String, proxy: Option<Proxy>, limit: Duration) -> Self {
+    pub(super) fn new(
+        host: String,
+        proxy: Option<Proxy>,
+        limit: Duration,
+        until: Option<(Timestamp, Wait)>,
+    ) -> Self {
         let (tunnelled, connected) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { host, proxy, limit, start: Instant::now(), tunnelled, connected }
+        Self { host, proxy, limit, until, start: Instant::now(), tunnelled, connected }
     }
 
     /// The proxy has led through to the server.
@@ -36,9 +44,18 @@ impl Attempt {
         self.tunnelled.store(true, Ordering::SeqCst);
     }
 
-    /// There is a connection to the server. From now on the request may have been sent.
-    pub(super) fn set_connected(&self) {
+    /// There is a connection to the server. From now on the request may have been sent; an error if
+    /// it is too late for that.
+    pub(super) fn set_connected(&self) -> Result<(), ureq::Error> {
+        if let Some((moment, wait)) = &self.until {
+            let left = self.limit.saturating_sub(self.start.elapsed());
+            if wait.now().saturating_add(left).is_ok_and(|end| end > *moment) {
+                let host = self.host.clone();
+                return Err(ureq::Error::Other(HttpError::TooLate { host }.into()));
+            }
+        }
         self.connected.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     fn is_connected(&self) -> bool {

@@ -185,7 +185,7 @@ impl<In: Transport> Connector<In> for Dialer {
         }
         // On the way to a proxy, ureq calls this for the proxy alone.
         if attempt.proxy.is_none() || details.config.proxy().is_some() {
-            attempt.set_connected();
+            attempt.set_connected()?;
         }
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn when_the_time_is_over_only_so_much_is_read_and_nothing_written() {
-        let attempt = Arc::new(Attempt::new(String::new(), None, Duration::ZERO));
+        let attempt = Arc::new(Attempt::new(String::new(), None, Duration::ZERO, None));
         let mut stream = Bounded::new(Endless, &attempt);
         let reads = (0..10_000).take_while(|_| stream.read(&mut [0]).is_ok()).count();
         assert_eq!(reads, LATE_READS as usize);

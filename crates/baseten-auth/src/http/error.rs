@@ -85,6 +85,14 @@ pub enum HttpError {
         /// Whether a part of the request was sent.
         sent: bool,
     },
+    /// The machine was asleep, and there is not enough time for an answer any more.
+    #[error(
+        "it is too late to send the request to {host}: this machine was asleep, or its clock was set"
+    )]
+    TooLate {
+        /// The server's host, with the port where it is a special one.
+        host: String,
+    },
     /// The connection broke after a part of the request was sent.
     #[error("the connection to {host} was lost")]
     Lost {
@@ -130,7 +138,8 @@ impl HttpError {
             | Self::Proxy { .. }
             | Self::Connect { .. }
             | Self::Certificate { .. }
-            | Self::Tls { .. } => true,
+            | Self::Tls { .. }
+            | Self::TooLate { .. } => true,
             Self::Timeout { sent, .. } => !sent,
             Self::Lost { .. } | Self::NotHttp { .. } | Self::TooLarge { .. } => false,
         }
@@ -149,6 +158,7 @@ impl HttpError {
             | Self::ProxyUrl { .. }
             | Self::Certificate { .. }
             | Self::Tls { .. }
+            | Self::TooLate { .. }
             | Self::NotHttp { .. }
             | Self::TooLarge { .. } => false,
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::answer::ApiError;
 use super::token::{CLIENT_ID, TOKEN_PATH, Tokens, parse_tokens};
 use crate::http::{Http, Request};
@@ -12,13 +14,14 @@ use crate::wait::Wait;
 /// Buys new tokens with a refresh token (RFC 6749 §6), which is used up from then on.
 ///
 /// It is sent once. Only where it surely did not arrive is it sent again, at most twice, and within
-/// this time in all.
+/// this time in all; and never if its answer could come after `answered_by`.
 pub(crate) fn refresh_request(
     http: &Http,
     wait: &Wait,
     management: &ManagementUrl,
     refresh_token: &Secret,
     limit: Duration,
+    answered_by: Option<Timestamp>,
 ) -> Result<Tokens, ApiError> {
     let deadline = wait.deadline(limit);
     let mut pauses = [Duration::from_millis(250), Duration::from_secs(1)].into_iter();
@@ -27,7 +30,8 @@ pub(crate) fn refresh_request(
             .field("grant_type", "refresh_token")
             .field("refresh_token", refresh_token.expose())
             .field("client_id", CLIENT_ID)
-            .within(wait.remaining(deadline).unwrap_or_default());
+            .within(wait.remaining(deadline).unwrap_or_default())
+            .answered_by(answered_by, wait);
         let error = match http.send(&request) {
             Ok(response) => return parse_tokens(&response, &[refresh_token]),
             Err(error) => error,
@@ -46,12 +50,23 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::http::HttpError;
     use crate::test_support::server::{Act, Server, answer};
     use crate::test_support::{FakeClock, field, http, management};
 
+    const LIMIT: Duration = Duration::from_secs(9);
+
     fn refresh(server: &Server, clock: &Arc<FakeClock>) -> Result<Tokens, ApiError> {
+        refresh_by(None, server, clock)
+    }
+
+    fn refresh_by(
+        moment: Option<Timestamp>,
+        server: &Server,
+        clock: &Arc<FakeClock>,
+    ) -> Result<Tokens, ApiError> {
         let (token, wait) = (Secret::from("c a&n=ary"), clock.wait());
-        refresh_request(&http(), &wait, &management(server), &token, Duration::from_secs(9))
+        refresh_request(&http(), &wait, &management(server), &token, LIMIT, moment)
     }
 
     #[test]
@@ -95,6 +110,24 @@ mod tests {
         let error = refresh(&server, &clock).unwrap_err();
         assert!(matches!(error, ApiError::Http(error) if error.surely_not_sent()));
         assert_eq!(clock.sleeps(), [0.25, 1.0]);
+    }
+
+    #[test]
+    fn a_refresh_whose_answer_could_come_too_late_is_not_sent() {
+        let tokens = || answer(200, "", r#"{"access_token": "new"}"#);
+        let server = Server::start([tokens(), tokens(), tokens()]);
+        let clock = FakeClock::new();
+        let within = |seconds| Some(clock.wait().now() + Duration::from_secs(seconds));
+        for moment in [within(7), Some(Timestamp::MIN)] {
+            let error = refresh_by(moment, &server, &clock).unwrap_err();
+            let ApiError::Http(error @ HttpError::TooLate { .. }) = error else {
+                panic!("{error}")
+            };
+            assert!(error.surely_not_sent());
+        }
+        refresh_by(within(9), &server, &clock).unwrap();
+        // Two connections were closed before anything was sent.
+        assert_eq!(server.requests().iter().filter(|request| !request.is_empty()).count(), 1);
     }
 
     #[test]

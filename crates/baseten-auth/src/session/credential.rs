@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::event::Event;
-use crate::profile::{AuthType, Credential, OAuthCredential, Profile, ProfileName};
+use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::secret::Secret;
 use crate::storage::StoragePolicy;
 use crate::store::entry::Entry;
@@ -140,20 +140,6 @@ pub(crate) fn find(
         Err(error) if error.is_canceled() => Err(error),
         // The file's tokens may well do; a place that can't be asked is no reason to fail.
         Ok(_) | Err(_) => Ok(Some(found(in_file.clone()))),
-    }
-}
-
-/// The tokens of a profile's session; `None` when they are nowhere, and for an API key.
-pub(crate) fn tokens(
-    operation: &Operation<'_>,
-    profile: &Profile,
-) -> Result<Option<OAuthCredential>, Error> {
-    if profile.auth_type == AuthType::ApiKey {
-        return Ok(None);
-    }
-    match find(operation, profile, &Demand::default())? {
-        Some(Found { credential: Credential::OAuth(tokens), .. }) => Ok(Some(tokens)),
-        _ => Ok(None),
     }
 }
 

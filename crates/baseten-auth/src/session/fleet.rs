@@ -49,8 +49,9 @@ pub(super) fn refresh(
         return Err(ended(profile));
     };
     let _signals = context.wait().cancel().hold();
-    let sent = context.wait().now();
-    match refresh_request(context.http(), context.wait(), &management, &refresh_token, REFRESH) {
+    let (sent, answered_by) = (context.wait().now(), Some(held.answered_by()));
+    let (http, wait) = (context.http(), context.wait());
+    match refresh_request(http, wait, &management, &refresh_token, REFRESH, answered_by) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, Some(refresh_token));
             keep(operation, engine, profile, &held, &tokens)?;
@@ -127,7 +128,7 @@ fn ended(profile: &Profile) -> Error {
     Failure::SessionEnded { profile: profile.name.clone() }.into()
 }
 
-fn failed(profile: &Profile, engine: &Engine, source: EngineError) -> Error {
+pub(super) fn failed(profile: &Profile, engine: &Engine, source: EngineError) -> Error {
     let (profile, storage) = (Some(profile.name.clone()), engine.path().to_string());
     Failure::Place { profile, storage, source: PlaceError::Engine(source) }.into()
 }

@@ -1,6 +1,7 @@
 //! A session: a credential that was selected, kept good for as long as it is used.
 
 pub(crate) mod credential;
+pub(crate) mod ending;
 mod fleet;
 pub(crate) mod identity;
 pub(crate) mod lent;

@@ -1,5 +1,7 @@
 //! New tokens for old (RFC 6749 §6), once for any number of processes that need them.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::credential::{self, Demand, Found};
 use super::fleet;
 use super::resolve::management_url;
@@ -7,11 +9,16 @@ use super::usable::{REFRESH, Usable, logged_out};
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::event::Event;
+use crate::oauth::answer::ApiError;
 use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::store::file::Store;
 use crate::store::openbao::COMMAND;
 use crate::store::profile_lock::{ALONE, ProfileLock};
+
+/// How long a lock is sure to hold on a machine that is asleep: after a minute and a half, a file
+/// server gives it to another host.
+const LOCK_HOLDS: SignedDuration = SignedDuration::from_secs(80);
 
 /// Takes the lock of a profile, under which its secret changes. Waits at most 30 s, or where hosts
 /// share the secret, for as long as one of them may take.
@@ -33,9 +40,28 @@ pub(crate) fn refresh(
     profile: &Profile,
     demand: &Demand,
 ) -> Result<Usable, Error> {
+    match refresh_once(operation, store, profile, demand) {
+        // While the machine was asleep, others may have refreshed.
+        Err(error) if is_too_late(&error) => refresh_once(operation, store, profile, demand),
+        outcome => outcome,
+    }
+}
+
+fn is_too_late(error: &Error) -> bool {
+    use crate::http::HttpError::TooLate;
+    matches!(error.failure(), Failure::Token { source: ApiError::Http(TooLate { .. }), .. })
+}
+
+fn refresh_once(
+    operation: &Operation<'_>,
+    store: &Store,
+    profile: &Profile,
+    demand: &Demand,
+) -> Result<Usable, Error> {
     let name = &profile.name;
     let context = operation.context;
     let _lock = lock_profile(context, store, name, operation.shares(profile)?)?;
+    let lock_holds = context.wait().now().saturating_add(LOCK_HOLDS).unwrap_or(Timestamp::MAX);
     let profile = read_profile(store, name)?;
     if let Some(engine) = operation.engine_of(&profile)? {
         return fleet::refresh(operation, &engine, &profile, demand);
@@ -58,8 +84,8 @@ pub(crate) fn refresh(
     }
     // From here on, the old tokens may be used up, and the new ones in this process alone.
     let _held = context.wait().cancel().hold();
-    let sent = context.wait().now();
-    match refresh_request(context.http(), context.wait(), &management, &refresh_token, REFRESH) {
+    let (sent, (http, wait)) = (context.wait().now(), (context.http(), context.wait()));
+    match refresh_request(http, wait, &management, &refresh_token, REFRESH, Some(lock_holds)) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, Some(refresh_token));
             keep(operation, store, &current, &tokens)?;

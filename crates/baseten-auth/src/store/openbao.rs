@@ -15,7 +15,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use self::claim::{Action, BEHIND, Change, Goal, Heard};
+use jiff::Timestamp;
+
+use self::claim::{Action, BEHIND, Change, Found, Goal, Heard, TO_STORE};
 use self::settings::Settings;
 use self::wire::Draft;
 use super::secret_text::{decode_secret, encode_secret};
@@ -53,8 +55,9 @@ pub(crate) struct Engine {
     settings: Settings,
     http: Http,
     wait: Wait,
-    /// The end of the command's time.
-    end: Deadline,
+    /// What is left of the command's time. Only the time within calls counts: a slow remote, or a
+    /// caller's own work between two calls, costs the second nothing.
+    left: Mutex<Duration>,
     index: Mutex<Option<String>>,
     alone: OnceLock<bool>,
 }
@@ -65,8 +68,16 @@ pub(crate) struct Held {
     key: String,
     version: u64,
     credential: Secret,
+    until: Timestamp,
     /// The tokens that are to be refreshed.
     pub(crate) tokens: OAuthCredential,
+}
+
+impl Held {
+    /// When the server has to have answered, so that its answer can be stored in time.
+    pub(crate) fn answered_by(&self) -> Timestamp {
+        self.until.saturating_sub(TO_STORE).unwrap_or(Timestamp::MIN)
+    }
 }
 
 /// What became of the wish to refresh.
@@ -80,13 +91,25 @@ pub(crate) enum Claimed {
     Gone,
 }
 
-/// How long a change may be tried, and what went wrong last.
-struct Patience {
+/// How long a call may try, and what it is waiting for.
+struct Patience<'a> {
+    engine: &'a Engine,
     wait: Wait,
     each: Duration,
     until: Deadline,
+    /// The end of the command's time; `None` if the call is made whatever time there is.
     end: Option<Deadline>,
-    trouble: Option<String>,
+    trouble: Trouble,
+}
+
+/// Why a call has not come to its end yet.
+enum Trouble {
+    /// Every answer took its time.
+    Slow,
+    /// Another host is refreshing.
+    Busy,
+    /// This happened last.
+    Failed(String),
 }
 
 impl Engine {
@@ -99,9 +122,9 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let settings = Settings::from_env(env)?;
         let http = http.trusting(settings.authority.clone());
-        let (end, index) = (wait.deadline(COMMAND), Mutex::new(None));
+        let (left, index) = (Mutex::new(COMMAND), Mutex::new(None));
         let (path, label) = (path.clone(), path.to_string());
-        Ok(Self { path, label, settings, http, wait, end, index, alone: OnceLock::new() })
+        Ok(Self { path, label, settings, http, wait, left, index, alone: OnceLock::new() })
     }
 
     pub(crate) fn path(&self) -> &EnginePath {
@@ -171,7 +194,7 @@ impl Engine {
         self.delete(&key, &mut self.patience(ENGINE, false)).map(|()| true)
     }
 
-    fn delete(&self, key: &str, patience: &mut Patience) -> Result<(), EngineError> {
+    fn delete(&self, key: &str, patience: &mut Patience<'_>) -> Result<(), EngineError> {
         let url = self.settings.url(&self.path, "metadata", key);
         loop {
             match self.send(Request::delete(url.as_str()), patience)?.map(|sent| sent.status) {
@@ -194,8 +217,8 @@ impl Engine {
         let goal = Goal::Claim { needs: &needs };
         let ended = self.change(&key, goal, None, &mut self.patience(ENGINE, false))?;
         Ok(match ended {
-            Action::Held { version, credential } => match tokens(&credential) {
-                Some(tokens) => Claimed::Held(Held { key, version, credential, tokens }),
+            Action::Held { version, credential, until } => match tokens(&credential) {
+                Some(tokens) => Claimed::Held(Held { key, version, credential, until, tokens }),
                 None => Claimed::Gone,
             },
             Action::Fresh(credential) => tokens(&credential).map_or(Claimed::Gone, Claimed::Fresh),
@@ -236,18 +259,45 @@ impl Engine {
         let _ = self.write(&held.key, held.version, &held.credential, &mut patience);
     }
 
-    /// Goes the steps of a change to its end.
+    /// Makes a change. If it fails, no claim of it stays.
     fn change(
         &self,
         key: &str,
         goal: Goal<'_>,
         new: Option<&Secret>,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
+    ) -> Result<Action, EngineError> {
+        let nonce = random();
+        let mut change = Change::new(goal, &nonce);
+        let ended = self.steps(key, &mut change, new, patience);
+        if ended.is_err() && change.may_have_claimed() {
+            self.withdraw(key, &nonce);
+        }
+        ended
+    }
+
+    /// Gives up a claim that a failed change may have written.
+    fn withdraw(&self, key: &str, nonce: &str) {
+        let mut patience = self.patience(RELEASE, true);
+        if let Ok(Heard::Found(Found { version, secret: Some(shared) })) =
+            self.look(key, &mut patience)
+            && shared.claim.is_some_and(|claim| claim.by == nonce)
+        {
+            let _ = self.write(key, version, &shared.credential, &mut patience);
+        }
+    }
+
+    /// Goes the steps of a change to its end.
+    fn steps(
+        &self,
+        key: &str,
+        change: &mut Change<'_>,
+        new: Option<&Secret>,
+        patience: &mut Patience<'_>,
     ) -> Result<Action, EngineError> {
         /// Longer than any change takes.
         const DAY: Duration = Duration::from_hours(24);
-        let nonce = random();
-        let mut change = Change::new(goal, &nonce);
+        let nonce = change.nonce();
         let start = self.wait.deadline(DAY);
         let mut heard = self.look(key, patience)?;
         loop {
@@ -263,7 +313,7 @@ impl Engine {
                 }
                 Action::Wait => {
                     patience.until = self.wait.deadline(patience.each);
-                    patience.trouble = None;
+                    patience.trouble = Trouble::Busy;
                     self.pause(patience, LATER)?;
                     self.look(key, patience)?
                 }
@@ -271,8 +321,9 @@ impl Engine {
                     let Some(credential) = credential.as_ref().or(new) else {
                         return Ok(Action::Lost);
                     };
-                    let claim = until.map(|until| (nonce.as_str(), until));
-                    let draft = Draft { credential, nonce: &nonce, claim };
+                    let claim = until.map(|until| (nonce, until));
+                    let draft = Draft { credential, nonce, claim };
+                    patience.trouble = Trouble::Slow;
                     self.write_draft(key, on, &draft, patience)?
                 }
                 ended => return Ok(ended),
@@ -283,31 +334,32 @@ impl Engine {
 
 /// Requests, and what their answers mean.
 impl Engine {
-    fn patience(&self, each: Duration, undoes: bool) -> Patience {
+    fn patience(&self, each: Duration, undoes: bool) -> Patience<'_> {
         let wait = &self.wait;
         let wait = if undoes { wait.with_cancel(Cancel::default()) } else { wait.clone() };
-        let (until, end) = (wait.deadline(each), (!undoes).then_some(self.end));
-        Patience { wait, each, until, end, trouble: None }
+        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, end) = (wait.deadline(each), (!undoes).then(|| wait.deadline(left)));
+        Patience { engine: self, wait, each, until, end, trouble: Trouble::Slow }
     }
 
-    fn pause(&self, patience: &mut Patience, pause: Duration) -> Result<(), EngineError> {
+    fn pause(&self, patience: &mut Patience<'_>, pause: Duration) -> Result<(), EngineError> {
         patience.left().ok_or_else(|| self.given_up(patience))?;
         patience.wait.sleep(pause).map_err(|_| EngineError::Canceled)
     }
 
-    fn given_up(&self, patience: &mut Patience) -> EngineError {
-        match patience.trouble.take() {
-            Some(trouble) => {
-                let (address, after) = (self.settings.address.clone(), patience.each);
-                EngineError::Away { address, after, trouble }
-            }
-            None => EngineError::Busy { place: self.path.clone() },
-        }
+    fn given_up(&self, patience: &Patience<'_>) -> EngineError {
+        let trouble = match &patience.trouble {
+            Trouble::Busy => return EngineError::Busy { place: self.path.clone() },
+            Trouble::Slow => "it is too slow".to_owned(),
+            Trouble::Failed(trouble) => trouble.clone(),
+        };
+        let (address, after) = (self.settings.address.clone(), patience.each);
+        EngineError::Away { address, after, trouble }
     }
 
     /// Whether there is this one server alone, and no other that could be ahead of it. One that does not
     /// say so may have others.
-    fn is_alone(&self, patience: &mut Patience) -> bool {
+    fn is_alone(&self, patience: &mut Patience<'_>) -> bool {
         *self.alone.get_or_init(|| {
             let request = Request::get(format!("{}/v1/sys/leader", self.settings.address));
             let answer = self.send(request, patience);
@@ -315,7 +367,7 @@ impl Engine {
         })
     }
 
-    fn look(&self, key: &str, patience: &mut Patience) -> Result<Heard, EngineError> {
+    fn look(&self, key: &str, patience: &mut Patience<'_>) -> Result<Heard, EngineError> {
         let url = self.settings.url(&self.path, "data", key);
         let Some(response) = self.send(Request::get(url), patience)? else {
             return Ok(Heard::Unclear);
@@ -335,7 +387,7 @@ impl Engine {
         key: &str,
         on: u64,
         credential: &Secret,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> Result<Heard, EngineError> {
         self.write_draft(key, on, &Draft { credential, nonce: &random(), claim: None }, patience)
     }
@@ -345,7 +397,7 @@ impl Engine {
         key: &str,
         on: u64,
         draft: &Draft<'_>,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> Result<Heard, EngineError> {
         let url = self.settings.url(&self.path, "data", key);
         let body = draft.body(on);
@@ -355,7 +407,7 @@ impl Engine {
         match response.status {
             200 => Ok(wire::version(&response).map_or(Heard::Unclear, Heard::Written)),
             400 => {
-                patience.trouble = Some("it refused the write (HTTP 400)".to_owned());
+                patience.trouble = Trouble::Failed("it refused the write (HTTP 400)".to_owned());
                 Ok(Heard::Unclear)
             }
             status => Err(self.refused(status)),
@@ -367,7 +419,7 @@ impl Engine {
     fn send(
         &self,
         request: Request<'_>,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> Result<Option<Response>, EngineError> {
         if patience.wait.cancel().is_canceled() {
             return Err(EngineError::Canceled);
@@ -390,7 +442,7 @@ impl Engine {
         let response = match self.http.send(&request) {
             Ok(response) => response,
             Err(error) if error.is_transient() || matches!(error, HttpError::NotHttp { .. }) => {
-                patience.trouble = Some(error.to_string());
+                patience.trouble = Trouble::Failed(error.to_string());
                 return Ok(None);
             }
             Err(error) => return Err(EngineError::Http(error)),
@@ -402,7 +454,7 @@ impl Engine {
         match response.status {
             403 => Err(self.denied()),
             300..=399 | 412 | 429 | 472 | 473 | 500.. => {
-                patience.trouble = Some(wire::trouble(&response));
+                patience.trouble = Trouble::Failed(wire::trouble(&response));
                 Ok(None)
             }
             _ => Ok(Some(response)),
@@ -425,13 +477,22 @@ impl Engine {
     }
 }
 
-impl Patience {
+impl Patience<'_> {
     fn left(&self) -> Option<Duration> {
         let left = self.wait.remaining(self.until)?;
         match self.end {
             Some(end) => Some(left.min(self.wait.remaining(end)?)),
             None => Some(left),
         }
+    }
+}
+
+/// What the call has taken of the command's time is gone.
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        let Some(end) = self.end else { return };
+        let mut left = self.engine.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = self.wait.remaining(end).unwrap_or_default();
     }
 }
 
@@ -446,4 +507,48 @@ fn tokens(text: &Secret) -> Option<OAuthCredential> {
 fn random() -> String {
     let number = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", number(), number())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::server::{Server, answer};
+    use crate::test_support::{FakeClock, http};
+
+    fn engine(address: &str, clock: &std::sync::Arc<FakeClock>) -> Engine {
+        let env = [("BAO_ADDR", address), ("BAO_TOKEN", "t")].into_iter().collect();
+        Engine::new(&"secret/fleet".parse().unwrap(), &env, &http(), clock.wait()).unwrap()
+    }
+
+    fn get(engine: &Engine) -> Result<Option<Secret>, EngineError> {
+        engine.get(&ProfileName::new("p").unwrap(), "https://app.baseten.co")
+    }
+
+    #[test]
+    fn what_a_caller_does_between_two_calls_takes_none_of_their_time() {
+        let found =
+            r#"{"data": {"data": {"credential": "k", "nonce": "n"}, "metadata": {"version": 1}}}"#;
+        let server = Server::start([answer(200, "", found), answer(200, "", found)]);
+        let clock = FakeClock::new();
+        let engine = engine(&server.url("127.0.0.1", ""), &clock);
+        assert_eq!(get(&engine).unwrap(), Some("k".into()));
+        clock.wait().sleep(COMMAND).unwrap();
+        assert_eq!(get(&engine).unwrap(), Some("k".into()));
+    }
+
+    #[test]
+    fn the_calls_of_one_command_share_their_time() {
+        let (server, clock) = (Server::start([]), FakeClock::new());
+        // Wait until the listener is gone.
+        while std::net::TcpStream::connect(server.address).is_ok() {}
+        let engine = engine(&server.url("127.0.0.1", ""), &clock);
+        let slept = || clock.sleeps().iter().sum::<f64>();
+        for calls in 1..=3 {
+            assert!(matches!(get(&engine).unwrap_err(), EngineError::Away { .. }));
+            assert!((slept() - 30.0 * f64::from(calls)).abs() < 1.0, "{calls}: {}", slept());
+        }
+        let all = slept();
+        assert!(get(&engine).is_err());
+        assert!((slept() - all).abs() < 1.0);
+    }
 }

@@ -122,6 +122,7 @@ pub(super) fn http(error: &HttpError) -> Words {
         HttpError::Tls { .. } => {
             "check the remote URL: there may be no TLS at that port, or a proxy in between"
         }
+        HttpError::TooLate { .. } => "try again",
         HttpError::Timeout { .. } | HttpError::Lost { .. } => "check the network, and try again",
         HttpError::NotHttp { .. } | HttpError::TooLarge { .. } => {
             "check the remote URL; a proxy may be in between"

@@ -9,7 +9,7 @@ use std::time::Duration;
 use baseten_sandbox::Sandbox;
 use baseten_testing::bao::{Bao, Cluster, Fault, POLICY, Proxy, ROOT, STORE, ask, free_port, path};
 use baseten_testing::docs::block;
-use baseten_testing::faults::{is_root, straced};
+use baseten_testing::faults::{falls_asleep_before, is_root, straced};
 use baseten_testing::home::Home;
 use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::program::{baseten, find};
@@ -207,6 +207,112 @@ fn a_login_that_cannot_be_stored_takes_its_secret_back() {
             assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
         }
     }
+}
+
+#[test]
+fn a_logout_that_the_engine_refuses_leaves_the_session_to_the_others() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let (may_delete, _) = POLICY.split_once("path \"secret/metadata").unwrap();
+    let home = bao.home(&sandbox, &bao.token(may_delete, 600));
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    for expired in [false, true] {
+        if expired {
+            bao.expire(&sandbox, &name);
+        }
+        let refused = home.run(&["auth", "logout"]);
+        assert_eq!((refused.status, refused.stdout.as_str()), (3, ""), "{refused}");
+        assert!(refused.stderr.contains("metadata"), "{refused}");
+        assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+        assert_eq!((sandbox.session_count("ada"), sandbox.refresh_count()), (1, 0));
+        let other = host_like(&home, bao.home(&sandbox, ROOT));
+        assert!(sandbox.is_live(other.run(&["auth", "token"]).succeeded().stdout.trim()));
+    }
+}
+
+#[test]
+fn a_session_is_not_ended_while_another_host_refreshes_it() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let home = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    for logs_out in [false, true] {
+        assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+        bao.expire(&sandbox, &name);
+        bao.claim(&sandbox, &name, "another", 5);
+        let before = sandbox.refresh_count();
+        let running = if logs_out {
+            home.start(&["auth", "logout"])
+        } else {
+            let running = home.start(&["auth", "login", "--web", "--profile", &name]);
+            approve(&sandbox, "ada");
+            running
+        };
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(sandbox.refresh_count(), before, "{logs_out}");
+        assert_eq!(bao.secret(&sandbox, &name)["data"]["claim"]["by"], "another", "{logs_out}");
+        let outcome = running.end();
+        assert_eq!(outcome.status, 0, "{outcome}");
+        // To end it, it is refreshed once more.
+        assert_eq!(sandbox.refresh_count(), before + 1, "{logs_out}");
+        assert_eq!(sandbox.session_count("ada"), usize::from(!logs_out));
+    }
+}
+
+#[test]
+fn a_change_that_fails_leaves_no_claim() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let home = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    let login = ["auth", "login", "--with-api-key", "--profile", &name];
+    // The requests that go wrong: the login is stored after its claim; the answer to the claim gets lost,
+    // and then the look for it is refused.
+    let cases: [(&[&str], fn(usize, usize) -> Fault); 2] = [
+        (&login, |_, writes| if writes == 2 { Fault::Status(403) } else { Fault::None }),
+        (&["auth", "token"], |number, _| match number {
+            2 => Fault::AnswerLost,
+            3 => Fault::Status(403),
+            _ => Fault::None,
+        }),
+    ];
+    for (arguments, fault) in cases {
+        bao.expire(&sandbox, &name);
+        let before = bao.secret(&sandbox, &name);
+        let mut writes = 0;
+        let through = Proxy::start(vec![bao.port], move |number, line| {
+            writes += usize::from(line.starts_with("POST"));
+            fault(number, if line.starts_with("POST") { writes } else { 0 })
+        });
+        let host = host_like(&home, bao.home(&sandbox, ROOT)).with("BAO_ADDR", through.address());
+        let failed = host.run_with_input(arguments, sandbox.api_key("ada").unwrap());
+        assert_eq!((failed.status, failed.stdout.as_str()), (3, ""), "{failed}");
+        let after = bao.secret(&sandbox, &name);
+        assert_eq!(after["data"]["credential"], before["data"]["credential"], "{arguments:?}");
+        assert!(after["data"]["claim"].is_null(), "{arguments:?}: {after}");
+        // There was one, and it was given up.
+        let version = |secret: &Value| secret["metadata"]["version"].as_u64().unwrap();
+        assert_eq!(version(&after), version(&before) + 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_was_asleep_claims_the_refresh_again() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let mut home = bao.home(&sandbox, ROOT);
+    let name = name("fleet");
+    assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+    bao.expire(&sandbox, &name);
+    let version = || bao.secret(&sandbox, &name)["metadata"]["version"].as_u64().unwrap();
+    let before = version();
+    if !falls_asleep_before(&mut home, sandbox.port()) {
+        return;
+    }
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert!(sandbox.is_live(outcome.stdout.trim()));
+    assert_eq!(sandbox.refresh_count(), 1);
+    // A claim that is given up, and another one with what it was for.
+    assert_eq!(version(), before + 4);
 }
 
 #[test]
@@ -520,6 +626,26 @@ fn whoever_is_killed_at_any_step_is_followed_by_another_host() {
 
 mod slow_tests {
     use super::*;
+
+    #[test]
+    fn an_engine_that_is_slow_is_not_taken_for_a_host_that_refreshes() {
+        let (bao, sandbox) = (Bao::start(), sandbox());
+        let home = bao.home(&sandbox, ROOT);
+        let name = name("fleet");
+        assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+        bao.expire(&sandbox, &name);
+        // Of every claim, too little is left when its answer comes.
+        let slow = Proxy::start(vec![bao.port], move |_, line| {
+            if line.starts_with("POST") {
+                std::thread::sleep(Duration::from_secs(6));
+            }
+            Fault::None
+        });
+        let outcome = home.with("BAO_ADDR", slow.address()).run(&["auth", "token"]);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (6, ""), "{outcome}");
+        assert!(outcome.stderr.contains("too slow"), "{outcome}");
+        assert_eq!(sandbox.refresh_count(), 0);
+    }
 
     #[test]
     fn a_server_that_is_sealed_or_away_ends_a_command_after_half_a_minute() {

@@ -15,8 +15,11 @@ use crate::secret::Secret;
 /// differ by 15 s.
 pub(super) const CLAIM: SignedDuration = SignedDuration::from_secs(75);
 
-/// What has to be left of a claim when a refresh begins: 25 s at the server, 30 s to store, and the
+/// What has to be left of a claim when the server has answered: 30 s to store the answer, and the
 /// difference of the clocks.
+pub(super) const TO_STORE: SignedDuration = SignedDuration::from_secs(45);
+
+/// What has to be left of a claim when a refresh begins: that, and 25 s at the server.
 const NEEDED: SignedDuration = SignedDuration::from_secs(70);
 
 /// How long a node of a cluster may be behind: until there is a new leader, it does not learn what the
@@ -77,8 +80,8 @@ pub(super) enum Action {
     Wait,
     /// Write on this version; a claim with this end, where one is written.
     Write { on: u64, credential: Option<Secret>, until: Option<Timestamp> },
-    /// The claim is ours, as this version, and this is what it is for.
-    Held { version: u64, credential: Secret },
+    /// The claim is ours until then, as this version, and this is what it is for.
+    Held { version: u64, credential: Secret, until: Timestamp },
     /// The change is made, or there is nothing to change.
     Done,
     /// There is no need: somebody has refreshed.
@@ -110,6 +113,16 @@ impl<'a> Change<'a> {
         Self { goal, nonce, seen: 0, behind: BEHIND, doubted: None, written: None, watched: None }
     }
 
+    /// What its writes are marked with.
+    pub(super) fn nonce(&self) -> &'a str {
+        self.nonce
+    }
+
+    /// Whether a claim was written, and its answer never came.
+    pub(super) fn may_have_claimed(&self) -> bool {
+        self.written.is_some()
+    }
+
     /// There is one server alone: nothing that it shows is old.
     pub(super) fn doubt_nothing(&mut self) {
         self.behind = Duration::ZERO;
@@ -132,7 +145,7 @@ impl<'a> Change<'a> {
                     Some((credential, until)) if is_short(until, clock) => {
                         self.claim(version, credential, clock)
                     }
-                    Some((credential, _)) => Action::Held { version, credential },
+                    Some((credential, until)) => Action::Held { version, credential, until },
                     None => Action::Done,
                 }
             }
@@ -154,7 +167,8 @@ impl<'a> Change<'a> {
                 }
                 match shared.claim {
                     Some(claim) if claim.by == self.nonce && !is_short(claim.until, clock) => {
-                        return Action::Held { version, credential: shared.credential };
+                        let (credential, until) = (shared.credential, claim.until);
+                        return Action::Held { version, credential, until };
                     }
                     // It is made anew.
                     Some(claim) if claim.by == self.nonce => {}

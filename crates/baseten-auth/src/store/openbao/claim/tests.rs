@@ -26,8 +26,8 @@ fn claims(on: u64, second: i64) -> Action {
     Action::Write { on, credential: Some("old".into()), until: Some(at(second + 75)) }
 }
 
-fn held(version: u64) -> Action {
-    Action::Held { version, credential: "old".into() }
+fn held(version: u64, second: i64) -> Action {
+    Action::Held { version, credential: "old".into(), until: at(second + 75) }
 }
 
 /// What is heard one after the other, with the second of each, and what is done then.
@@ -44,12 +44,12 @@ fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
     let needs = |credential: &Secret| credential.expose() == "old";
     let goal = Goal::Claim { needs: &needs };
     let free = || found(3, "old", "x", None);
-    walk(goal, [(0, free(), claims(3, 0)), (1, Heard::Written(4), held(4))]);
+    walk(goal, [(0, free(), claims(3, 0)), (1, Heard::Written(4), held(4, 0))]);
     // The answer was lost, and the write was made.
     let mine = || found(4, "old", "mine", Some(("mine", 75)));
     walk(
         goal,
-        [(0, free(), claims(3, 0)), (1, Heard::Unclear, Action::Look), (2, mine(), held(4))],
+        [(0, free(), claims(3, 0)), (1, Heard::Unclear, Action::Look), (2, mine(), held(4, 0))],
     );
     // Or not: it is written on the same version again, where it can't be made twice.
     walk(
@@ -60,7 +60,7 @@ fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
             (2, free(), claims(3, 2)),
             (3, Heard::Unclear, Action::Look),
             (4, found(2, "older", "w", None), Action::Look),
-            (4, mine(), held(4)),
+            (4, mine(), held(4, 0)),
         ],
     );
     // It took too long to find out: what is left would not do for a refresh.
@@ -69,7 +69,7 @@ fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
         [
             (0, free(), claims(3, 0)),
             (6, Heard::Written(4), claims(4, 6)),
-            (7, Heard::Written(5), held(5)),
+            (7, Heard::Written(5), held(5, 6)),
         ],
     );
     walk(goal, [(0, free(), claims(3, 0)), (6, mine(), claims(4, 6))]);
