@@ -168,6 +168,9 @@ pub enum Failure {
     /// The caller's name for a profile cannot be one.
     #[error("the name of the profile is not usable")]
     ProfileName(#[source] ProfileNameError),
+    /// The caller's user agent is not visible ASCII.
+    #[error("the user agent has characters that an HTTP header cannot carry")]
+    UserAgent,
     /// `BASETEN_API_KEY` is not an API key.
     #[error("BASETEN_API_KEY is not usable")]
     ApiKeyEnv(#[source] ApiKeyError),
@@ -208,6 +211,14 @@ pub enum Failure {
     /// The profile was logged out while it was being refreshed. It does not come back.
     #[error("profile '{profile}' was logged out meanwhile")]
     LoggedOutMeanwhile {
+        /// The profile.
+        profile: ProfileName,
+    },
+    /// A login has put another remote, or another kind of credential, under the profile's name.
+    #[error(
+        "another login has put a different remote or kind of credential under profile '{profile}'"
+    )]
+    ReplacedMeanwhile {
         /// The profile.
         profile: ProfileName,
     },
@@ -296,6 +307,7 @@ impl Failure {
             | Self::KeyringTimeout(_)
             | Self::NotText(_)
             | Self::ProfileName(_)
+            | Self::UserAgent
             | Self::ApiKeyEnv(_)
             | Self::ProfileEnv(_)
             | Self::RemoteEnv(_)
@@ -305,7 +317,9 @@ impl Failure {
             | Self::NewTokenRefused { .. }
             | Self::ApiKeyRefused
             | Self::SessionEnded { .. } => ErrorKind::NotLoggedIn,
-            Self::NoSuchProfile { .. } | Self::LoggedOutMeanwhile { .. } => ErrorKind::NotFound,
+            Self::NoSuchProfile { .. }
+            | Self::LoggedOutMeanwhile { .. }
+            | Self::ReplacedMeanwhile { .. } => ErrorKind::NotFound,
             Self::UserName(_) => ErrorKind::Unavailable,
             Self::Place { source, .. } => source.kind(),
             Self::Workload(error) => error.kind(),

@@ -108,7 +108,7 @@ pub mod internal {
     pub use crate::session::credential::Demand;
     pub use crate::session::lent::Lent;
     pub use crate::session::resolve::{
-        Selected, lent_profiles, remote_of_environment, select_stored,
+        Selected, lent_profiles, remote_of_environment, select_to_remove,
     };
     pub use crate::session::workload::Workload;
     pub use crate::storage::{

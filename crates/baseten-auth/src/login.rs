@@ -250,7 +250,8 @@ fn choose_name(store: &Store, login: &Login) -> Result<ProfileName, Error> {
     };
     let numbered = (2..).map(|number| format!("{with_workspace}:{number}"));
     let candidates = [base.clone(), with_workspace.clone()].into_iter().chain(numbered);
-    store.read(|profiles| {
+    // A profile that this host does not know of yet would be replaced, and its session ended.
+    store.read_settled(|profiles| {
         for candidate in candidates {
             let name = ProfileName::new(candidate).map_err(Failure::UserName)?;
             match profiles.get(&name) {

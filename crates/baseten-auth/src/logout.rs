@@ -39,14 +39,23 @@ pub fn logout(
     let _lock = lock_profile(context, &store, name, is_shared)?;
     // Nothing is undone at the server that could then not be removed here.
     store.rehearse_removal()?;
-    let profile = context.read(&store, |profiles| {
+    let profile = context.read_settled(&store, |profiles| {
         let missing = || Failure::NoSuchProfile { name: name.clone(), selected_by };
         profiles.get(name)?.ok_or_else(|| Error::from(missing()))
     })?;
     let ending = Ending::begin(&operation, &profile);
+    let is_used_up = matches!(&ending, Ok(Some(ending)) if needs_refresh(context, &ending.tokens));
+    let hold = || context.wait().cancel().hold();
+    let _signals;
     if operation.shares(&profile)? {
-        remove_shared(&operation, &profile, ending?)?;
+        let ending = ending?;
+        remove_shared(&operation, &profile, ending.as_ref())?;
+        // From here on, nobody else can end the session.
+        _signals = Some(hold());
+        end(context, &profile, Ok(ending))?;
     } else {
+        // A profile that stays, since the logout was interrupted, needs its refresh token.
+        _signals = is_used_up.then(hold);
         end(context, &profile, ending)?;
         match profile.in_file {
             Some(_) => credential::remove_copy(&operation, &profile),
@@ -60,20 +69,18 @@ pub fn logout(
     Ok(())
 }
 
-/// Removes a secret that other hosts share, and then ends its session: an engine can refuse the first,
-/// and then the others go on with the session as if nothing had happened.
+/// Removes a secret that other hosts share. An engine can refuse that; then the others go on with the
+/// session as if nothing had happened.
 fn remove_shared(
     operation: &Operation<'_>,
     profile: &Profile,
-    ending: Option<Ending>,
+    ending: Option<&Ending>,
 ) -> Result<(), Error> {
-    if let Err(error) = credential::remove(operation, profile) {
-        ending.inspect(Ending::give_up);
-        return Err(error);
+    let removed = credential::remove(operation, profile);
+    if removed.is_err() {
+        ending.inspect(|ending| ending.give_up());
     }
-    // From here on, nobody else can end it.
-    let _signals = operation.context.wait().cancel().hold();
-    end(operation.context, profile, Ok(ending))
+    removed
 }
 
 /// Ends a session. A failure is a warning, except for a cancellation.
@@ -110,6 +117,10 @@ pub(crate) fn end_session(
     Ok(told.map_err(|source| Failure::Api { profile: None, source })?)
 }
 
+fn needs_refresh(context: &Context, tokens: &OAuthCredential) -> bool {
+    !credential::is_alive(context, tokens) && tokens.refresh_token.is_some()
+}
+
 /// The endpoint wants a live token, so an old one is refreshed first; a session that is over already
 /// is no failure.
 fn tell_server(
@@ -119,7 +130,7 @@ fn tell_server(
 ) -> Result<(), ApiError> {
     let (http, wait) = (context.http(), context.wait());
     let deadline = wait.deadline(END_SESSION);
-    if !credential::is_fresh(context, &tokens)
+    if needs_refresh(context, &tokens)
         && let Some(refresh_token) = &tokens.refresh_token
     {
         let sent = wait.now();

@@ -175,6 +175,12 @@ impl Profile {
         Storage::of(self.in_file.is_some(), self.keeper.as_ref(), policy)
     }
 
+    /// Whether it is for the same remote, with the same kind of credential.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let same_remote = || matches!((self.remote(), other.remote()), (Ok(a), Ok(b)) if a == b);
+        self.auth_type == other.auth_type && (self.remote_url == other.remote_url || same_remote())
+    }
+
     /// Where its requests go.
     ///
     /// [`RemoteError`] where the stored URL is none that a credential may be sent to.

@@ -86,7 +86,7 @@ fn library(error: &Error) -> Words {
         }
         Failure::KeyringTimeout(_) => words(sentence, "set it to a number such as 5, or unset it"),
         Failure::NotText(_) => words(sentence, "set it to plain text, or unset it"),
-        Failure::ProfileName(_) => words(sentence, "give it another name"),
+        Failure::ProfileName(_) | Failure::UserAgent => words(sentence, "give it another name"),
         Failure::ApiKeyEnv(_) => {
             words(sentence, "set BASETEN_API_KEY to the key alone, or unset it")
         }
@@ -135,6 +135,9 @@ fn library(error: &Error) -> Words {
             format!("another process has logged out profile {}", shown(profile.as_str())),
             login_for(profile, error),
         ),
+        Failure::ReplacedMeanwhile { .. } => {
+            words(sentence, "look at it with: baseten auth status, and try again")
+        }
         Failure::CredentialMissing { profile, storage } => words(
             format!(
                 "the credential of profile {} is missing from {}",
@@ -157,10 +160,9 @@ fn library(error: &Error) -> Words {
             ),
             "check that the request goes to the profile's remote, and what its user may do there",
         ),
-        Failure::ApiKeyRefused => words(
-            "the server refused the API key, and there is no other one",
-            "check the key, and that the request goes to its remote",
-        ),
+        Failure::ApiKeyRefused => {
+            words(sentence, "check the key, and that the request goes to its remote")
+        }
         Failure::Place { profile, storage: _, source } => place(profile.as_ref(), source),
         Failure::ProfileLock { profile, source } => lock(profile, source),
         Failure::Api { profile: Some(profile), source } => {

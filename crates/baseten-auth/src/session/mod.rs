@@ -11,6 +11,7 @@ pub(crate) mod resolve;
 mod usable;
 pub(crate) mod workload;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -62,6 +63,8 @@ struct Stored {
     /// As it was when it was selected.
     profile: Profile,
     current: Option<ProfileName>,
+    /// Whether it was never used: then it is as it was selected, a moment ago.
+    is_new: AtomicBool,
     /// The tokens that were used last.
     tokens: Mutex<Option<OAuthCredential>>,
 }
@@ -100,8 +103,17 @@ impl Stored {
         if let Some(tokens) = self.tokens().clone() {
             return Ok(Credential::OAuth(tokens));
         }
-        let found = credential::find(operation, &self.profile, demand)?;
-        let found = found.ok_or_else(|| credential::missing(operation.context, &self.profile))?;
+        let profile = if self.is_new.swap(false, Ordering::SeqCst) {
+            self.profile.clone()
+        } else {
+            refresh::read_again(&self.store, &self.profile)?
+        };
+        let found = credential::find(operation, &profile, demand)?;
+        let found = found.ok_or_else(|| credential::missing(operation.context, &profile))?;
+        if profile.in_file.as_ref() != Some(&found.credential) {
+            // A keyring knows the profile's name alone: its secret may be that of a new login by now.
+            refresh::read_again(&self.store, &self.profile)?;
+        }
         Ok(found.credential)
     }
 
@@ -129,6 +141,19 @@ impl Stored {
         let left = tokens.and_then(|tokens| credential::remaining(context, &tokens));
         let name = Some(&self.profile.name);
         credential::tell_if_short_lived(context, name, left, demand);
+    }
+
+    /// Another credential than those that were refused, and whether it was refreshed just now.
+    fn replace(
+        &self,
+        operation: &Operation<'_>,
+        demand: &Demand,
+    ) -> Result<(Authorization, bool), Error> {
+        match self.profile.auth_type {
+            AuthType::OAuth => self.refresh(operation, demand),
+            // A login may have put another key there.
+            AuthType::ApiKey | AuthType::Workload => self.authorize(operation, demand),
+        }
     }
 
     /// Tokens that meet a demand, from whoever has refreshed them, and whether that was us. Reads
@@ -223,7 +248,7 @@ impl SessionBuilder {
         self
     }
 
-    /// How requests to Baseten name the program, such as `my-tool/1.0`.
+    /// How requests to Baseten name the program, such as `my-tool/1.0`: visible ASCII and spaces.
     #[must_use]
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = Some(user_agent.into());
@@ -241,6 +266,9 @@ impl SessionBuilder {
     pub fn open(self) -> Result<Session, Error> {
         let mut context = Context::new(Env::from_process()).with_observer(self.observer);
         if let Some(user_agent) = self.user_agent {
+            if !user_agent.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+                return Err(Failure::UserAgent.into());
+            }
             context = context.with_user_agent(user_agent);
         }
         let name = self.profile.map(ProfileName::new).transpose().map_err(Failure::ProfileName)?;
@@ -300,7 +328,8 @@ impl Session {
         let store = context.store()?;
         let selected = resolve::select_stored(context, &store, profile)?;
         let Selected { source, profile, current } = selected;
-        let stored = Stored { store, profile, current, tokens: Mutex::default() };
+        let (is_new, tokens) = (AtomicBool::new(true), Mutex::default());
+        let stored = Stored { store, profile, current, is_new, tokens };
         Ok(Self { context: context.clone(), source, kind: Kind::Stored(Arc::new(stored)) })
     }
 
@@ -383,6 +412,8 @@ impl Session {
             let others = match &self.kind {
                 // The file's tokens, the other place's, and then new ones: there are no more.
                 Kind::Stored(_) if is_bearer && !just_refreshed => 2,
+                // A new login's.
+                Kind::Stored(_) if !is_bearer => 1,
                 Kind::Workload(_) => 1,
                 Kind::Lent(_) if is_bearer => 1,
                 Kind::Stored(_) | Kind::ApiKey { .. } | Kind::Lent(_) => 0,
@@ -393,8 +424,13 @@ impl Session {
             demand.refused.push(authorization.token().clone());
             (authorization, just_refreshed) = match self.replace(&operation, &demand) {
                 Ok(refreshed) => refreshed,
-                // Somebody else has refreshed just now: the server's answer is the one to tell.
-                Err(error) if matches!(error.failure(), Failure::NewTokenRefused { .. }) => {
+                // There is no other, or it is as new as this one: the server's answer says it best.
+                Err(error)
+                    if matches!(
+                        error.failure(),
+                        Failure::NewTokenRefused { .. } | Failure::ApiKeyRefused
+                    ) =>
+                {
                     return answer.map_err(RequestError::Request);
                 }
                 Err(error) => return Err(RequestError::Session(self.about(error))),
@@ -427,6 +463,15 @@ impl Session {
             Kind::Stored(stored) => Some(&stored.profile),
             Kind::ApiKey { .. } | Kind::Workload(_) | Kind::Lent(_) => None,
         }
+    }
+
+    /// When the tokens of a profile that keeps them in the file end: those that were used last, or
+    /// else those that it was selected with.
+    #[doc(hidden)]
+    pub fn expiry(&self) -> Option<jiff::Timestamp> {
+        let Kind::Stored(stored) = &self.kind else { return None };
+        let Some(Credential::OAuth(selected)) = &stored.profile.in_file else { return None };
+        stored.tokens().as_ref().map_or(selected.expiry, |used| used.expiry)
     }
 
     /// What a lender has; `None` for all other credentials.
@@ -486,7 +531,7 @@ impl Session {
     ) -> Result<(Authorization, bool), Error> {
         match &self.kind {
             Kind::ApiKey { .. } => Err(Failure::ApiKeyRefused.into()),
-            Kind::Stored(stored) => stored.refresh(operation, demand),
+            Kind::Stored(stored) => stored.replace(operation, demand),
             Kind::Workload(workload) => {
                 let tokens = workload.replace(&self.context, demand)?;
                 Ok((Authorization::new(Credential::OAuth(tokens)), true))
@@ -539,6 +584,7 @@ mod tests {
 
     use baseten_testing::home::Home;
     use baseten_testing::stored;
+    use serde_json::Value;
 
     use super::*;
     use crate::test_support::server::{Server, answer};
@@ -575,6 +621,69 @@ mod tests {
         let expected: Vec<_> = (0..presented.len()).map(|number| format!("r{number}")).collect();
         assert_eq!(presented, expected);
         assert!((24..=26).contains(&presented.len()), "{}", presented.len());
+    }
+
+    /// A session of a profile whose store is then replaced.
+    fn replaced_by(before: Value, after: Value) -> (Server, Session, String, Home) {
+        let clock = FakeClock::new();
+        let tokens = r#"{"access_token": "a2", "refresh_token": "r2", "expires_in": 3600}"#;
+        let server = Server::start([answer(200, "", tokens)]);
+        let home = Home::new();
+        let name = stored::only_profile(&home, "held", before);
+        let directory = home.auth_json().parent().unwrap().to_str().unwrap().to_owned();
+        let variables = [
+            ("BASETEN_CONFIG_DIR", directory),
+            ("BASETEN_MANAGEMENT_API_URL_OVERRIDE", server.url("localhost", "")),
+        ];
+        let context = Context::new(variables.into_iter().collect()).with_wait(clock.wait());
+        let session = Session::resolve(&context, None).unwrap();
+        session.authorization().unwrap();
+        clock.wait().sleep(Duration::from_mins(2)).unwrap();
+        home.write_store(&stored::store([(name.as_str(), after)]));
+        (server, session, name, home)
+    }
+
+    #[test]
+    fn a_session_takes_no_credential_of_another_remote_or_kind() {
+        let soon = stored::tokens("a", "r", "2026-11-01T12:02:00Z");
+        let (here, there) = (stored::REMOTE, "https://other.example.com");
+        let lives = stored::tokens("theirs", "theirs", stored::LIVES);
+        for (before, after) in [
+            (stored::in_file(here, &soon), stored::in_file(there, &lives)),
+            (stored::in_file(here, &soon), stored::with_key(here, "theirs")),
+            (stored::with_key(here, "key"), stored::with_key(there, "theirs")),
+            (stored::with_key(here, "key"), stored::in_file(here, &lives)),
+        ] {
+            let (server, session, _, _home) = replaced_by(before, after);
+            let error = session.authorization().unwrap_err();
+            assert!(matches!(error.failure(), Failure::ReplacedMeanwhile { .. }), "{error}");
+            assert_eq!(server.requests(), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_new_login_is_used() {
+        let key = |key| stored::with_key(stored::REMOTE, key);
+        let (_server, session, name, home) = replaced_by(key("old"), key("new"));
+        assert_eq!(session.authorization().unwrap().token().expose(), "new");
+        // And at once by a request that the old one is refused for.
+        let mut asked = Vec::new();
+        let answer = session.with_retry(|authorization| {
+            let token = authorization.token().expose().to_owned();
+            asked.push(token.clone());
+            home.write_store(&stored::store([(name.as_str(), key("newest"))]));
+            if token == "newest" { Ok(()) } else { Err(ureq::Error::StatusCode(401)) }
+        });
+        assert!(answer.is_ok());
+        assert_eq!(asked, ["new", "newest"]);
+    }
+
+    #[test]
+    fn a_user_agent_that_no_header_carries_is_refused() {
+        for bad in ["tool\n", "töol"] {
+            let error = Session::builder().user_agent(bad).open().unwrap_err();
+            assert!(matches!(error.failure(), Failure::UserAgent), "{error}");
+        }
     }
 
     #[test]

@@ -62,11 +62,11 @@ fn refresh_once(
     let context = operation.context;
     let _lock = lock_profile(context, store, name, operation.shares(profile)?)?;
     let lock_holds = context.wait().now().saturating_add(LOCK_HOLDS).unwrap_or(Timestamp::MAX);
-    let profile = read_profile(store, name)?;
+    let profile = read_again(store, profile)?;
     if let Some(engine) = operation.engine_of(&profile)? {
         return fleet::refresh(operation, &engine, &profile, demand);
     }
-    let current = Current::read(operation, store, name, demand)?;
+    let current = Current::read(operation, store, &profile, demand)?;
     if credential::is_usable(context, &current.tokens, demand) {
         return Ok(Usable { tokens: current.tokens, just_refreshed: false });
     }
@@ -93,7 +93,7 @@ fn refresh_once(
         }
         Err(error) if error.is_invalid_grant() => {
             // A program that does not know our lock may have been faster.
-            let newer = Current::read(operation, store, name, demand)?.tokens;
+            let newer = Current::read(operation, store, &profile, demand)?.tokens;
             // Even if it ends soon: it is the best that there is.
             let is_better = newer != current.tokens
                 && credential::is_alive(context, &newer)
@@ -115,10 +115,10 @@ impl Current {
     fn read(
         operation: &Operation<'_>,
         store: &Store,
-        name: &ProfileName,
+        profile: &Profile,
         demand: &Demand,
     ) -> Result<Self, Error> {
-        let profile = read_profile(store, name)?;
+        let profile = read_again(store, profile)?;
         match credential::find(operation, &profile, demand)? {
             Some(Found { credential: Credential::OAuth(tokens), stray_copy }) => {
                 Ok(Self { profile, tokens, stray_copy })
@@ -126,6 +126,14 @@ impl Current {
             _ => Err(credential::missing(operation.context, &profile)),
         }
     }
+}
+
+/// A profile that was read before, as it is now. An error if it is for another remote by now: a secret
+/// of one remote is never sent to another one.
+pub(super) fn read_again(store: &Store, before: &Profile) -> Result<Profile, Error> {
+    let now = read_profile(store, &before.name)?;
+    let replaced = || Failure::ReplacedMeanwhile { profile: before.name.clone() };
+    if now.is_like(before) { Ok(now) } else { Err(replaced().into()) }
 }
 
 fn read_profile(store: &Store, name: &ProfileName) -> Result<Profile, Error> {

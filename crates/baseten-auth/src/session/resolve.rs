@@ -13,6 +13,7 @@ use crate::profile::{Profile, ProfileName};
 use crate::remote::{ManagementUrl, Remote};
 use crate::secret::Secret;
 use crate::source::SessionSource;
+use crate::store::document::Profiles;
 use crate::store::file::Store;
 
 const PROFILE_VARIABLE: &str = "BASETEN_PROFILE";
@@ -89,24 +90,45 @@ pub struct Selected {
 }
 
 /// Selects a stored profile: `profile`, `BASETEN_PROFILE`, the current one.
-pub fn select_stored(
+pub(crate) fn select_stored(
     context: &Context,
     store: &Store,
     profile: Option<&ProfileName>,
 ) -> Result<Selected, Error> {
     let named = named(context, profile)?;
-    let selected = context.read(store, |profiles| {
-        let current = profiles.current();
-        let (source, name) = named
-            .or_else(|| Some((SessionSource::Current, current.clone()?)))
-            .ok_or(Failure::NoCurrentProfile { any_stored: !profiles.is_empty() })?;
-        let profile = profiles.get(&name)?;
-        let profile = profile.ok_or(Failure::NoSuchProfile { name, selected_by: source })?;
-        Ok::<_, Error>(Selected { source, profile, current })
-    })?;
+    let selected = context.read(store, |profiles| select(profiles, named))?;
+    tell_selected(context, &selected);
+    Ok(selected)
+}
+
+/// The same, for what cannot be undone; see [`Store::read_settled`].
+pub fn select_to_remove(
+    context: &Context,
+    store: &Store,
+    profile: Option<&ProfileName>,
+) -> Result<Selected, Error> {
+    let named = named(context, profile)?;
+    let selected = context.read_settled(store, |profiles| select(profiles, named))?;
+    tell_selected(context, &selected);
+    Ok(selected)
+}
+
+fn select(
+    profiles: &Profiles<'_>,
+    named: Option<(SessionSource, ProfileName)>,
+) -> Result<Selected, Error> {
+    let current = profiles.current();
+    let (source, name) = named
+        .or_else(|| Some((SessionSource::Current, current.clone()?)))
+        .ok_or(Failure::NoCurrentProfile { any_stored: !profiles.is_empty() })?;
+    let profile = profiles.get(&name)?;
+    let profile = profile.ok_or(Failure::NoSuchProfile { name, selected_by: source })?;
+    Ok(Selected { source, profile, current })
+}
+
+fn tell_selected(context: &Context, selected: &Selected) {
     let (source, name) = (selected.source, &selected.profile.name);
     context.observer().notify(&Event::Selected { source, profile: Some(name) });
-    Ok(selected)
 }
 
 /// Where a stored profile's requests go.

@@ -155,12 +155,39 @@ impl Target {
             // A program that had opened it before may have written since: it gets its place back.
             let unchanged = holds(temporary.path(), old);
             if !matches!(unchanged, Ok(true)) {
-                rename(temporary.path(), &self.path, Way::Exchange)?;
+                if let Err(error) = rename(temporary.path(), &self.path, Way::Exchange) {
+                    // It has what the other program wrote, and must not be taken for a leftover.
+                    let mut saved = self.path.clone().into_os_string();
+                    saved.push(".saved");
+                    let _ = temporary.persist(saved);
+                    return Err(error);
+                }
                 return unchanged;
             }
         }
         sync_directory(private::parent(&self.path));
         Ok(true)
+    }
+
+    /// Removes it, if it still is what it was: false, and nothing changed, if another program has
+    /// changed it meanwhile. Only for settings.
+    pub(super) fn remove(&self, old: Option<&[u8]>) -> io::Result<bool> {
+        // Nobody can change it unseen once it has another name.
+        let move_away = |name: &Path| {
+            let is_moved = rename(&self.path, name, Way::NewOnly)?;
+            if is_moved { Ok(()) } else { fs::rename(&self.path, name) }
+        };
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix(SETTINGS_PREFIX).suffix(TEMPORARY_SUFFIX);
+        let aside = match builder.make_in(private::parent(&self.path), move_away) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            aside => aside?,
+        };
+        let unchanged = holds(aside.path(), old);
+        if !matches!(unchanged, Ok(true)) {
+            aside.persist_noclobber(&self.path).map_err(|error| error.error)?;
+        }
+        unchanged
     }
 
     /// Reads the file as the server of its file system has it. What a host remembers of names and

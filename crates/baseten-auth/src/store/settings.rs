@@ -1,10 +1,9 @@
 //! Settings files of other programs, changed as safely as the store.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::disk::{self, Content, Refusal, Target, read_private};
+use super::disk::{Content, Refusal, Target, read_private};
 use super::private;
 
 /// How often a change is made anew because another program was faster.
@@ -63,7 +62,7 @@ fn apply(path: &Path, change: &Change, old: Option<&[u8]>) -> io::Result<bool> {
     let target = Target::of(path, Content::Settings)?;
     let can_go = target.path() == path && !target.is_mount_point();
     if can_go && matches!(change, Change::Removal(_)) {
-        return Ok(disk::holds(path, old)? && fs::remove_file(path).map(|()| true)?);
+        return target.remove(old);
     }
     target.replace(text.as_bytes(), old)
 }

@@ -339,12 +339,17 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
         let waiting = Waiting::start(host.interrupt(), host.window(), None);
         wait(&plan.management, &pending.authorization, waiting, host)
     };
-    if granted.as_ref().map_or_else(DeviceError::ends_the_code, |_| true) {
-        // The code is used up, so the file is of no use any more.
+    let is_used_up = granted.as_ref().map_or_else(DeviceError::ends_the_code, |_| true);
+    let outcome = match granted {
+        // Before anything else, which could be interrupted: these tokens come only once.
+        Ok(tokens) => finish(plan, tokens, host),
+        Err(error) => Err(plan.failed(error)),
+    };
+    if is_used_up {
+        // So the file is of no use any more.
         let _ = Pending::forget(&store, &pending.authorization);
     }
-    let tokens = granted.map_err(|error| plan.failed(error))?;
-    finish(plan, tokens, host)
+    outcome
 }
 
 fn storage(insecure: bool, host: &Host) -> Result<StoragePolicy, CliError> {

@@ -1,6 +1,6 @@
 //! `baseten auth logout`
 
-use baseten_auth::internal::{Selected, logout, plain_text, select_stored};
+use baseten_auth::internal::{Selected, logout, plain_text, select_to_remove};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let store = context.store()?;
     // The API key of the environment never selects what is removed.
-    let selected = select_stored(context, &store, args.select.profile.as_ref());
+    let selected = select_to_remove(context, &store, args.select.profile.as_ref());
     let Selected { source, profile, .. } = selected?;
     host.interrupt().store(|| logout(context, &profile.name, source))?;
     let name = profile.name.as_str();

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use baseten_auth::internal::{
-    Claims, Credential, Env, IdentitySource, Lent, Profile, Storage, StoragePolicy, Workload,
-    plain_text,
+    Claims, Env, IdentitySource, Lent, Profile, Storage, StoragePolicy, Workload, plain_text,
 };
 use baseten_auth::{ErrorKind, Session, SessionSource};
 use jiff::Timestamp;
@@ -96,13 +95,11 @@ pub(crate) struct IdentityRecord {
 pub(crate) fn run(args: &StatusArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let session = Session::resolve(context, args.select.profile.as_ref())?;
-    let stored =
-        session.profile().map(|profile| of_profile(profile, &session, host)).transpose()?;
+    // First: it may refresh a profile's tokens, and tell what a workload is.
     let checked = args.check.then(|| session.user());
-    let (mut text, mut record) = match (stored, session.lent(), session.workload()) {
-        (Some(stored), ..) => stored,
+    let (mut text, mut record) = match (session.profile(), session.lent(), session.workload()) {
+        (Some(profile), ..) => of_profile(profile, &session, host)?,
         (None, Some(lent), _) => of_lent(lent, &session, host.env()),
-        // What a workload says it is may be known only now.
         (None, None, Some(workload)) => of_workload(workload, &session, host)?,
         (None, None, None) => of_api_key(&session, host.env()),
     };
@@ -227,10 +224,7 @@ fn of_profile(
 ) -> Result<(String, StatusRecord), CliError> {
     let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
     let storage = profile.storage(&policy);
-    let expiry = match &profile.in_file {
-        Some(Credential::OAuth(tokens)) => tokens.expiry,
-        _ => None,
-    };
+    let expiry = session.expiry();
     let path = match storage {
         Storage::File => Some(host.context().store()?.path().display().to_string()),
         Storage::Keyring | Storage::Helper(_) | Storage::Engine(_) => None,

@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// environment, and a process group of its own, so that Ctrl-C here does not end it.
 pub(crate) fn open(url: &str, env: &Env) -> Result<(), String> {
     let mut problems = Vec::new();
-    for command in commands(url, env) {
+    for command in commands(url, env)? {
         match start(&command) {
             Ok(()) => return Ok(()),
             Err(problem) => problems.push(problem),
@@ -44,9 +44,9 @@ pub(crate) fn open(url: &str, env: &Env) -> Result<(), String> {
 }
 
 /// The commands that may open a page, the best first.
-fn commands(url: &str, env: &Env) -> Vec<Vec<OsString>> {
+fn commands(url: &str, env: &Env) -> Result<Vec<Vec<OsString>>, String> {
     if let Some(browser) = env.os("BROWSER").filter(|_| env.has("BROWSER")) {
-        return vec![chosen(browser, url)];
+        return Ok(vec![chosen(browser, url)?]);
     }
     let with_url = |command: &&[&str]| command.iter().chain([&url]).map(OsString::from).collect();
     let windows: &[&str] = &["rundll32.exe", "url.dll,FileProtocolHandler"];
@@ -59,21 +59,26 @@ fn commands(url: &str, env: &Env) -> Vec<Vec<OsString>> {
     } else {
         &[&["xdg-open"], &["gio", "open"], &["x-www-browser"]]
     };
-    commands.iter().map(with_url).collect()
+    Ok(commands.iter().map(with_url).collect())
 }
 
 /// The command in `$BROWSER`: the name of a file, else words as a shell splits them, with `%s` for
-/// the URL.
-fn chosen(browser: &OsStr, url: &str) -> Vec<OsString> {
+/// the URL. The server chose the URL: in a word that has more, which may be a shell's script, it must
+/// not have what a shell takes for more than text.
+fn chosen(browser: &OsStr, url: &str) -> Result<Vec<OsString>, String> {
     let words = match browser.to_str() {
         Some(text) if !Path::new(text).is_file() && !cfg!(windows) => shlex::split(text),
         _ => None,
     };
     let Some(words) = words.filter(|words| !words.is_empty()) else {
-        return vec![browser.to_owned(), url.into()];
+        return Ok(vec![browser.to_owned(), url.into()]);
     };
+    let is_script = |word: &String| word.contains("%s") && word != "%s";
+    if words.iter().any(is_script) && url.contains(|c| "$`\\\"'&|;()<>".contains(c)) {
+        return Err("the address of the page has characters that a shell would run".to_owned());
+    }
     let end = if words.iter().any(|word| word.contains("%s")) { None } else { Some(url.into()) };
-    words.iter().map(|word| word.replace("%s", url).into()).chain(end).collect()
+    Ok(words.iter().map(|word| word.replace("%s", url).into()).chain(end).collect())
 }
 
 fn start(command: &[OsString]) -> Result<(), String> {
@@ -128,7 +133,20 @@ mod tests {
             ("'/opt/my browser'", &["/opt/my browser", "URL"]),
             ("don't", &["don't", "URL"]),
         ] {
-            assert_eq!(chosen(OsStr::new(browser), "URL"), command, "{browser}");
+            assert_eq!(chosen(OsStr::new(browser), "URL").unwrap(), command, "{browser}");
         }
+    }
+
+    #[test]
+    fn no_page_becomes_a_part_of_a_script() {
+        for page in ["https://h/$(id)", "https://h/`id`", "https://h/?a;id", "https://h/?a&id"] {
+            assert!(chosen(OsStr::new("sh -c 'w3m %s'"), page).is_err(), "{page}");
+            for harmless in ["w3m", "w3m %s", "w3m -T x"] {
+                let words = chosen(OsStr::new(harmless), page).unwrap();
+                assert!(words.contains(&page.into()), "{harmless} {page}");
+            }
+        }
+        let page = "https://h/device?user_code=ABCD-EFGH";
+        assert!(chosen(OsStr::new("sh -c 'w3m %s'"), page).is_ok());
     }
 }

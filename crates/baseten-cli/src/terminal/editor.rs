@@ -13,6 +13,7 @@ use crossterm::event::{KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{Clear, ClearType, disable_raw_mode, enable_raw_mode};
 use crossterm::{execute, queue};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::render;
 use crate::terminal::window::Window;
@@ -48,7 +49,7 @@ impl Line<'_> {
     /// Asks until the answer is right; `None` if it is canceled.
     pub(super) fn ask(&self) -> io::Result<Option<String>> {
         let mut screen = Screen::open()?;
-        let mut text = String::with_capacity(ROOM);
+        let mut text = Zeroizing::new(String::with_capacity(ROOM));
         let mut problem = None;
         loop {
             if !event::poll(PAUSE)? {
@@ -57,7 +58,7 @@ impl Line<'_> {
             match key()? {
                 Key::Text(typed) => text.push_str(&typed),
                 Key::Backspace => drop(text.pop()),
-                Key::Erase => text.clear(),
+                Key::Erase => text.zeroize(),
                 Key::Cancel => return Ok(None),
                 Key::Suspend => screen.suspend()?,
                 Key::Enter => {
@@ -68,7 +69,7 @@ impl Line<'_> {
                     if problem.is_none() {
                         let shown = if self.hidden { HIDDEN } else { text.as_str() };
                         screen.leave(self.question, shown)?;
-                        return Ok(Some(text));
+                        return Ok(Some(std::mem::take(&mut *text)));
                     }
                 }
                 Key::Up | Key::Down | Key::Redraw => {}
@@ -118,7 +119,7 @@ pub(super) fn choose(
             screen.draw(&format!("{question} {text}"), page.chain([help]))?;
         }
         match key()? {
-            Key::Text(typed) => (text, position) = (text + &typed, 0),
+            Key::Text(typed) => (text, position) = (text + typed.as_str(), 0),
             Key::Backspace => (_, position) = (text.pop(), 0),
             Key::Erase => (text, position) = (String::new(), 0),
             Key::Up if count > 0 => position = (position + count - 1) % count,
@@ -138,7 +139,7 @@ pub(super) fn choose(
 
 /// What a person does at the keyboard.
 enum Key {
-    Text(String),
+    Text(Zeroizing<String>),
     Backspace,
     Erase,
     Up,
@@ -153,7 +154,7 @@ fn key() -> io::Result<Key> {
     loop {
         let key = match event::read()? {
             Event::Key(key) if key.kind != KeyEventKind::Release => of_key(key.code, key.modifiers),
-            Event::Paste(text) => Some(Key::Text(text)),
+            Event::Paste(text) => Some(Key::Text(text.into())),
             Event::Resize(..) => Some(Key::Redraw),
             _ => None,
         };
@@ -168,7 +169,7 @@ fn of_key(code: KeyCode, modifiers: KeyModifiers) -> Option<Key> {
     let is_text = modifiers.difference(KeyModifiers::SHIFT).is_empty()
         || cfg!(windows) && modifiers.contains(ALT_GR);
     Some(match code {
-        KeyCode::Char(character) if is_text => Key::Text(character.into()),
+        KeyCode::Char(character) if is_text => Key::Text(String::from(character).into()),
         KeyCode::Char(letter) if modifiers == KeyModifiers::CONTROL => match letter {
             'c' | 'd' => Key::Cancel,
             'h' => Key::Backspace,
@@ -311,7 +312,7 @@ mod tests {
             }
         }
         let capital = of_key(KeyCode::Char('A'), KeyModifiers::SHIFT);
-        assert!(matches!(capital, Some(Key::Text(text)) if text == "A"));
+        assert!(matches!(capital, Some(Key::Text(text)) if *text == "A"));
     }
 
     #[test]

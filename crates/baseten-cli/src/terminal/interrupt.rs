@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use baseten_auth::internal::Cancel;
@@ -185,13 +185,28 @@ fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
+/// How long the end of the process waits for a terminal or a pipe that takes nothing.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Leaves the terminal as it was found, says so, and ends the process.
 #[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it runs")]
 pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<&Leftover>) -> ! {
-    // Keeps the waiting line from being drawn again.
-    let _quiet = std::io::stderr().lock();
-    restore_terminal(redraws, leftover);
-    render::talk("Canceled.");
+    let (done, is_done) = mpsc::channel();
+    let leftover = leftover.cloned();
+    let say = move || {
+        // Keeps the waiting line from being drawn again.
+        let _quiet = std::io::stderr().lock();
+        restore_terminal(redraws, leftover.as_ref());
+        render::talk("Canceled.");
+        let _ = done.send(());
+        loop {
+            std::thread::park();
+        }
+    };
+    // Whoever writes to stderr has its lock, and may be blocked there for good.
+    if std::thread::Builder::new().spawn(say).is_ok() {
+        let _ = is_done.recv_timeout(LAST_WORDS);
+    }
     std::process::exit(exit as i32)
 }
 

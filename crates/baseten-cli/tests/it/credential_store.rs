@@ -12,7 +12,9 @@ use baseten_testing::keyring::KeyringSession;
 use baseten_testing::pass::Pass;
 use baseten_testing::program::find;
 use baseten_testing::sandbox::{sandbox, sandbox_with};
-use baseten_testing::stored::{elsewhere, name, only_profile, profile, read, session, store};
+use baseten_testing::stored::{
+    LIVES, elsewhere, name, only_profile, profile, read, session, store, tokens,
+};
 use serde_json::{Value, json};
 
 /// A helper that keeps each secret in a file of its own.
@@ -56,6 +58,29 @@ fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_still_stored() {
     assert_eq!(outcome.status, 1, "{outcome}");
     let slow = "docker-credential-slow did not answer within 1.2 s";
     assert!(outcome.stderr.contains(slow), "{outcome}");
+}
+
+#[test]
+fn a_secret_of_a_login_that_is_under_way_goes_to_no_other_remote() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:swapping");
+    // While it is asked, a login at another remote stores its own secret, and then its profile.
+    let swap = format!("cat theirs > '{}'\ncat secret", home.auth_json().display());
+    home.install("docker-credential-swapping", &swap);
+    for kind in ["oauth", "api_key"] {
+        let name = only_profile(&home, "swapped", elsewhere(&sandbox.remote_url(), kind));
+        let theirs = store([(name.as_str(), elsewhere("https://other.example.com", kind))]);
+        fs::write(home.path().join("theirs"), theirs).unwrap();
+        let secret = match kind {
+            "oauth" => tokens("theirs", "theirs", LIVES).to_string(),
+            _ => "theirs".to_owned(),
+        };
+        let answer = json!({ "ServerURL": "", "Username": name, "Secret": secret });
+        fs::write(home.path().join("secret"), answer.to_string()).unwrap();
+        let outcome = home.run(&["auth", "token"]);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "{outcome}");
+        assert!(outcome.stderr.contains("another login"), "{outcome}");
+    }
 }
 
 #[test]

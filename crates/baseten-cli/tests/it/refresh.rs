@@ -47,6 +47,18 @@ fn sixty_four_processes_refresh_once() {
     assert!(sandbox.is_live(stored["refresh_token"].as_str().unwrap()));
 }
 
+#[test]
+fn a_check_shows_when_the_tokens_end_that_it_has_refreshed() {
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox);
+    let old = session(&sandbox, "ada", -3600);
+    only_profile(&home, "checked", in_file(&sandbox.remote_url(), &old));
+    let status = home.run(&["auth", "status", "--check", "-o", "json"]).json();
+    assert_eq!(status["valid"], true);
+    let end: jiff::Timestamp = status["expires_at"].as_str().unwrap().parse().unwrap();
+    assert!(end > jiff::Timestamp::now(), "{status}");
+}
+
 /// An error about the variable after the refresh would lose the tokens of a server that rotates them.
 #[test]
 fn an_invalid_variable_costs_no_token() {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use baseten_testing::assert_outcome;
 use baseten_testing::faults::{mode, set_mode, straced};
 use baseten_testing::home::Home;
-use baseten_testing::outcome::Outcome;
+use baseten_testing::outcome::{Outcome, Running};
 use baseten_testing::program::baseten;
 use baseten_testing::stored::{EXPIRED, LIVES, in_file, store, tokens, with_key};
 use serde_json::json;
@@ -313,6 +313,32 @@ fn a_file_that_is_left_empty_is_removed_and_a_link_is_not() {
         setup(&home, &[agent, "--remove"]).succeeded();
         assert!(home.path().join(file).is_symlink());
         assert!(!fs::read_to_string(&target).unwrap().contains("baseten"));
+    }
+}
+
+#[test]
+fn what_another_program_writes_before_the_file_is_removed_stays() {
+    use baseten_testing::program::find;
+    for (agent, file, more) in
+        [("claude-code", CLAUDE, "{\"theme\": \"dark\"}\n"), ("codex", CODEX, "theme = \"dark\"\n")]
+    {
+        let home = home();
+        setup(&home, &[agent]).succeeded();
+        let (trace, path) = (home.path().join("trace"), home.path().join(file));
+        let mut remove = home.command_of(find("strace", "strace"), &[]);
+        remove
+            .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-P", path.to_str().unwrap()])
+            .args(["-e", "trace=renameat2,unlink,unlinkat"])
+            .args(["-e", "inject=renameat2,unlink,unlinkat:delay_enter=1000000:when=1"])
+            .arg(baseten())
+            .args(["auth", "setup", agent, "--remove"]);
+        let running = Running::start(&mut remove);
+        baseten_testing::wait::until("it is about to remove the file", || {
+            fs::read_to_string(&trace).is_ok_and(|it| it.contains('('))
+        });
+        fs::write(&path, more).unwrap();
+        running.end().succeeded();
+        assert_eq!(home.read(file), more);
     }
 }
 

@@ -64,6 +64,25 @@ fn signals_cancel_a_logout_that_waits_for_the_server() {
     }
 }
 
+/// The profile stays, and so must its refresh token.
+#[test]
+fn a_logout_that_has_to_refresh_first_is_done_whole_or_not_at_all() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (silent, arrival) = silence();
+        let home = logged_in(EXPIRED, [silent, ok("")]).with("BASETEN_CREDENTIAL_STORE", "file");
+        let running = home.start(&["auth", "logout"]);
+        let mut stream = arrival.recv_timeout(PATIENCE).unwrap();
+        running.signal(signal);
+        within(Duration::from_millis(500), || false);
+        stream.write_all(&http(200, "", &refreshed("access-2", Some("refresh-2")))).unwrap();
+        drop(stream);
+        let outcome = running.end();
+        // With the session ended, there is nothing more to wait for.
+        assert!(!home.store().contains("refresh"), "{outcome}");
+        assert_eq!(outcome.to_string(), Outcome::done("Logged out work\n").to_string());
+    }
+}
+
 #[test]
 fn a_signal_after_a_login_is_stored_ends_the_wait_for_the_old_session() {
     let (silent, arrival) = silence();
@@ -96,6 +115,32 @@ fn a_signal_ends_a_command_whose_output_nobody_reads() {
         running.signal(signal);
         let outcome = running.end();
         assert_eq!((outcome.status, outcome.stderr.as_str()), (status, "Canceled.\n"));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_ends_a_command_whose_errors_nobody_reads() {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut filler = std::process::Command::new("/bin/sh");
+        filler.args(["-c", "exec timeout 1 cat /dev/zero"]).stdout(writer.try_clone().unwrap());
+        filler.status().unwrap();
+        let home = logged_in(LIVES, [silence().0]);
+        let mut whoami = home.command(&["whoami", "-v"]);
+        let mut child = whoami.stderr(writer).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).unwrap();
+        let mut ended = None;
+        let in_time = within(Duration::from_secs(5), || {
+            ended = child.try_wait().unwrap();
+            ended.is_some()
+        });
+        drop(reader);
+        let _ = child.kill();
+        assert!(in_time, "{signal:?}");
+        assert_eq!(ended.unwrap().code(), Some(status));
     }
 }
 

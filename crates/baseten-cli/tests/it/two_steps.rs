@@ -221,3 +221,29 @@ fn a_code_that_has_expired_is_no_first_step() {
     assert!(outcome.stderr.starts_with("error: the code expired before"), "{outcome}");
     assert_eq!(home.run(&["auth", "login", "--resume"]).status, 3);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_second_step_that_cannot_be_stored_yet_is_canceled_whole() {
+    use rustix::fs::{FlockOperation, flock};
+    let sandbox = sandbox();
+    let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
+    home.run(FIRST);
+    let second = home.start(SECOND);
+    sandbox.wait_for_request(PATIENCE, Request::is_poll).unwrap();
+    let lock = home.auth_json().with_extension("json.lock");
+    let lock = std::fs::File::create(lock).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    approve(&sandbox, "ada");
+    baseten_testing::wait::until("it asks whose the tokens are", || {
+        sandbox.requests().iter().any(|request| request.path.ends_with("/users/me"))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    second.signal(rustix::process::Signal::INT);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    drop(lock);
+    let outcome = second.end();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (130, ""), "{outcome}");
+    // Nobody could end it later.
+    assert_eq!(sandbox.session_count("ada"), 0);
+}
