@@ -1,4 +1,4 @@
-//! Asks Baseten who the user is, as a program with any HTTP client of its own would.
+//! Asks Baseten who the user is, with an HTTP client of the program's own.
 
 use baseten_auth::Session;
 

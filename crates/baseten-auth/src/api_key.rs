@@ -1,4 +1,4 @@
-//! What a person, a pipe or a variable gives as an API key, made fit for a header.
+//! Reads an API key from what a person, a pipe or a variable gives, and makes it fit a header.
 
 use std::io::{self, Read};
 
@@ -6,10 +6,10 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// The most that is read where an API key is expected, in bytes.
+/// At most this many bytes are read where an API key is expected.
 const MAX_INPUT_BYTES: usize = 64 * 1024;
 
-/// Why a text is no API key. None of them quotes it.
+/// Why a text is not an API key. None of these errors quotes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
     /// There is nothing but white space.
@@ -24,10 +24,9 @@ pub enum ApiKeyError {
 }
 
 /// Reads a whole input, at most 64 KiB, and takes the API key from it as [`parse_api_key`] does.
-///
 /// The outer error is the reader's.
 pub fn read_api_key(input: impl Read) -> io::Result<Result<Secret, ApiKeyError>> {
-    // With room for all of it, no copy is left behind by a growing buffer.
+    // A buffer that is large enough from the start never moves and leaves no copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INPUT_BYTES + 64));
     input.take(MAX_INPUT_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(parse_api_key(&bytes))
@@ -48,7 +47,8 @@ pub fn parse_api_key(input: &[u8]) -> Result<Secret, ApiKeyError> {
     Ok(Secret::from(key))
 }
 
-/// The text without a byte order mark, which tells UTF-16 from UTF-8: PowerShell's `>` writes it.
+/// The text without its byte order mark, which says whether it is UTF-16 (PowerShell's `>` writes
+/// that) or UTF-8.
 fn decode(input: &[u8]) -> Result<Zeroizing<String>, ApiKeyError> {
     let unit: fn([u8; 2]) -> u16 = match input {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
@@ -60,7 +60,7 @@ fn decode(input: &[u8]) -> Result<Zeroizing<String>, ApiKeyError> {
         }
     };
     let (units, rest) = input.as_chunks();
-    // With room for all of it, no copy is left behind by a growing text.
+    // A text that is large enough from the start never moves and leaves no copy behind.
     let mut text = Zeroizing::new(String::with_capacity(input.len() * 2));
     for character in char::decode_utf16(units.iter().skip(1).map(|bytes| unit(*bytes))) {
         text.push(character.map_err(|_| ApiKeyError::Malformed)?);

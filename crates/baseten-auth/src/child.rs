@@ -1,5 +1,5 @@
-//! A program that is started for what it answers: bounded in time and size, and ended together with
-//! whatever it starts.
+//! Programs that are started for their answer: time and size are limited, and a program is ended
+//! together with everything that it started.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -22,26 +22,26 @@ use terminal::Terminal;
 /// The largest answer that is read, in bytes.
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
 
-/// How often the end of the child is looked for.
+/// How often we check whether the child has ended.
 pub(crate) const POLL: Duration = Duration::from_millis(1);
 
 /// The longest message that is shown, in characters.
 const MESSAGE_LIMIT: usize = 200;
 
-/// A message is not shown when it has this many bytes in a row in common with a secret.
+/// A message is not shown if it shares this many consecutive bytes with a secret.
 const TELLING: usize = 8;
 
-/// How a JWT begins, and so does all other base64 of a JSON object.
+/// The beginning of every JWT, and of every other JSON object in base64.
 const JSON_AS_BASE64: &str = "eyJ";
 
-/// How long its output may take to end once the child has: a process that it left behind may
+/// How long its output may stay open after the child has ended: a process that it left behind may
 /// never close it.
 const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 
-/// How long a child may take to end that was asked to, and then, one that was killed.
+/// How long a child may take to end after it was asked to, and again after it was killed.
 const KILL_GRACE: Duration = Duration::from_millis(500);
 
-/// Ctrl-C ends a child at the terminal a moment before we hear of it.
+/// Ctrl-C ends a child at the terminal a moment before it reaches us.
 const SIGNAL_GRACE: Duration = Duration::from_millis(100);
 
 /// Whom a program may ask, at the terminal or on a display.
@@ -49,14 +49,14 @@ const SIGNAL_GRACE: Duration = Duration::from_millis(100);
 pub(crate) enum Asks {
     /// Nobody.
     Nobody,
-    /// Its person, who may end it by Ctrl-C.
+    /// The user, who can end it with Ctrl-C.
     ItsPerson,
-    /// Its person. Ctrl-C does not end it: what it stores may be had only once.
+    /// The user. Ctrl-C does not end it, because what it stores may not be obtainable again.
     ItsPersonWhileStoring,
 }
 
-/// A program's path. Relative directories of the search path are skipped: what lies in the
-/// current directory is not what the user installed.
+/// A program's path. Relative directories in the search path are skipped: a program in the current
+/// directory is not one that the user installed.
 pub(crate) fn find_program(program: &str, search: Option<&OsStr>) -> Option<PathBuf> {
     let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(search?)
@@ -76,18 +76,18 @@ fn is_executable(path: &Path) -> bool {
     path.is_file()
 }
 
-/// A program at work. Its streams are served by detached threads.
+/// A running program. Detached threads serve its streams.
 pub(crate) struct Running {
     child: Child,
     output: Output,
     errors: Output,
-    /// The one that it shares with us, in one process group.
+    /// The terminal, if the program shares it with us, in our process group.
     terminal: Option<Terminal>,
-    /// Nobody ends without ending it.
+    /// Keeps this process from ending before the program has been ended.
     cleanup: Cleanup,
 }
 
-/// What became of a program.
+/// How a program ended, and what it wrote.
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) output: Zeroizing<Vec<u8>>,
@@ -95,8 +95,8 @@ pub(crate) struct Finished {
 }
 
 impl Running {
-    /// Starts a program with this on its standard input. Where this run is canceled, it is not left
-    /// behind.
+    /// Starts a program and writes this to its standard input. If this run is canceled, the program
+    /// is ended too.
     pub(crate) fn start(
         command: Command,
         input: Zeroizing<Vec<u8>>,
@@ -109,19 +109,19 @@ impl Running {
         let mut child = command.spawn()?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        // A stream without its thread is closed, and the program ends by itself.
+        // If a thread cannot be started, its stream is closed, and the program ends by itself.
         let (output, errors) = (Output::collect(stdout)?, Output::collect(stderr)?);
-        // A program that does not read all of it has its reasons, and its status tells.
+        // A program may leave some input unread. Its exit status says whether it failed.
         Task::start(move || stdin.map(|mut stdin| stdin.write_all(&input)))?;
         Ok(Self { child, output, errors, terminal, cleanup })
     }
 
-    /// Whether it is asking its person at the terminal.
+    /// Whether it is asking the user at the terminal.
     pub(crate) fn is_asking(&self) -> bool {
         self.terminal.as_ref().is_some_and(|terminal| terminal.is_used_by(self.child.id()))
     }
 
-    /// What became of it, once it has ended. Its output has a moment more to end.
+    /// The result, once it has ended. Its output gets a moment more to end.
     pub(crate) fn finished(&mut self) -> Option<io::Result<Finished>> {
         match self.child.try_wait() {
             Ok(None) => None,
@@ -143,7 +143,7 @@ impl Running {
         }
     }
 
-    /// Ends it, and what it has started.
+    /// Ends it, and everything that it started.
     pub(crate) fn stop(&mut self) {
         match &self.terminal {
             Some(_) => terminal::end_family(Some(self.child.id())),
@@ -166,9 +166,9 @@ struct Output {
 }
 
 impl Output {
-    /// Reads a stream, up to a byte more than is allowed.
+    /// Reads a stream, up to one byte more than is allowed.
     fn collect(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
-        // As large as it can get, since a vector that grows leaves copies behind.
+        // Allocated at its largest size, because a vector that grows leaves copies behind.
         let bytes = Arc::new(Mutex::new(Zeroizing::new(Vec::with_capacity(OUTPUT_LIMIT + 1))));
         let collected = Arc::clone(&bytes);
         let end = Task::start(move || {
@@ -177,7 +177,7 @@ impl Output {
             while let Some(stream) = &mut stream {
                 match stream.read(chunk.as_mut_slice()) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // What was read before may be an answer all the same.
+                    // What was read so far may be a whole answer.
                     Ok(0) | Err(_) => return,
                     Ok(amount) => {
                         let mut bytes = collected.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,25 +189,25 @@ impl Output {
         Ok(Self { bytes, end })
     }
 
-    /// All of it, or what has come within a moment.
+    /// All of it, or what has arrived within a moment.
     fn take(&self) -> Zeroizing<Vec<u8>> {
         let _ = self.end.within(OUTPUT_GRACE);
         std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The first line of what a program said, fit to be shown, or else how it ended.
+/// The first line of a program's message, fit to be shown, or else how the program ended.
 pub(crate) fn presentable(message: &[u8], status: ExitStatus, secret: Option<&[u8]>) -> String {
     let message = Zeroizing::new(String::from_utf8_lossy(message).into_owned());
     let line = message.trim().lines().next().unwrap_or_default();
-    // Long enough to recognize a secret that begins right before the end of what is shown.
+    // Long enough to recognize a secret that starts just before the end of what is shown.
     let seen = line.chars().filter(|c| !is_hidden(*c)).take(MESSAGE_LIMIT + TELLING);
     let seen: Zeroizing<String> = Zeroizing::new(seen.collect());
-    // An object may be an answer, which holds a secret.
+    // A JSON object may be an answer, and that contains a secret.
     let telling = seen.starts_with('{')
         || seen.contains(JSON_AS_BASE64)
         || secret.is_some_and(|secret| have_in_common(seen.as_bytes(), secret));
-    // One that crashed leaves a trace, whose first line says less than the signal.
+    // After a crash, the signal says more than the first line of a stack trace.
     if telling || seen.is_empty() || status.code().is_none() {
         format!("it ended with {status}")
     } else {
@@ -215,7 +215,7 @@ pub(crate) fn presentable(message: &[u8], status: ExitStatus, secret: Option<&[u
     }
 }
 
-/// Whether a text repeats the secret, or so much of it that it may be a token inside.
+/// Whether a text contains the secret, or enough of it that it may contain a token.
 fn have_in_common(text: &[u8], secret: &[u8]) -> bool {
     let telling = TELLING.min(secret.len()).max(1);
     secret.windows(telling).any(|part| text.windows(telling).any(|other| other == part))

@@ -1,4 +1,4 @@
-//! One snapshot of the environment. None of our code reads it elsewhere.
+//! One snapshot of the environment. No other code here reads it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,16 +10,16 @@ use std::path::PathBuf;
 pub(crate) const API_KEY: &str = "BASETEN_API_KEY";
 /// The identity token of a workload.
 pub(crate) const IDENTITY_TOKEN: &str = "BASETEN_IDENTITY_TOKEN";
-/// What allows to ask GitHub Actions for an identity token.
+/// The secret for requesting an identity token from GitHub Actions.
 pub(crate) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 /// The socket of a lender, whose login is used instead of a stored profile.
 pub(crate) const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
 
-/// The variables that hold secrets of ours, which no program that we start inherits.
+/// The variables that hold secrets of ours. No program that we start inherits them.
 pub const SECRETS: [&str; 3] = [API_KEY, IDENTITY_TOKEN, GITHUB_TOKEN];
 
-/// The token of an engine that keeps secrets. Credential helpers may need it themselves.
+/// The tokens for a secrets engine. Credential helpers may need them themselves.
 pub const ENGINE_TOKENS: [&str; 2] = ["BAO_TOKEN", "VAULT_TOKEN"];
 
 /// The environment variables as they were when the program started.
@@ -73,8 +73,7 @@ impl Env {
     }
 
     /// The variable as text, unless it is unset or empty.
-    ///
-    /// [`NotText`] where it is set to something that is not UTF-8.
+    /// [`NotText`] if it is set to something that is not UTF-8.
     pub fn text(&self, variable: &'static str) -> Result<Option<&str>, NotText> {
         self.os(variable).map(|v| v.to_str().ok_or(NotText { variable })).transpose()
     }
@@ -88,7 +87,7 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Env {
     }
 }
 
-/// The name under which a variable is found: Windows does not tell `AppData` from `APPDATA`.
+/// The key under which a variable is stored: Windows treats `AppData` and `APPDATA` as the same.
 fn key(variable: &OsStr) -> Cow<'_, OsStr> {
     if cfg!(windows) { Cow::Owned(variable.to_ascii_uppercase()) } else { Cow::Borrowed(variable) }
 }

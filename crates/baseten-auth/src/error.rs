@@ -1,4 +1,4 @@
-//! What can go wrong, by what a caller does about it. The cause is in `source`.
+//! Errors, grouped by what a caller does about them. The cause is in `source`.
 
 use std::fmt;
 use std::io;
@@ -23,8 +23,7 @@ use crate::store::place::Place;
 use crate::store::profile_lock::ALONE;
 
 /// Why the library did not do what it was asked.
-///
-/// [`Error::kind`] is what a program decides by. The text names the profile, file or variable at
+/// [`Error::kind`] is for decisions in a program. The text names the profile, file or variable at
 /// fault, and `source` has the cause.
 #[derive(Clone)]
 pub struct Error {
@@ -32,14 +31,14 @@ pub struct Error {
     whose: Option<Arc<Whose>>,
 }
 
-/// The stored profile that a failure is about.
+/// The stored profile that an error is about.
 struct Whose {
     profile: ProfileName,
     remote_url: String,
     auth_type: AuthType,
 }
 
-/// What kind of trouble it is.
+/// What kind of error it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -60,22 +59,22 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// What kind of trouble it is.
+    /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         self.failure.kind()
     }
 
-    /// The stored profile that it is about, where there is one.
+    /// The stored profile that it is about, if there is one.
     pub fn profile(&self) -> Option<&str> {
         self.whose.as_ref().map(|whose| whose.profile.as_str())
     }
 
-    /// The app URL of that profile: a new login has to name it where it is not the default.
+    /// The app URL of that profile: a new login has to name it if it is not the default.
     pub fn remote_url(&self) -> Option<&str> {
         self.whose.as_ref().map(|whose| &*whose.remote_url)
     }
 
-    /// The kind of credential of that profile: a new login is one of that kind.
+    /// That profile's kind of credential: a new login needs the same kind.
     pub fn auth_type(&self) -> Option<AuthType> {
         self.whose.as_ref().map(|whose| whose.auth_type)
     }
@@ -86,7 +85,7 @@ impl Error {
         &self.failure
     }
 
-    /// The same, about this profile.
+    /// The same error, for this profile.
     pub(crate) fn of(self, profile: &Profile) -> Self {
         let whose = Whose {
             profile: profile.name.clone(),
@@ -100,13 +99,13 @@ impl Error {
         matches!(*self.failure, Failure::Canceled)
     }
 
-    /// An error of the place where a profile's secret is kept.
+    /// An error of the place that keeps a profile's secret.
     pub(crate) fn place(profile: Option<&ProfileName>, place: &Place, source: PlaceError) -> Self {
         let storage = place.label().to_owned();
         Failure::Place { profile: profile.cloned(), storage, source }.into()
     }
 
-    /// What to tell of it where the profile, and what was tried, are named anyway.
+    /// The cause to show where the message already names the profile and what was tried.
     pub(crate) fn reason(&self) -> &(dyn std::error::Error + 'static) {
         match &*self.failure {
             Failure::Place { source, .. } => source,
@@ -134,7 +133,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Anything that is a failure is an error. A canceled wait is one thing, wherever it was noticed.
+/// Every failure is an error. A canceled wait is the same error wherever it was noticed.
 impl<F: Into<Failure>> From<F> for Error {
     fn from(failure: F) -> Self {
         let failure = match failure.into() {
@@ -194,7 +193,7 @@ pub enum Failure {
     /// Neither the user's email nor their id can name a profile.
     #[error("the user's name cannot name a profile")]
     UserName(#[source] ProfileNameError),
-    /// No profile was named, and none is current.
+    /// No profile was named, and there is no current profile.
     #[error("no profile is current")]
     NoCurrentProfile {
         /// Whether there are profiles to choose from.
@@ -208,7 +207,7 @@ pub enum Failure {
         /// What selected it.
         selected_by: SessionSource,
     },
-    /// The profile was logged out while it was being refreshed. It does not come back.
+    /// The profile was logged out while it was being refreshed. It is not restored.
     #[error("profile '{profile}' was logged out meanwhile")]
     LoggedOutMeanwhile {
         /// The profile.
@@ -222,7 +221,7 @@ pub enum Failure {
         /// The profile.
         profile: ProfileName,
     },
-    /// The profile is there, and its secret is not.
+    /// The profile exists, but its secret does not.
     #[error("the credential of profile '{profile}' is missing")]
     CredentialMissing {
         /// The profile.
@@ -249,7 +248,7 @@ pub enum Failure {
     /// The keyring or a credential helper failed.
     #[error("{storage} failed")]
     Place {
-        /// The profile; `None` where it has no name yet.
+        /// The profile; `None` if it has no name yet.
         profile: Option<ProfileName>,
         /// The place's name.
         storage: String,
@@ -268,9 +267,9 @@ pub enum Failure {
     #[error("the request to the management API failed")]
     Api {
         /// The profile whose credential was used; `None` for the API key of the environment, and
-        /// for the end of a session, where whoever asked for it names the profile.
+        /// when a session is ended: there, the caller names the profile.
         profile: Option<ProfileName>,
-        /// How.
+        /// The cause.
         source: ApiError,
     },
     /// The token endpoint refused or failed.
@@ -278,13 +277,13 @@ pub enum Failure {
     Token {
         /// The profile.
         profile: ProfileName,
-        /// How.
+        /// The cause.
         source: ApiError,
     },
     /// A workload has no access token, or it is not accepted.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
-    /// Nothing is lent, or it cannot be borrowed.
+    /// Nothing is lent, or the lender could not be used.
     #[error(transparent)]
     Lend(#[from] LendError),
     /// The caller asked to stop.
@@ -293,10 +292,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The one place that decides what kind a failure is of.
+    /// The only place that decides what kind of error a failure is.
     fn kind(&self) -> ErrorKind {
         match self {
-            // What many hosts share is waited for longer: then it is as if a server did not answer.
+            // Many hosts may share this lock, so a long wait counts like a server that did not
+            // answer.
             Self::ProfileLock { source: LockError::TimedOut(after), .. } if *after > ALONE => {
                 ErrorKind::Unavailable
             }
@@ -331,7 +331,7 @@ impl Failure {
 }
 
 impl ApiError {
-    /// What kind of trouble it is: of an OAuth error its code decides, else the HTTP status.
+    /// What kind of error it is: decided by the code of an OAuth error, else by the HTTP status.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Http(error) => error.kind(),
@@ -339,8 +339,8 @@ impl ApiError {
                 ("access_denied" | "expired_token" | "invalid_grant" | "invalid_client", _) => {
                     ErrorKind::NotLoggedIn
                 }
-                // A success stands for the 500 that it should have been (RFC 6749 §4.1.2.1), or
-                // the 400 (§5.2).
+                // An error with a success status counts as the 500 that it should have been (RFC
+                // 6749 §4.1.2.1), or the 400 (§5.2).
                 ("server_error" | "temporarily_unavailable", 200..=299) => ErrorKind::Unavailable,
                 (_, 200..=299) => ErrorKind::Refused,
                 (_, status) => of_status(status),
@@ -352,7 +352,7 @@ impl ApiError {
 }
 
 impl WorkloadError {
-    /// What kind of trouble it is.
+    /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         let is_missing = |error: &io::Error| {
             use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
@@ -376,7 +376,7 @@ impl WorkloadError {
 }
 
 impl PlaceError {
-    /// What kind of trouble it is.
+    /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         let Self::Engine(error) = self else { return ErrorKind::Local };
         match error {
@@ -397,7 +397,7 @@ impl PlaceError {
 }
 
 impl LendError {
-    /// What kind of trouble it is: the lender's exit status tells, where it refused.
+    /// What kind of error it is. If the lender refused, its exit status decides.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Request(_) | Self::NoSockets => ErrorKind::Usage,
@@ -423,7 +423,7 @@ impl LendError {
 }
 
 impl DeviceError {
-    /// What kind of trouble it is.
+    /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Denied | Self::Expired => ErrorKind::NotLoggedIn,
@@ -434,7 +434,7 @@ impl DeviceError {
     }
 }
 
-/// The kind of an HTTP status that is no success. 407 is a proxy's.
+/// The kind of an HTTP status that is not a success. 407 comes from a proxy.
 fn of_status(status: u16) -> ErrorKind {
     match status {
         401 | 403 => ErrorKind::NotLoggedIn,
@@ -446,7 +446,7 @@ fn of_status(status: u16) -> ErrorKind {
 }
 
 impl HttpError {
-    /// What kind of trouble it is.
+    /// What kind of error it is.
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Insecure { .. } | Self::Credential | Self::ProxyUrl { .. } => ErrorKind::Usage,

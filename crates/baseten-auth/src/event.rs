@@ -1,4 +1,4 @@
-//! What the library tells its caller while it works. It never prints and never asks.
+//! What the library reports to its caller while it works. It never prints and never asks.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,18 +23,18 @@ pub enum Event<'a> {
         /// From before the connection to the end of the answer.
         elapsed: Duration,
     },
-    /// A request failed for a reason that may pass, and is made again.
+    /// A request failed for a reason that may pass, and will be sent again.
     Retry {
         /// Why it failed.
         reason: &'a dyn std::error::Error,
-        /// After this long.
+        /// The pause before it is sent again.
         pause: Duration,
     },
     /// A place that credentials are kept in was read.
     StorageRead {
         /// The place: a path, `system keyring`, or a credential helper's name.
         storage: &'a str,
-        /// What was found there, in a word or two, or why it could not be asked.
+        /// What was found there, in a word or two, or why it could not be read.
         outcome: Result<&'a str, &'a dyn std::error::Error>,
     },
     /// A profile, or a credential of the environment, was selected.
@@ -48,56 +48,56 @@ pub enum Event<'a> {
     IdentityToken {
         /// Where it comes from.
         source: &'a str,
-        /// What it says of itself, which is not verified here, fit for display.
+        /// The token's claims, not verified here, fit for display.
         claims: &'a str,
     },
     /// The system keyring is locked and its owner is being asked to unlock it.
     KeyringPrompt,
-    /// A credential helper takes long; it may be asking its person somewhere.
+    /// A credential helper is taking long; it may be asking the user somewhere.
     HelperPending {
         /// The helper.
         program: &'a str,
     },
-    /// A refreshed token could not be stored. It is good for this run only.
+    /// A refreshed token could not be stored. Only this run can use it.
     TokenNotStored {
         /// Whose token it is.
         profile: &'a ProfileName,
-        /// The remote that gave it.
+        /// The remote that issued it.
         remote_url: &'a str,
         /// Why it could not be stored.
         reason: &'a dyn std::error::Error,
     },
-    /// A token is used although it could not be refreshed as early as was asked.
+    /// A token is used although an early refresh, as requested, failed.
     RefreshFailed {
         /// Whose token it is; `None` for a workload's.
         profile: Option<&'a ProfileName>,
         /// Why it could not be refreshed.
         reason: &'a dyn std::error::Error,
     },
-    /// The server's tokens do not live as long as was asked.
+    /// The server's tokens do not live as long as requested.
     ShortLived {
         /// Whose token it is; `None` for a workload's.
         profile: Option<&'a ProfileName>,
         /// How long it can still be used.
         left: Duration,
-        /// How long it should have had.
+        /// The requested lifetime.
         wanted: Duration,
     },
-    /// A session that is over here may live on at the server.
+    /// A session that ended on this machine may still be valid at the server.
     SessionNotEnded {
         /// Whose session it is.
         profile: &'a ProfileName,
-        /// Why the server could not be told.
+        /// Why the server did not end it.
         reason: &'a dyn std::error::Error,
     },
-    /// A secret went to the file since the keyring can't be used.
+    /// A secret went to the file because the keyring can't be used.
     KeyringUnavailable {
         /// Why the keyring can't be used.
         reason: &'a dyn std::error::Error,
         /// The file that holds the secret now.
         file: PathBuf,
     },
-    /// A file of secrets was written where other users can put another one in its place.
+    /// A file of secrets was written where other users can replace it.
     StoreExposed {
         /// The file.
         file: &'a Path,
@@ -116,18 +116,18 @@ pub enum Event<'a> {
 pub struct Observer(Arc<dyn Fn(&Event<'_>) + Send + Sync>);
 
 impl Observer {
-    /// An observer that calls this function, on whatever thread the event happens.
+    /// An observer that calls this function, on the thread where the event happens.
     pub fn new(function: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(function))
     }
 
-    /// Hands an event over.
+    /// Passes an event on.
     pub fn notify(&self, event: &Event<'_>) {
         (self.0)(event);
     }
 }
 
-/// Listens to nothing.
+/// Ignores every event.
 impl Default for Observer {
     fn default() -> Self {
         Self::new(|_| ())

@@ -1,5 +1,5 @@
-//! What must hold for any input at all. The fuzz targets call these, and so do property tests; no
-//! program does.
+//! Properties that hold for any input. Only the fuzz targets and property tests call these
+//! functions.
 
 use jiff::Timestamp;
 
@@ -16,8 +16,8 @@ use crate::secret::Secret;
 pub use crate::store::fuzzing::{auth_json, keyring_secret};
 use crate::text::is_hidden;
 
-/// A token answer gives tokens that a header carries, or an error that shows nothing of it but
-/// text, and never what was sent. The first two bytes are the status.
+/// A token answer gives either tokens that fit a header, or an error that shows only visible text
+/// of the answer and never what was sent. The first two bytes are the status.
 pub fn token_answer(data: &[u8]) {
     let Some(response) = response(data) else { return };
     match parse_tokens(&response, &[&Secret::from("canary-that-was-sent")]) {
@@ -35,7 +35,8 @@ pub fn token_answer(data: &[u8]) {
     }
 }
 
-/// An identity token is its input without white space, fits a request, and says harmless things.
+/// An identity token is its input without white space, fits a request, and has claims that are safe
+/// to show.
 pub fn identity_token(data: &[u8]) {
     let Some(token) = IdentityToken::parse(data) else { return };
     assert!(token.secret.is_visible_ascii());
@@ -76,7 +77,7 @@ pub fn remote_url(text: &str) {
     }
 }
 
-/// An API key is part of its input, fits a header, and is taken as it is when it comes again.
+/// An API key is part of its input, fits a header, and parses to itself.
 pub fn api_key(input: &[u8]) {
     let Ok(key) = parse_api_key(input) else { return };
     let text = key.expose().as_bytes();
@@ -88,8 +89,8 @@ pub fn api_key(input: &[u8]) {
     assert_eq!(parse_api_key(text), Ok(key.clone()));
 }
 
-/// `https`, or a host that is this machine; and no user name that could pass for the host. Looked
-/// for in the text, since the program itself asks the URL parser.
+/// `https`, or a host that is this machine, and no user name that could pass for the host. Checked
+/// in the text itself, because the program uses the URL parser.
 fn may_be_opened(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

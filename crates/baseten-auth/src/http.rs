@@ -1,4 +1,4 @@
-//! The one HTTP client: one request, one connection, no redirect, and a bound on everything.
+//! The only HTTP client: one request, one connection, no redirects, and a limit on everything.
 
 mod attempt;
 mod dial;
@@ -32,12 +32,13 @@ use crate::remote::is_loopback;
 use crate::secret::Secret;
 use crate::wait::{Clock as _, SystemClock, Wait};
 
-/// From the look-up of the name to the last byte of the answer.
+/// From looking up the name to the last byte of the answer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// The largest answer, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 
-/// The HTTP client of a run. Making one costs nothing; TLS is set up for the first `https` request.
+/// The HTTP client of a run. Creating one costs nothing; TLS is set up at the first `https`
+/// request.
 #[derive(Debug)]
 pub struct Http {
     env: Env,
@@ -45,11 +46,11 @@ pub struct Http {
     observer: Observer,
     tls: OnceLock<Arc<tls::Config>>,
     good: Good,
-    /// A file of certificates that are trusted too, and the variable that names it.
+    /// A file of additional trusted certificates, and the variable that names it.
     authority: Option<(&'static str, PathBuf)>,
 }
 
-/// A request that is to be sent.
+/// A request to send.
 #[must_use]
 pub struct Request<'a> {
     method: &'static str,
@@ -71,11 +72,11 @@ enum Body<'a> {
 
 /// The answer to a request, whatever its status.
 pub struct Response {
-    /// The server's host, with the port where it is a special one.
+    /// The server's host, with the port if it is not the default.
     pub host: String,
     /// The HTTP status. No redirect was followed.
     pub status: u16,
-    /// How long the server wants not to be asked again (RFC 9110 §10.2.3).
+    /// How long the server asks us to wait before the next request (RFC 9110 §10.2.3).
     pub retry_after: Option<Duration>,
     /// The body, at most 1 MiB. It may hold tokens.
     pub body: Zeroizing<Vec<u8>>,
@@ -96,7 +97,7 @@ impl<'a> Request<'a> {
         Self::new("GET", url.into(), Body::None)
     }
 
-    /// A `POST` to a URL, with an empty body unless it gets fields.
+    /// A `POST` to a URL. Its body is empty unless fields are added.
     pub fn post(url: impl Into<String>) -> Self {
         Self::new("POST", url.into(), Body::Form(Vec::new()))
     }
@@ -125,7 +126,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Sets a header, whose name is in lower case. The value may be a secret.
+    /// Sets a header. Its name is in lower case; its value may be a secret.
     pub(crate) fn header(mut self, name: &'static str, value: &'a str) -> Self {
         self.headers.push((header::HeaderName::from_static(name), value));
         self
@@ -174,7 +175,7 @@ impl<'a> Request<'a> {
 
 /// A form as `application/x-www-form-urlencoded`, in memory that is wiped.
 fn encoded(fields: &[(&str, &str)]) -> Zeroizing<String> {
-    // Room for the worst case, so that nothing is moved and left behind.
+    // Room for the worst case, so that the text never moves and leaves no copy behind.
     let room = fields.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
     let mut text = Zeroizing::new(String::with_capacity(room));
     for (name, value) in fields {
@@ -203,9 +204,8 @@ impl fmt::Debug for Response {
 }
 
 impl Http {
-    /// A client that reads proxies and trusted certificates from this environment, names itself
-    /// so, and reports every request.
-    ///
+    /// A client that reads proxies and trusted certificates from this environment, sends this user
+    /// agent, and reports every request.
     /// The user agent must be visible ASCII; [`user_agent`] makes one.
     #[must_use]
     pub fn new(env: Env, user_agent: String, observer: Observer) -> Self {
@@ -219,25 +219,25 @@ impl Http {
         }
     }
 
-    /// The same client, reporting to another observer.
+    /// The same client with another observer.
     pub(crate) fn with_observer(&self, observer: Observer) -> Self {
         Self::new(self.env.clone(), self.user_agent.clone(), observer)
     }
 
-    /// The same client, by another name.
+    /// The same client with another user agent.
     pub(crate) fn with_user_agent(&self, user_agent: String) -> Self {
         Self::new(self.env.clone(), user_agent, self.observer.clone())
     }
 
-    /// The same client, which trusts the certificates of a file as well; a variable names it.
+    /// The same client, which also trusts the certificates in a file; a variable names it.
     pub(crate) fn trusting(&self, authority: Option<(&'static str, PathBuf)>) -> Self {
         let client = Self::new(self.env.clone(), self.user_agent.clone(), self.observer.clone());
         Self { authority, ..client }
     }
 
-    /// Sends a request once and returns whatever answer there is.
-    ///
-    /// [`HttpError`] only where there is no whole answer: a status of 4xx or 5xx is no error here.
+    /// Sends a request once and returns the answer, whatever it is.
+    /// [`HttpError`] only if there is no complete answer: a status of 4xx or 5xx is not an error
+    /// here.
     pub fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
         let start = Instant::now();
         let result = self.exchange(request);
@@ -263,7 +263,7 @@ impl Http {
             Body::Json(text) => Some(*text),
         };
         let proxy = proxy::choose(&self.env, &url)?;
-        // Whatever goes through a proxy is `https`.
+        // Everything that goes through a proxy is `https`.
         let tls = if url.scheme() == "https" { Some(self.tls(&url)?) } else { None };
         let (limit, until) = (request.limit, request.until.clone());
         let attempt = Arc::new(Attempt::new(host_label(&url), proxy, limit, until));
@@ -297,7 +297,7 @@ impl Http {
             .user_agent(self.user_agent.as_str())
             .accept("application/json")
             .max_idle_connections(0)
-            // For SOCKS proxies alone; all other limits are the attempt's.
+            // Only for SOCKS proxies; the attempt has all other limits.
             .timeout_connect(Some(attempt.connect_limit()))
             .proxy(attempt.proxy.clone())
             .build()
@@ -316,7 +316,7 @@ impl Http {
     }
 }
 
-/// How the program names itself: `baseten-cli/<version> (rust; <os>; <arch>)`.
+/// The program's user agent: `baseten-cli/<version> (rust; <os>; <arch>)`.
 #[must_use]
 pub fn user_agent(version: &str) -> String {
     format!("baseten-cli/{version} (rust; {}; {})", std::env::consts::OS, std::env::consts::ARCH)
@@ -333,7 +333,7 @@ fn checked_url(text: &str) -> Result<Url, HttpError> {
     }
 }
 
-/// The host, with the port where it is a special one.
+/// The host, with the port if it is not the default.
 fn host_label(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -355,7 +355,7 @@ enum BodyError {
     Io(io::Error),
 }
 
-/// Reads a body into memory that is wiped, also where it has to move to grow.
+/// Reads a body into memory that is wiped, even when it moves to grow.
 fn read_body(reader: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let mut chunk = Zeroizing::new([0; 8 * 1024]);
     let mut body = Zeroizing::new(Vec::with_capacity(chunk.len()));
@@ -379,7 +379,7 @@ fn read_body(reader: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     }
 }
 
-/// `Retry-After` in seconds or as a date; a date that has passed is no wait.
+/// `Retry-After` in seconds or as a date; a date in the past means no wait.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

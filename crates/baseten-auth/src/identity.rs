@@ -1,5 +1,5 @@
-//! A workload's identity: the trust rule that believes it, where its identity token comes from, and
-//! what that says of itself (RFC 7519).
+//! A workload's identity: the trust rule that accepts it, where its identity token comes from, and
+//! the claims in that token (RFC 7519).
 
 use std::fmt;
 use std::io;
@@ -22,18 +22,18 @@ use crate::text::display_text;
 pub(crate) const FILE: &str = "BASETEN_IDENTITY_TOKEN_FILE";
 /// The command that prints the identity token.
 pub(crate) const COMMAND: &str = "BASETEN_IDENTITY_TOKEN_COMMAND";
-/// What GitHub Actions is asked for an identity token.
+/// The URL for requesting an identity token from GitHub Actions.
 pub(crate) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 
-/// The largest identity token, in bytes, with the white space around it.
+/// The largest identity token, in bytes, including the white space around it.
 pub(crate) const LIMIT: usize = 64 * 1024;
 
-/// The id of a trust rule of the service, which says whose identity tokens it exchanges: 1 to 255
-/// visible ASCII characters.
+/// The id of a trust rule of the service, which decides whose identity tokens are exchanged: 1 to
+/// 255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustRule(String);
 
-/// A text that is no id of a trust rule.
+/// A text that is not the id of a trust rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a trust rule has 1 to 255 visible ASCII characters, and no others")]
 pub struct TrustRuleError;
@@ -71,17 +71,17 @@ impl fmt::Display for TrustRule {
 pub enum IdentitySource {
     /// The variable `BASETEN_IDENTITY_TOKEN`.
     Variable,
-    /// The file that `BASETEN_IDENTITY_TOKEN_FILE` names, read anew each time.
+    /// The file that `BASETEN_IDENTITY_TOKEN_FILE` names, read again each time.
     File(PathBuf),
-    /// The program of `BASETEN_IDENTITY_TOKEN_COMMAND`, run anew each time. Its arguments may be
+    /// The program in `BASETEN_IDENTITY_TOKEN_COMMAND`, run again each time. Its arguments may be
     /// secret.
     Command(String),
-    /// GitHub Actions, asked anew each time.
+    /// GitHub Actions, asked again each time.
     GitHub,
 }
 
 impl IdentitySource {
-    /// The variable that decides, or `GitHub Actions`.
+    /// The variable that selects this source, or `GitHub Actions`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Variable => IDENTITY_TOKEN,
@@ -113,30 +113,31 @@ pub enum Ci {
     Buildkite,
 }
 
-/// Why a workload has no access token, or none that is accepted. No text of these carries a token.
+/// Why a workload has no access token, or none that is accepted. None of these texts contains a
+/// token.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
     /// `BASETEN_TRUST_RULE` is not the id of a trust rule.
     #[error("BASETEN_TRUST_RULE is not usable")]
     TrustRule(#[source] TrustRuleError),
-    /// No variable says where it comes from.
+    /// No variable names a source for the identity token.
     #[error("nothing says where the identity token comes from")]
     Missing {
-        /// The CI system that this seems to be.
+        /// The CI system that this appears to be.
         ci: Option<Ci>,
     },
-    /// `BASETEN_IDENTITY_TOKEN_COMMAND` is no command.
+    /// `BASETEN_IDENTITY_TOKEN_COMMAND` is not a command.
     #[error("{COMMAND} is not a command: a quotation mark is missing, or there is no word")]
     NoCommand,
-    /// `ACTIONS_ID_TOKEN_REQUEST_URL` is no URL that a secret may be sent to.
+    /// A secret must not be sent to the URL in `ACTIONS_ID_TOKEN_REQUEST_URL`.
     #[error("{GITHUB_URL} is not a URL of https, or of this machine")]
     GitHubUrl,
-    /// The file is not there, or cannot be read.
+    /// The file does not exist, or cannot be read.
     #[error("cannot read {}, which {FILE} names", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The command cannot be started, fails, or does not end.
@@ -156,18 +157,18 @@ pub enum WorkloadError {
         /// Where it comes from.
         origin: IdentitySource,
     },
-    /// It is something else than a JWT.
+    /// It is not a JWT.
     #[error("{origin} is not a JWT")]
     NotJwt {
         /// Where it comes from.
         origin: IdentitySource,
     },
-    /// Its time is over, by the clock of this machine.
+    /// It has expired, by this machine's clock.
     #[error("the identity token of {origin} has expired ({claims})")]
     Expired {
         /// Where it comes from.
         origin: IdentitySource,
-        /// What it says of itself.
+        /// Its claims.
         claims: Claims,
     },
     /// The service did not exchange the identity token (RFC 8693 §2.2.2).
@@ -177,19 +178,19 @@ pub enum WorkloadError {
         rule: TrustRule,
         /// Where the token comes from.
         origin: IdentitySource,
-        /// What it says of itself.
+        /// Its claims.
         claims: Claims,
-        /// Whether its time has not come, by the clock of this machine.
+        /// Whether it is not valid yet, by this machine's clock.
         is_early: bool,
-        /// Why not.
+        /// The cause.
         source: ApiError,
     },
-    /// The management API refused or failed, with the access token.
+    /// The management API refused the access token, or failed.
     #[error("the request to the management API failed")]
     Api {
-        /// The rule by which the workload has the token.
+        /// The rule that gave the workload its access token.
         rule: TrustRule,
-        /// How.
+        /// The cause.
         source: ApiError,
     },
     /// The server refuses an access token that was issued less than a minute ago.
@@ -208,7 +209,7 @@ pub(crate) struct IdentityToken {
 }
 
 impl IdentityToken {
-    /// Drops the white space around a token; `None` for what is no JWT.
+    /// Drops the white space around a token; `None` if it is not a JWT.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > LIMIT {
             return None;
@@ -227,7 +228,7 @@ impl IdentityToken {
     }
 }
 
-/// Of the header, only that it is one (RFC 7515 §4.1.1).
+/// For checking that the header is one (RFC 7515 §4.1.1).
 #[derive(Deserialize)]
 struct Header {
     #[serde(rename = "alg")]
@@ -235,13 +236,13 @@ struct Header {
 }
 
 fn decoded<T: DeserializeOwned>(part: &str) -> Option<T> {
-    // Room for all of it, since a vector that grows leaves copies behind.
+    // Allocated at its full size, because a vector that grows leaves copies behind.
     let mut json = Zeroizing::new(Vec::with_capacity(part.len()));
     BASE64_URL_SAFE_NO_PAD.decode_vec(part, &mut json).ok()?;
     answer::object(&json)
 }
 
-/// What a token says of itself (RFC 7519 §4.1): read, and not verified.
+/// A token's claims (RFC 7519 §4.1), which are not verified here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
     /// `iss`
@@ -293,7 +294,7 @@ impl From<ClaimMembers> for Claims {
     }
 }
 
-/// As one line that can be compared with a trust rule, fit for display.
+/// One line, fit for display, to compare with a trust rule.
 impl fmt::Display for Claims {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |text: Option<&str>| text.map_or("none".into(), display_text);

@@ -10,12 +10,12 @@
 //!
 //! [`Session::with_retry`] works with any HTTP client whose error can say "401": implement
 //! [`Unauthorized`] for it (`ureq` has it already). A session can be kept for as long as a program
-//! runs, and be used by many threads at once.
+//! runs, and many threads can use it at once.
 //!
 //! # Async programs
 //!
-//! Everything here blocks, for a moment as a rule and for about half a minute where the network is
-//! away. Ask on a thread that may block, and make the request on yours:
+//! Everything here blocks: usually for a moment, and for about half a minute if the network is down.
+//! Ask on a thread that may block, then make the request on your own thread:
 //!
 //! ```text
 //! let session = session.clone();
@@ -32,7 +32,7 @@
 //!
 //! The crate follows semantic versioning; before 1.0, a new minor version may break its callers.
 //! Enums and structs that will grow are `#[non_exhaustive]`. The oldest Rust that compiles it is in
-//! `rust-version`, and raising that is a minor version. The module `internal` is for the `baseten`
+//! `rust-version`, and raising it is a minor version. The module `internal` is for the `baseten`
 //! command alone and may change at any time. There are 13 public items.
 
 mod api_key;
@@ -73,8 +73,7 @@ pub use session::request::{RequestError, Unauthorized};
 pub use session::{Authorization, Session, SessionBuilder};
 pub use source::SessionSource;
 
-/// What the `baseten` command works with, beyond what other programs need. It may change at any
-/// time.
+/// What only the `baseten` command needs. It may change at any time.
 #[doc(hidden)]
 pub mod internal {
     pub use crate::api_key::{ApiKeyError, parse_api_key, read_api_key};

@@ -1,4 +1,4 @@
-//! What the management API is asked with a credential: who am I, and log out.
+//! The requests to the management API: who am I, and log out.
 
 use std::time::Duration;
 
@@ -9,21 +9,22 @@ use crate::oauth::answer::{self, ApiError, error_in};
 use crate::remote::ManagementUrl;
 use crate::secret::Secret;
 
-/// The user behind a credential, in the server's words: make them fit for display before showing.
+/// The user behind a credential, as the server describes them: make the texts fit for display
+/// before showing them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Never empty.
     pub user_id: String,
-    /// The address, where the user has one.
+    /// The email address, if the user has one.
     pub email: Option<String>,
-    /// The full name, where it is known.
+    /// The full name, if it is known.
     pub name: Option<String>,
     /// The workspace that the credential belongs to.
     pub workspace_name: Option<String>,
 }
 
 impl User {
-    /// The best name that there is: the email, else the full name, else the id.
+    /// The best available name: the email, else the full name, else the id.
     pub fn label(&self) -> &str {
         self.email.as_ref().or(self.name.as_ref()).unwrap_or(&self.user_id)
     }
@@ -41,7 +42,7 @@ struct UserMembers {
     workspace_name: Option<String>,
 }
 
-/// Asks who a credential belongs to. `authorization` is the header's whole value.
+/// Asks who a credential belongs to. `authorization` is the whole value of the header.
 pub fn users_me(
     http: &Http,
     management: &ManagementUrl,
@@ -63,8 +64,8 @@ pub fn users_me(
     })
 }
 
-/// Ends an OAuth session at the server, within this time. `authorization` is the header's whole
-/// value.
+/// Ends an OAuth session at the server, within this time. `authorization` is the whole value of the
+/// header.
 pub fn logout(
     http: &Http,
     management: &ManagementUrl,

@@ -1,4 +1,4 @@
-//! A browser login in two steps: what the second has to know waits in a private file.
+//! A browser login in two steps: a private file keeps what the second step needs.
 
 use std::fs;
 use std::io;
@@ -18,12 +18,12 @@ use crate::store::disk::{Refusal, read_private};
 use crate::store::error::StoreError;
 use crate::store::file::Store;
 
-/// A login that was started, and that somebody is about to approve.
+/// A login that was started and waits for approval.
 #[derive(Debug, Clone)]
 pub struct Pending {
     /// The remote that it was started at.
     pub remote: Remote,
-    /// The name to store it under, where one was chosen.
+    /// The name to store it under, if one was chosen.
     pub name: Option<ProfileName>,
     /// Whether its profile becomes the current one.
     pub switch: bool,
@@ -33,13 +33,13 @@ pub struct Pending {
     pub authorization: DeviceAuthorization,
 }
 
-/// Why a login can't be kept for its second step, or taken up again.
+/// Why a login can't be saved for its second step, or resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum PendingError {
-    /// None was started here, or it has ended.
+    /// No login was started here, or it has ended.
     #[error("no login is waiting to be resumed")]
     None,
-    /// The file is not ours.
+    /// The file does not contain a pending login.
     #[error("{} is not a pending login", path.display())]
     Malformed {
         /// The file.
@@ -53,13 +53,13 @@ pub enum PendingError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl PendingError {
-    /// What kind of trouble it is.
+    /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::None => ErrorKind::NotLoggedIn,
@@ -68,7 +68,8 @@ impl PendingError {
     }
 }
 
-/// The file. It holds the device code, which is as good as a token once it is approved.
+/// The content of the file. It contains the device code, which is worth as much as a token once it
+/// is approved.
 #[derive(Serialize)]
 struct Written<'a> {
     remote_url: &'a str,
@@ -98,7 +99,7 @@ struct Read {
 }
 
 impl Pending {
-    /// Keeps this login for its second step, in place of an older one.
+    /// Saves this login for its second step, replacing an older one.
     pub fn save(&self, store: &Store) -> Result<(), PendingError> {
         let authorization = &self.authorization;
         let written = Written {
@@ -114,7 +115,7 @@ impl Pending {
             interval_seconds: authorization.interval.as_secs_f64(),
         };
         let path = store.pending_path();
-        // With room for all of it, no copy of it is left behind by a growing buffer.
+        // Allocated at its full size, because a buffer that grows leaves copies behind.
         let texts = [
             written.remote_url,
             written.device_code,
@@ -130,12 +131,12 @@ impl Pending {
         Ok(store.write_private(&path, &text)?)
     }
 
-    /// Whether a login could be kept for its second step.
+    /// Checks that a login could be saved for its second step.
     pub fn rehearse(store: &Store) -> Result<(), PendingError> {
         Ok(store.rehearse_private(&store.pending_path())?)
     }
 
-    /// Takes up the login that was started last. Its codes may have expired.
+    /// Loads the login that was started last. Its codes may have expired.
     pub fn load(store: &Store) -> Result<Self, PendingError> {
         let path = store.pending_path();
         let text = match read_private(&path) {
@@ -149,9 +150,9 @@ impl Pending {
         parse(&text).ok_or(PendingError::Malformed { path })
     }
 
-    /// Removes the file, unless it is of another login by now.
+    /// Removes the file, unless it belongs to another login by now.
     pub fn forget(store: &Store, login: &DeviceAuthorization) -> Result<(), PendingError> {
-        // Nobody saves another one in between.
+        // Nobody can save another login in between.
         let _lock = store.lock()?;
         let is_ours = |kept: Self| kept.authorization.device_code == login.device_code;
         if !Self::load(store).is_ok_and(is_ours) {

@@ -13,7 +13,7 @@ use crate::storage::{Keeper, Storage, StoragePolicy};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProfileName(String);
 
-/// Why a text is no profile name.
+/// Why a text is not a profile name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileNameError {
     /// It has no characters.
@@ -46,13 +46,13 @@ impl ProfileName {
         Ok(Self(text))
     }
 
-    /// A name as another program stored it, which may be none that we would give.
+    /// A name that another program stored. We might not allow it ourselves.
     pub(crate) fn from_store(text: String) -> Self {
         Self(text)
     }
 
-    /// The name as text. Before it is shown, control characters have to go: a name that another
-    /// program stored may have some.
+    /// The name as text. Control characters must be removed before it is shown: another program may
+    /// have stored some.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -73,7 +73,7 @@ impl std::str::FromStr for ProfileName {
     }
 }
 
-/// How a session proves who it is. A stored profile has one of the first two.
+/// How a session proves its identity. A stored profile has one of the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -110,12 +110,12 @@ impl fmt::Display for AuthType {
 pub struct OAuthCredential {
     /// Sent as `Authorization: Bearer …`.
     pub access_token: Secret,
-    /// Buys the next access token, once.
+    /// Can be exchanged for the next access token, once.
     pub refresh_token: Option<Secret>,
-    /// When the access token ends; `None` when nobody said.
+    /// When the access token expires; `None` if that is unknown.
     pub expiry: Option<Timestamp>,
-    /// When the access token was issued, by this machine's clock; `None` where another program has
-    /// stored it.
+    /// When the access token was issued, by this machine's clock; `None` if another program stored
+    /// it.
     pub issued_at: Option<Timestamp>,
 }
 
@@ -139,7 +139,7 @@ impl Credential {
     }
 }
 
-/// Who is behind a profile, as far as its login recorded it. Other programs drop this.
+/// The user of a profile, as far as its login recorded it. Other programs drop this.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The service's id of the user.
@@ -161,16 +161,16 @@ pub struct Profile {
     pub auth_type: AuthType,
     /// Who is behind it.
     pub identity: Identity,
-    /// The credential helper that keeps its secret, where its login chose one.
+    /// The credential helper or engine that keeps its secret, if its login chose one.
     pub keeper: Option<Keeper>,
-    /// Whether its login found no keyring, and so left no copy of a secret in one.
+    /// Whether its login found no keyring, so that no keyring has a copy of its secret.
     pub without_keyring: bool,
-    /// Its secret, where that is kept in the file. It is always of the profile's own type.
+    /// Its secret, if that is kept in the file. It is always of the profile's own type.
     pub in_file: Option<Credential>,
 }
 
 impl Profile {
-    /// Where its secret is, as far as that can be known without looking.
+    /// Where its secret is, as far as that is known without looking.
     pub fn storage(&self, policy: &StoragePolicy) -> Storage {
         Storage::of(self.in_file.is_some(), self.keeper.as_ref(), policy)
     }
@@ -182,8 +182,7 @@ impl Profile {
     }
 
     /// Where its requests go.
-    ///
-    /// [`RemoteError`] where the stored URL is none that a credential may be sent to.
+    /// [`RemoteError`] if no credential may be sent to the stored URL.
     pub fn remote(&self) -> Result<Remote, RemoteError> {
         Remote::parse(&self.remote_url)
     }

@@ -22,10 +22,9 @@ static MANAGEMENT: Api =
 static INFERENCE: Api =
     Api { name: "inference", label: "inference", variable: "BASETEN_INFERENCE_BASE_URL_OVERRIDE" };
 
-/// The URL of an app, for example `https://app.baseten.co`: a scheme, a host and maybe a port.
-///
-/// `http` is for this machine only. Two texts that mean the same remote give equal values: upper
-/// case in scheme and host, a final `/` and the scheme's own port are dropped.
+/// The URL of an app, for example `https://app.baseten.co`: a scheme, a host and an optional port.
+/// `http` is for this machine only. Two texts that mean the same remote give equal values: the case
+/// of scheme and host, a final `/` and the scheme's default port are ignored.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Remote(Origin);
 
@@ -33,25 +32,25 @@ pub struct Remote(Origin);
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ManagementUrl(Origin);
 
-/// Why a text is no remote.
+/// Why a text is not a remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RemoteError {
     /// There is no text.
     #[error("the URL is empty")]
     Empty,
-    /// It starts with something else than `https://` or `http://`.
+    /// It does not start with `https://` or `http://`.
     #[error("the URL must start with https:// (or http:// for this machine)")]
     Scheme,
     /// `http` to another machine.
     #[error("http is allowed only to this machine (such as http://localhost:8000); use https")]
     Insecure,
-    /// The host is missing, or is no host.
+    /// The host is missing or invalid.
     #[error("the URL has no valid host")]
     Host,
     /// It has a user name or a password.
     #[error("the URL must not contain a user name or password")]
     UserInfo,
-    /// It goes on after the host.
+    /// There is something after the host.
     #[error("the URL must not have a path")]
     Path,
     /// It has a `?`.
@@ -71,7 +70,7 @@ pub enum ApiUrlError {
     /// The overriding variable is not text.
     #[error(transparent)]
     NotText(#[from] NotText),
-    /// The overriding variable is no URL of scheme and host.
+    /// The overriding variable is not a URL of scheme and host.
     #[error("{} cannot be used", api.variable)]
     Override {
         /// The API.
@@ -79,7 +78,7 @@ pub enum ApiUrlError {
         /// What is wrong with it.
         source: RemoteError,
     },
-    /// The API's host is found by name, and the remote has none.
+    /// The API's host is derived from the remote's host name, and the remote has none.
     #[error(
         "{remote} has no {} URL: its host must be a name that {}. can be put before",
         api.name,
@@ -94,7 +93,7 @@ pub enum ApiUrlError {
 }
 
 impl Remote {
-    /// The remote of everybody who names no other.
+    /// The remote that is used if none is named.
     pub const DEFAULT: &str = "https://app.baseten.co";
 
     /// Checks a URL and makes it a remote.
@@ -116,19 +115,19 @@ impl Remote {
         self.as_str() == Self::DEFAULT
     }
 
-    /// The host without `app.` and without a port, as it is shown in names of profiles.
+    /// The host without `app.` and without a port, as profile names show it.
     pub fn host_label(&self) -> &str {
         let host = self.0.host_text();
         host.strip_prefix("app.").unwrap_or(host)
     }
 
-    /// The URL of this remote's management API, or the one that the environment puts in its place.
+    /// The URL of this remote's management API, or the one that the environment overrides it with.
     pub fn management_url(&self, env: &Env) -> Result<ManagementUrl, ApiUrlError> {
         self.url_of(&MANAGEMENT, env).map(ManagementUrl)
     }
 
     /// The URL of this remote's inference API, without a final `/`, or the one that the environment
-    /// puts in its place.
+    /// overrides it with.
     pub fn inference_url(&self, env: &Env) -> Result<String, ApiUrlError> {
         Ok(self.url_of(&INFERENCE, env)?.as_str().to_owned())
     }
@@ -183,7 +182,7 @@ impl ManagementUrl {
         self.0.as_str()
     }
 
-    /// The URL of an endpoint: this one with a path, which starts with `/`.
+    /// The URL of an endpoint: this URL and a path, which starts with `/`.
     pub(crate) fn endpoint(&self, path: &str) -> String {
         format!("{}{path}", self.as_str())
     }
@@ -211,12 +210,12 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether a host can be at all: an address, or a name of labels of 1 to 63 characters that are no
+/// Whether the host is valid: an address, or a name with labels of 1 to 63 characters and no
 /// wildcards (RFC 1035 §2.3.4).
 fn is_possible(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
-            // The root may be named (RFC 1034 §3.1).
+            // A name may end in a dot, which is the root (RFC 1034 §3.1).
             let name = name.strip_suffix('.').unwrap_or(name);
             name.split('.').all(|label| (1..=63).contains(&label.len()) && !label.contains('*'))
         }
@@ -232,13 +231,13 @@ pub(crate) fn is_localhost(name: &str) -> bool {
         && (start == 0 || name.as_bytes().get(start - 1) == Some(&b'.'))
 }
 
-/// A URL of scheme, host and maybe a port, which is `https` or leads to this machine.
+/// A URL of scheme, host and an optional port, which is `https` or leads to this machine.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Origin(Url);
 
 impl Origin {
-    /// The URL parser forgives a lot (back slashes, line breaks, missing slashes, `/.`), so what
-    /// must not be there is looked for in the text itself.
+    /// The URL parser accepts a lot (back slashes, line breaks, missing slashes, `/.`), so the text
+    /// itself is searched for what is not allowed.
     fn parse(text: &str) -> Result<Self, RemoteError> {
         if text.is_empty() {
             return Err(RemoteError::Empty);

@@ -1,13 +1,12 @@
-//! A string that must not be seen: no `Display`, a redacted `Debug`, wiped when dropped.
+//! A string that must stay hidden: no `Display`, a redacted `Debug`, wiped when dropped.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
 /// An API key, a token or a device code.
-///
-/// It shows itself only through [`Secret::expose`], which is called where the bytes leave for
-/// their one destination: a request header, a form field, the keyring, the file.
+/// Only [`Secret::expose`] shows it. Call that only where the text goes to its destination: a
+/// request header, a form field, the keyring, the file.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
@@ -17,9 +16,9 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// The value of an `Authorization` header with it (RFC 9110 §11.6.2).
+    /// The value of an `Authorization` header that contains it (RFC 9110 §11.6.2).
     pub(crate) fn after_scheme(&self, scheme: &str) -> Self {
-        // Room for all of it, so that no copy is left behind.
+        // Allocated at its full size, so that it never moves and leaves no copy behind.
         let mut value = String::with_capacity(scheme.len() + 1 + self.expose().len());
         value.push_str(scheme);
         value.push(' ');
@@ -27,7 +26,8 @@ impl Secret {
         Self::from(value)
     }
 
-    /// Whether it fits a header: RFC 6749 §A.12 without the space, which would end it there.
+    /// Whether it fits a header: the characters of RFC 6749 §A.12 except the space, which would end
+    /// it.
     pub(crate) fn is_visible_ascii(&self) -> bool {
         !self.expose().is_empty() && self.expose().bytes().all(|byte| byte.is_ascii_graphic())
     }
@@ -45,15 +45,15 @@ impl From<&str> for Secret {
     }
 }
 
-/// A secret is read from JSON, and never written by derive.
+/// A secret can be read from JSON. It has no `Serialize`, so that it is never written by accident.
 impl<'de> serde::Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
     }
 }
 
-/// Whether two secrets are the same text. Both are ours already, so the time it takes tells
-/// nobody anything.
+/// Whether two secrets are the same text. We know both already, so the time that this takes reveals
+/// nothing.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()

@@ -19,7 +19,7 @@ pub enum SessionSource {
 }
 
 impl SessionSource {
-    /// The environment variable that selected it, where one did.
+    /// The environment variable that selected it, if one did.
     pub fn variable(self) -> Option<&'static str> {
         match self {
             Self::ApiKeyEnv => Some("BASETEN_API_KEY"),

@@ -1,5 +1,5 @@
-//! Where a secret is kept: as a login chooses it (`BASETEN_CREDENTIAL_STORE`), and as a profile
-//! records it.
+//! Where a secret is kept: what a login chooses (`BASETEN_CREDENTIAL_STORE`), and what a profile
+//! records.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::text::is_hidden;
 /// The variable that chooses.
 const VARIABLE: &str = "BASETEN_CREDENTIAL_STORE";
 
-/// What the place of secrets in an engine starts with.
+/// The prefix of a place in an engine.
 pub(crate) const ENGINE: &str = "openbao:";
 
 /// The name of a credential helper: the program is `docker-credential-<name>`.
@@ -64,7 +64,7 @@ pub enum EnginePathError {
     /// It does not name both.
     #[error("the place of secrets in an engine is <mount>/<path>")]
     Form,
-    /// No path of an engine can have it.
+    /// It has a character that an engine's paths cannot have.
     #[error("the place of secrets in an engine cannot contain {0:?}")]
     Character(char),
 }
@@ -93,7 +93,7 @@ impl FromStr for EnginePath {
     }
 }
 
-/// As `BASETEN_CREDENTIAL_STORE` takes it.
+/// In the form that `BASETEN_CREDENTIAL_STORE` takes.
 impl fmt::Display for EnginePath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{ENGINE}{}", self.0)
@@ -135,7 +135,7 @@ impl Storage {
     }
 }
 
-/// As JSON output shows it, and `BASETEN_CREDENTIAL_STORE` takes it.
+/// In the form that JSON output shows and `BASETEN_CREDENTIAL_STORE` takes.
 impl fmt::Display for Storage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -150,12 +150,12 @@ impl fmt::Display for Storage {
 /// Where a login puts its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum StoragePolicy {
-    /// The system keyring, and the file where the keyring can't be used.
+    /// The system keyring, or the file if the keyring can't be used.
     #[default]
     Auto,
     /// The system keyring, or fail.
     Keyring,
-    /// The file. The keyring is left alone, but for old copies.
+    /// The file. The keyring is not used, except to remove old copies.
     File,
     /// The credential helper, or fail.
     Helper(HelperName),
@@ -181,7 +181,7 @@ pub enum StoragePolicyError {
 }
 
 impl StoragePolicy {
-    /// The credential helper or the engine, where one is chosen.
+    /// The credential helper or the engine, if one is chosen.
     pub(crate) fn keeper(&self) -> Option<Keeper> {
         match self {
             Self::Helper(name) => Some(Keeper::Helper(name.clone())),

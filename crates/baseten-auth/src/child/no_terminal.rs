@@ -1,4 +1,5 @@
-//! A system without process groups: a program has our console, and is ended alone.
+//! For systems without process groups: a program shares our console, and is ended without what it
+//! started.
 
 use std::process::Command;
 

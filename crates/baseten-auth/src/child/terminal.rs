@@ -1,5 +1,5 @@
-//! Who may use the terminal: a program that asks its person there is in our process group, for the
-//! terminal stops whoever reads from it in another one.
+//! Who may use the terminal. A program that asks the user there is in our process group, because
+//! the terminal stops any reader in another group.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -15,26 +15,27 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr}
 use super::{Asks, KILL_GRACE, POLL};
 use crate::wait::Wait;
 
-/// How long a prompt may take to leave the screen by itself.
+/// How long a prompt may take to remove itself from the screen.
 const LEAVE_GRACE: Duration = Duration::from_millis(250);
 
-/// Starts a program that Ctrl-C, Ctrl-\ and a terminal that goes away do not end.
+/// Starts a program that keeps running on Ctrl-C, on Ctrl-\ and when the terminal goes away.
 const UNBROKEN: (&str, &[&str]) = ("/bin/sh", &["-c", r#"trap '' HUP INT QUIT; exec "$0" "$@""#]);
 
-/// Starts a program in a session of its own, where it has no terminal.
+/// Starts a program in its own session, where it has no terminal.
 const ALONE: (&str, &[&str]) = ("/usr/bin/setsid", &[]);
 
-/// How a program finds a display, or a terminal beside the controlling one.
+/// The variables that lead a program to a display, or to a terminal other than the controlling one.
 const PLACES_TO_ASK: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "GPG_TTY"];
 
-/// The controlling terminal of this process, and its modes before it was lent.
+/// The controlling terminal of this process, and its modes before a program used it.
 pub(super) struct Terminal {
     file: File,
     modes: Termios,
 }
 
-/// The command as it has to be started, and the terminal, if the program shares it with us. Others
-/// get a process group of their own, to be ended together with whatever they start.
+/// The command as it has to be started, and the terminal, if the program shares it with us. Other
+/// programs get their own process group, so that they can be ended together with everything that
+/// they started.
 pub(super) fn lend(mut command: Command, asks: Asks) -> (Command, Option<Terminal>) {
     let terminal = Terminal::open();
     if asks == Asks::Nobody {
@@ -78,13 +79,15 @@ impl Terminal {
         Some(Self { file, modes })
     }
 
-    /// The same, for a program that shares it. What that leaves behind becomes ours, to be found.
+    /// Prepares for a program that shares the terminal: processes that it leaves behind become our
+    /// children, so that we can find them.
     fn lent(self) -> Self {
         adopt_orphans(true);
         self
     }
 
-    /// Whether we are in its foreground: a reader in the background would be stopped, and we with it.
+    /// Whether we are in its foreground. In the background, a program that reads from it would be
+    /// stopped, and we with it.
     fn is_ours(&self) -> bool {
         tcgetpgrp(&self.file).is_ok_and(|group| group == getpgrp())
     }
@@ -96,14 +99,14 @@ impl Terminal {
         })
     }
 
-    /// Whether this child, or what it has started, has opened a terminal, or another process has
-    /// changed its modes, as the prompt of an agent does.
+    /// Whether this child, or something that it started, has opened a terminal, or another process
+    /// has changed the terminal's modes, as the prompt of an agent does.
     pub(super) fn is_used_by(&self, child: u32) -> bool {
         self.has_changed() || family(pid(child)).into_iter().any(has_terminal)
     }
 
-    /// Puts the modes back. After a program that `broke_off`, what was typed for it is dropped, or
-    /// the shell would run it.
+    /// Puts the modes back. After a program that `broke_off`, typed input is dropped, or the shell
+    /// would run it.
     pub(super) fn take_back(&self, broke_off: bool) {
         let when = if broke_off { OptionalActions::Flush } else { OptionalActions::Now };
         if (broke_off || self.has_changed()) && self.is_ours() {
@@ -118,15 +121,15 @@ impl Drop for Terminal {
     }
 }
 
-/// Ends a child that has a process group of its own, and what it has started.
+/// Ends a child that has its own process group, and everything that it started.
 pub(super) fn end_group(child: u32) {
-    // It may have ended by itself just now.
+    // It may have just ended by itself.
     let _ = pid(child).map(|group| kill_process_group(group, Signal::KILL));
 }
 
-/// Ends a child that shares the terminal, if it still runs, and what it has started. They are asked
-/// first, so that a prompt can take itself off the screen. Ctrl-C has asked them already, and a prompt
-/// that gets a second signal meanwhile would leave its screen as it is.
+/// Ends a child that shares the terminal, if it still runs, and everything that it started. They
+/// are asked to end first, so that a prompt can remove itself from the screen. After Ctrl-C they
+/// are not asked again: a prompt that gets a second signal would leave its screen as it is.
 pub(super) fn end_family(child: Option<u32>) {
     let family = family(child.and_then(pid));
     let wait = Wait::default();
@@ -149,8 +152,8 @@ fn pid(process: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(process).ok()?)
 }
 
-/// A child and what it has started, as far as the system tells: what descends from us and is in our
-/// process group. Daemons are not.
+/// A child and everything that it started, as far as the system can say: our descendants in our
+/// process group. Daemons are not included.
 fn family(child: Option<Pid>) -> Vec<Pid> {
     let mut descendants = vec![getpid()];
     let mut seen = 0;
@@ -172,7 +175,7 @@ fn family(child: Option<Pid>) -> Vec<Pid> {
 /// Whether a process has ended, though its parent may not have noticed yet.
 fn has_ended(process: Pid) -> bool {
     match fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())) {
-        // Its name is in parentheses, and may contain others.
+        // The process name is in parentheses, and may contain parentheses.
         Ok(text) => text.rsplit(") ").next().is_some_and(|state| state.starts_with('Z')),
         Err(_) => test_kill_process(process).is_err(),
     }

@@ -1,5 +1,5 @@
-//! One request on its way: how far it has come, how long it may still take, and what an error
-//! means at that point.
+//! One request in progress: how far it has come, how much time is left, and what an error means at
+//! that point.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use super::proxy::{is_socks, label};
 use super::tls::{self, Refusal};
 use crate::wait::Wait;
 
-/// From the look-up of the name to the end of the TLS handshake.
+/// From looking up the name to the end of the TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Attempt {
-    /// The server's host, with the port where it is a special one.
+    /// The server's host, with the port if it is not the default.
     pub(super) host: String,
     pub(super) proxy: Option<Proxy>,
     limit: Duration,
@@ -39,7 +39,7 @@ impl Attempt {
         Self { host, proxy, limit, until, start: Instant::now(), tunnelled, connected }
     }
 
-    /// The proxy has led through to the server.
+    /// The proxy has connected us to the server.
     pub(super) fn set_tunnelled(&self) {
         self.tunnelled.store(true, Ordering::SeqCst);
     }
@@ -62,7 +62,7 @@ impl Attempt {
         self.connected.load(Ordering::SeqCst)
     }
 
-    /// How long it may take to come as far as the next stage, from the start.
+    /// How long it may take, from the start, to reach the next stage.
     fn limit(&self) -> Duration {
         if self.is_connected() { self.limit } else { self.connect_limit() }
     }
@@ -71,13 +71,13 @@ impl Attempt {
         CONNECT_LIMIT.min(self.limit)
     }
 
-    /// What is left of that time; an error where nothing is.
+    /// What is left of that time; an error if nothing is.
     pub(super) fn left(&self) -> io::Result<Duration> {
         let left = self.limit().saturating_sub(self.start.elapsed());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 
-    /// What an error of ureq means to our callers. Its own text is not kept where it could hold a
+    /// What an error of ureq means to our callers. Its own text is dropped if it could contain a
     /// part of an answer.
     pub(super) fn failure(&self, error: ureq::Error) -> HttpError {
         match error {
@@ -126,7 +126,7 @@ impl Attempt {
     }
 }
 
-/// What a proxy did, and the cause where there is one.
+/// What a proxy did, and the cause if there is one.
 fn proxy_problem(error: ureq::Error, is_socks: bool) -> (ProxyProblem, Option<Cause>) {
     match error {
         error if is_timeout(&error) => (ProxyProblem::Timeout, None),
@@ -137,7 +137,7 @@ fn proxy_problem(error: ureq::Error, is_socks: bool) -> (ProxyProblem, Option<Ca
             Refusal::Tls(source) => (ProxyProblem::Protocol, Some(source)),
             Refusal::Io(error) => {
                 use io::ErrorKind::{InvalidData, InvalidInput, Other, PermissionDenied};
-                // ureq gives a SOCKS proxy's own answers kinds that no connection gives.
+                // ureq maps a SOCKS proxy's own answers to error kinds that no connection gives.
                 let problem = match error.kind() {
                     _ if !is_socks => ProxyProblem::Unreachable,
                     PermissionDenied => ProxyProblem::Authentication,
@@ -152,11 +152,11 @@ fn proxy_problem(error: ureq::Error, is_socks: bool) -> (ProxyProblem, Option<Ca
     }
 }
 
-/// What a proxy means that did not connect. ureq has its status in the text alone.
+/// What it means that a proxy did not connect. ureq gives its status only in the text.
 fn refused_with(text: &str) -> ProxyProblem {
     let status = text.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse().ok());
     match status {
-        // Tinyproxy says 401 where the login is wrong.
+        // Tinyproxy answers 401 if the login is wrong.
         Some(401 | 407) => ProxyProblem::Authentication,
         Some(status) => ProxyProblem::Refused(Some(status)),
         None => ProxyProblem::Unreachable,

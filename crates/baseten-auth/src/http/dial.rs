@@ -1,5 +1,5 @@
-//! From a URL to a connection: names, addresses, proxies. Everything here is bounded by the
-//! request's time, also when the other side sends one byte at a time.
+//! From a URL to a connection: names, addresses, proxies. The request's time limits everything
+//! here, even if the other side sends one byte at a time.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -27,7 +27,7 @@ use crate::wait::Task;
 /// How long an address may take before the next one is tried as well (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The addresses that have answered in this run, the last one first. They are tried first.
+/// The addresses that have answered in this run, the latest first. They are tried first.
 pub(super) type Good = Arc<Mutex<Vec<SocketAddr>>>;
 
 /// Makes the connection for one request.
@@ -39,7 +39,7 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// The agent for one request: nothing of one connection reaches another.
+    /// The agent for one request, so that nothing carries over from one connection to another.
     pub(super) fn agent(self, config: Config) -> ureq::Agent {
         let proxies = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default());
         let resolver = self.clone();
@@ -71,8 +71,8 @@ impl Dialer {
         }
     }
 
-    /// Tries one address after the other, each when the one before has failed or has had its head
-    /// start (RFC 8305 §5). What is still being tried when one has answered is left behind.
+    /// Tries one address after the other, each when the previous one has failed or has had its head
+    /// start (RFC 8305 §5). Once one has answered, the other attempts are abandoned.
     fn race(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
         let (sender, outcomes) = mpsc::channel();
         let mut waiting = addresses.iter().copied();
@@ -85,7 +85,7 @@ impl Dialer {
                 running += 1;
                 let connect = move || (address, TcpStream::connect_timeout(&address, left));
                 let theirs = sender.clone();
-                // Nobody listens any more when another address was faster.
+                // Sending fails if another address was faster, which is fine.
                 let thread = move || drop(theirs.send(connect()));
                 if thread::Builder::new().spawn(thread).is_err() {
                     let _ = sender.send(connect());
@@ -107,7 +107,7 @@ impl Dialer {
                     running -= 1;
                     failure = error;
                 }
-                // The next one's turn, or the end of the time.
+                // Try the next address, or the time is over.
                 Err(_) => {}
             }
         }
@@ -120,8 +120,8 @@ fn ask_system(name: String, port: u16, limit: Duration) -> io::Result<Vec<Socket
     Task::start(look_up)?.within(limit).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-/// One address of each family in turn, so that a family that leads nowhere costs one head start
-/// (RFC 8305 §4).
+/// Alternates between the address families, so that one that leads nowhere costs only one head
+/// start (RFC 8305 §4).
 fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
@@ -183,7 +183,7 @@ impl<In: Transport> Connector<In> for Dialer {
             let tls = self.tls.as_ref().ok_or(ureq::Error::TlsRequired)?;
             stream = tls::secure(tls, bare_host(details.uri), stream)?;
         }
-        // On the way to a proxy, ureq calls this for the proxy alone.
+        // With a proxy, ureq calls this for the proxy only.
         if attempt.proxy.is_none() || details.config.proxy().is_some() {
             attempt.set_connected()?;
         }
@@ -199,19 +199,19 @@ fn bare_host(uri: &Uri) -> &str {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
-/// A connection that is read and written for as long as the request has time.
+/// A connection that can be read and written while the request has time left.
 struct Bounded<S> {
     stream: S,
     attempt: Arc<Attempt>,
     late_reads: u32,
 }
 
-/// An answer that has arrived is read however late it is: this process may have been stopped, or
-/// the machine asleep. This many reads of what is there already bound that.
+/// An answer that has already arrived is read even after the deadline, because this process may
+/// have been stopped, or the machine asleep. This limits how often.
 const LATE_READS: u32 = 100;
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// What can be told how long a read or a write may take.
+/// A connection whose reads and writes can be given a time limit.
 trait Limited: Read + Write {
     fn limit(&mut self, left: Duration);
 }
@@ -219,7 +219,7 @@ trait Limited: Read + Write {
 /// A connection that we made.
 impl Limited for TcpStream {
     fn limit(&mut self, left: Duration) {
-        // macOS refuses this where the other side has closed, but what it has sent can be read.
+        // macOS refuses this if the other side has closed, but what it has sent can still be read.
         let _ = self.set_read_timeout(Some(left));
         let _ = self.set_write_timeout(Some(left));
     }
@@ -268,12 +268,12 @@ impl<S: Limited> Write for Bounded<S> {
     }
 }
 
-/// A socket says `WouldBlock` where its time is over.
+/// A socket returns `WouldBlock` when its time is over.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
-/// The connection as the HTTP code sees it. Its time limits are those of the streams below.
+/// The connection as the HTTP code sees it. The streams below have its time limits.
 pub(super) struct Wire {
     stream: Box<dyn Stream>,
     buffers: LazyBuffers,
@@ -301,7 +301,7 @@ impl Transport for Wire {
         Ok(amount > 0)
     }
 
-    /// One request, one connection.
+    /// Each connection serves one request.
     fn is_open(&mut self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with a request, as far as callers treat it differently.
+//! Errors of a request, as far as callers treat them differently.
 
 use std::error::Error;
 use std::io;
@@ -8,10 +8,10 @@ use std::time::Duration;
 /// A cause, for people to read.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a request has no answer. No variant carries a form value, a credential or a password.
+/// Why a request has no answer. No variant contains a form value, a credential or a password.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// `http` to another machine, or no URL of ours at all.
+    /// `http` to another machine, or not a URL that we would send to at all.
     #[error("refusing to send to {host} without TLS")]
     Insecure {
         /// Where the request would have gone.
@@ -46,31 +46,31 @@ pub enum HttpError {
         proxy: String,
         /// What it did.
         problem: ProxyProblem,
-        /// The cause, where there is one.
+        /// The cause, if there is one.
         source: Option<Cause>,
     },
     /// There is no connection: the name is unknown, nobody listens, the network is away.
     #[error("cannot connect to {host}")]
     Connect {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: String,
         /// Why there is none.
         source: Cause,
     },
-    /// The server's certificate is not to be trusted.
+    /// The server's certificate cannot be trusted.
     #[error("the certificate of {host} {problem}")]
     Certificate {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: String,
         /// What is wrong with it.
         problem: CertificateProblem,
-        /// What the verifier said, where the problem does not say it all.
+        /// What the verifier said, if the problem does not say it all.
         source: Option<Cause>,
     },
-    /// There is no secure connection for another reason.
+    /// There is no secure connection, for another reason.
     #[error("cannot make a secure connection to {host}")]
     Tls {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: String,
         /// Why there is none.
         source: Cause,
@@ -78,9 +78,9 @@ pub enum HttpError {
     /// It took too long.
     #[error("{host} did not answer within {} s", (limit.as_secs_f32() * 10.0).round() / 10.0)]
     Timeout {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: String,
-        /// How long was waited.
+        /// How long we waited.
         limit: Duration,
         /// Whether a part of the request was sent.
         sent: bool,
@@ -96,7 +96,7 @@ pub enum HttpError {
     /// The connection broke after a part of the request was sent.
     #[error("the connection to {host} was lost")]
     Lost {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: String,
         /// How it was lost.
         source: Cause,
@@ -104,13 +104,13 @@ pub enum HttpError {
     /// The answer is not HTTP.
     #[error("the answer of {host} is not HTTP")]
     NotHttp {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: String,
     },
-    /// The answer goes on for too long.
+    /// The answer is too long.
     #[error("the answer of {host} is larger than {limit} bytes")]
     TooLarge {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: String,
         /// What is read at most, in bytes.
         limit: usize,
@@ -118,7 +118,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// The same for whoever had this much time for several requests: that is how long was waited.
+    /// The same error, for a caller that had this much time for several requests.
     pub(crate) fn of_all(mut self, time: Duration) -> Self {
         if let Self::Timeout { limit, .. } = &mut self {
             *limit = time;
@@ -126,7 +126,7 @@ impl HttpError {
         self
     }
 
-    /// Whether no part of the request left this machine, so that it may be sent again.
+    /// Whether no part of the request left this machine, so that it is safe to send again.
     #[must_use]
     pub fn surely_not_sent(&self) -> bool {
         match self {
@@ -145,7 +145,7 @@ impl HttpError {
         }
     }
 
-    /// Whether the same request may well be answered in a moment, when nothing here has changed.
+    /// Whether the same request may well succeed in a moment, without any change on this machine.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -168,15 +168,15 @@ impl HttpError {
 /// What is wrong with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateProblem {
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its time has not come, or the machine's clock is wrong.
+    /// It is not valid yet, or the machine's clock is wrong.
     NotYetValid,
     /// It belongs to another host.
     WrongHost,
-    /// It was issued by somebody who is not trusted here, or vouches for itself.
+    /// It is self-signed, or its issuer is not trusted here.
     UnknownIssuer,
-    /// It was taken back.
+    /// It was revoked.
     Revoked,
     /// Something else; the source says what.
     Other,
@@ -202,11 +202,11 @@ impl std::fmt::Display for CertificateProblem {
 pub enum ProxyProblem {
     /// There is no connection to it, or it broke.
     Unreachable,
-    /// Its own certificate is not to be trusted.
+    /// Its own certificate cannot be trusted.
     Certificate(CertificateProblem),
     /// It took too long.
     Timeout,
-    /// It wants a user name and a password, or others (HTTP 407, or the like).
+    /// It wants a user name and a password, or different ones (HTTP 407 or similar).
     Authentication,
     /// It did not connect to the server; an HTTP proxy says so with a status.
     Refused(Option<u16>),

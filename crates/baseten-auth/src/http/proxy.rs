@@ -1,4 +1,4 @@
-//! Which proxy a URL goes through, by the variables that `curl` reads.
+//! Which proxy a URL goes through, according to the variables that `curl` reads.
 
 use std::net::IpAddr;
 
@@ -11,8 +11,7 @@ use crate::env::Env;
 use crate::remote::is_loopback;
 
 /// The proxy for a URL. This machine is never reached through one.
-///
-/// Lower-case names win, and the more special variable wins over `ALL_PROXY`, as in `curl`.
+/// Lower-case names win, and the more specific variable wins over `ALL_PROXY`, as in `curl`.
 pub(super) fn choose(env: &Env, url: &Url) -> Result<Option<Proxy>, HttpError> {
     if is_loopback(url) || bypassed(env, url) {
         return Ok(None);
@@ -21,7 +20,7 @@ pub(super) fn choose(env: &Env, url: &Url) -> Result<Option<Proxy>, HttpError> {
         "https" => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
         _ => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
     };
-    // Windows does not tell the two apart, and shows the variable in capitals.
+    // On Windows the two are the same variable, shown in capitals.
     let mut variables =
         variables.into_iter().filter(|name| !cfg!(windows) || name.starts_with(char::is_uppercase));
     let Some(variable) = variables.find(|variable| env.has(variable)) else {
@@ -48,8 +47,8 @@ fn parse(text: &str) -> Option<Proxy> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
     let protocol = ProxyProtocol::try_from(scheme).ok()?;
-    // A scheme that the parser knows no default port of, but whose hosts it understands. ureq's own
-    // parser refuses characters that passwords have.
+    // The parser knows no default port for this scheme, but understands its hosts. ureq's own
+    // parser refuses characters that passwords contain.
     let url = Url::parse(&format!("wss://{rest}")).ok()?;
     let mut builder = Proxy::builder(protocol).host(url.host_str()?);
     if let Some(port) = explicit_port(rest).or(url.port()) {
@@ -82,7 +81,7 @@ fn bypassed(env: &Env, url: &Url) -> bool {
 }
 
 /// Whether an entry of `NO_PROXY` names a host: `*`, a domain with everything below it (with or
-/// without a leading `.` or `*.`), an address, or a range of addresses, each maybe with a port.
+/// without a leading `.` or `*.`), an address, or a range of addresses, each with an optional port.
 fn names(entry: &str, host: &str, port: Option<u16>) -> bool {
     if entry == "*" {
         return true;
@@ -105,7 +104,7 @@ fn names(entry: &str, host: &str, port: Option<u16>) -> bool {
         && host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Splits `host:port`, `[v6]:port`, and leaves everything else whole.
+/// Splits `host:port` and `[v6]:port`; leaves everything else whole.
 fn split_port(entry: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));

@@ -1,4 +1,4 @@
-//! A connection, whatever it goes through.
+//! A connection, direct or through something else.
 
 use std::io::{Read, Write};
 

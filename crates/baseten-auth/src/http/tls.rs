@@ -1,4 +1,5 @@
-//! TLS, and whom to trust: the system's store, and the certificates that the environment names.
+//! TLS, and which certificates are trusted: the system's store, and those that the environment
+//! names.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::env::Env;
 /// What a connection needs to know of TLS.
 pub(super) type Config = ClientConfig;
 
-/// TLS as this environment wants it. Takes some milliseconds.
+/// The TLS configuration for this environment. Takes a few milliseconds.
 pub(super) fn config(
     env: &Env,
     authority: Option<&(&'static str, PathBuf)>,
@@ -65,11 +66,11 @@ pub(super) fn secure(
 
 /// Why there is no TLS connection.
 pub(super) enum Refusal {
-    /// The certificate, and what the verifier said where the problem does not say it all: its words
-    /// are not for users.
+    /// The certificate, and what the verifier said if the problem does not say it all: the
+    /// verifier's text is not for users.
     Certificate(CertificateProblem, Option<Cause>),
     Tls(Cause),
-    /// Something else than TLS.
+    /// Not a TLS error.
     Io(io::Error),
 }
 
@@ -88,9 +89,8 @@ pub(super) fn refusal(error: io::Error) -> Refusal {
 }
 
 /// The certificates of `SSL_CERT_FILE` and of the directories in `SSL_CERT_DIR`.
-///
-/// The file must be there and hold a certificate. A directory is a collection that others keep,
-/// so what is unreadable in it is passed over, as OpenSSL does.
+/// The file must exist and contain a certificate. Others maintain a directory, so unreadable files
+/// in it are skipped, as OpenSSL does.
 fn named_by_environment(env: &Env) -> Result<Vec<CertificateDer<'static>>, HttpError> {
     let variable = "SSL_CERT_FILE";
     let file = env.path(variable).map(|path| read_named(variable, path));
@@ -119,24 +119,24 @@ fn read_pem(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 
 fn read_directory(directory: &Path) -> Vec<CertificateDer<'static>> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    // The same file is there under two or three names.
+    // The directory has the same file under two or three names.
     let files: BTreeSet<_> =
         entries.filter_map(|entry| fs::canonicalize(entry.path()).ok()).collect();
     let files = files.iter().filter(|path| path.is_file());
     files.filter_map(|file| read_pem(file).ok()).flatten().collect()
 }
 
-/// What the operating system decides, on systems that decide.
+/// The operating system's verifier, on systems that have one.
 #[cfg(any(target_vendor = "apple", windows))]
 fn system_verifier(provider: &Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertVerifier>> {
     let system = rustls_platform_verifier::Verifier::new(Arc::clone(provider)).ok()?;
     Some(Arc::new(system))
 }
 
-/// The collection of certificates that the system keeps, on systems that keep one.
+/// The system's collection of certificates, on systems that have one.
 #[cfg(not(any(target_vendor = "apple", windows)))]
 fn system_verifier(provider: &Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertVerifier>> {
-    /// The first of these that is there (Debian, Fedora, older Red Hat, SUSE, Alpine, BSD).
+    /// The first of these that exists is used (Debian, Fedora, older Red Hat, SUSE, Alpine, BSD).
     const FILES: [&str; 6] = [
         "/etc/ssl/certs/ca-certificates.crt",
         "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -145,7 +145,7 @@ fn system_verifier(provider: &Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertV
         "/etc/ssl/cert.pem",
         "/usr/local/etc/ssl/cert.pem",
     ];
-    /// Where there is no such file.
+    /// Used if none of the files exists.
     const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
     let mut system = FILES.iter().filter_map(|file| read_pem(Path::new(file)).ok());
@@ -155,7 +155,7 @@ fn system_verifier(provider: &Arc<CryptoProvider>) -> Option<Arc<dyn ServerCertV
     verifier_of(certificates, provider)
 }
 
-/// Trusts these certificates, as far as they can be read; `None` where that is none.
+/// Trusts these certificates, as far as they can be read; `None` if none can.
 fn verifier_of(
     certificates: Vec<CertificateDer<'static>>,
     provider: &Arc<CryptoProvider>,
@@ -167,7 +167,7 @@ fn verifier_of(
     Some(verifier.build().ok()?)
 }
 
-/// Trusts what the system or the environment trusts, and a server's own certificate where the
+/// Trusts what the system or the environment trusts, and a server's own certificate if the
 /// environment names it.
 #[derive(Debug)]
 struct Verifier {
@@ -201,7 +201,7 @@ impl ServerCertVerifier for Verifier {
             }
         }
         if is_authority_as_server(&refusal) && self.named.iter().any(|named| named == end_entity) {
-            // The dates are good: they were looked at before.
+            // The dates were already checked.
             let certificate = webpki::EndEntityCert::try_from(end_entity)
                 .map_err(|_| CertificateError::BadEncoding)?;
             return certificate
@@ -237,7 +237,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// A server shows a certificate that is marked as an authority's, as `openssl req -x509` makes it.
+/// A server's certificate is marked as an authority's, as `openssl req -x509` makes it.
 fn is_authority_as_server(error: &CertificateError) -> bool {
     let CertificateError::Other(error) = error else { return false };
     matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
@@ -263,7 +263,7 @@ fn problem(error: &CertificateError) -> CertificateProblem {
     }
 }
 
-/// What the verifiers of Windows and macOS pass on as a text with the system's number.
+/// The verifiers of Windows and macOS pass other errors on as text with the system's number.
 fn system_problem(text: &str) -> CertificateProblem {
     match text.rsplit(' ').next().unwrap_or_default().trim_end_matches(')') {
         // `CERT_E_CHAINING` and `errSecNotTrusted`.

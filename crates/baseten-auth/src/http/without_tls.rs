@@ -1,4 +1,4 @@
-//! In place of `tls.rs` in a build without the feature `tls`: whatever needs TLS fails.
+//! Replaces `tls.rs` in a build without the feature `tls`: everything that needs TLS fails.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +9,7 @@ use super::error::{Cause, CertificateProblem, HttpError};
 use super::stream::Stream;
 use crate::env::Env;
 
-/// There is none.
+/// There is no TLS configuration.
 pub(super) type Config = Infallible;
 
 pub(super) fn config(_: &Env, _: Option<&(&'static str, PathBuf)>) -> Result<Config, HttpError> {
@@ -24,7 +24,7 @@ pub(super) fn secure(
     match **config {}
 }
 
-/// Only the last one happens.
+/// Without TLS, only the last one occurs.
 #[expect(dead_code, reason = "the same type as with TLS")]
 pub(super) enum Refusal {
     Certificate(CertificateProblem, Option<Cause>),

@@ -21,7 +21,7 @@ pub enum ApiError {
     /// An error of the OAuth endpoints (RFC 6749 §5.2, RFC 8628 §3.5).
     #[error("{host} answered {code}{}", Detail(description))]
     OAuth {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: Box<str>,
         /// The HTTP status, which may be 200.
         status: u16,
@@ -29,13 +29,13 @@ pub enum ApiError {
         code: String,
         /// The `error_description` member, fit for display.
         description: Option<String>,
-        /// How long the server wants not to be asked again.
+        /// How long the server asks us to wait before the next request.
         retry_after: Option<Duration>,
     },
-    /// Any other answer that is no success.
+    /// Any other answer that is not a success.
     #[error("{host} answered HTTP {status}{}", Detail(message))]
     Status {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: Box<str>,
         /// The HTTP status.
         status: u16,
@@ -43,13 +43,13 @@ pub enum ApiError {
         code: Option<String>,
         /// The `message` member of the management API's errors, fit for display.
         message: Option<String>,
-        /// How long the server wants not to be asked again.
+        /// How long the server asks us to wait before the next request.
         retry_after: Option<Duration>,
     },
-    /// A success in another form than the agreed one, such as a page of a proxy.
+    /// A success that does not follow the protocol, such as a proxy's page.
     #[error("the answer of {host} (HTTP {status}) is not one that this program understands")]
     NotProtocol {
-        /// The server's host, with the port where it is a special one.
+        /// The server's host, with the port if it is not the default.
         host: Box<str>,
         /// The HTTP status.
         status: u16,
@@ -57,8 +57,8 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// Whether the same request may well succeed in a moment: no connection, too many requests,
-    /// or trouble at the server.
+    /// Whether the same request may well succeed in a moment: there was no connection, there were
+    /// too many requests, or the server had an internal error.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -70,12 +70,13 @@ impl ApiError {
         }
     }
 
-    /// What a success in an unknown form is.
+    /// The error for a success in an unknown form.
     pub(crate) fn not_protocol(response: &Response) -> Self {
         Self::NotProtocol { host: response.host.as_str().into(), status: response.status }
     }
 
-    /// The same, but for a time-out: who asks once more would wait as long again.
+    /// Like [`ApiError::is_transient`], but not for a time-out: a retry could wait as long
+    /// again.
     pub(crate) fn is_soon_over(&self) -> bool {
         self.is_transient() && !matches!(self, Self::Http(HttpError::Timeout { .. }))
     }
@@ -90,12 +91,12 @@ impl ApiError {
         }
     }
 
-    /// Whether a refresh token, or a device code, is not or no longer good (RFC 6749 §5.2).
+    /// Whether a refresh token, or a device code, is invalid or expired (RFC 6749 §5.2).
     pub(crate) fn is_invalid_grant(&self) -> bool {
         matches!(self, Self::OAuth { code, .. } if code == "invalid_grant")
     }
 
-    /// How long the server wants not to be asked again, if it said so.
+    /// How long the server asks us to wait before the next request, if it says so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -105,14 +106,14 @@ impl ApiError {
     }
 }
 
-/// How often a request that failed for a while is sent again.
+/// How often a request is sent again after a failure that may pass.
 const RETRIES: u32 = 3;
-/// No request is begun later than this after the first one.
+/// No request starts later than this after the first one.
 const LONGEST_WAIT: Duration = Duration::from_secs(45);
 
-/// Makes a request, and makes it again after 1, 2 and 4 s, or as long as the server wants, where it
-/// fails for a reason that may pass (`is_worth_it`), for 45 s at most. The function is told how
-/// long the request may take.
+/// Makes a request. If it fails for a reason that may pass (`is_worth_it`), makes it again after 1,
+/// 2 and 4 s, or after the time that the server asks for, for 45 s at most. The function is given
+/// the time that the request may take.
 pub(crate) fn with_retries<T>(
     wait: &Wait,
     observer: &Observer,
@@ -176,10 +177,9 @@ const CODES: &[&str] = &[
     "unsupported_grant_type",
 ];
 
-/// The error that an answer is; `None` for a success.
-///
-/// An `error` member makes an OAuth answer an error whatever its status. A server that repeats one
-/// of `secrets`, which it was sent, does not get it shown.
+/// The error in an answer; `None` for a success.
+/// An `error` member makes an OAuth answer an error whatever its status. If the server repeats one
+/// of `secrets`, which were sent to it, that is not shown.
 pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiError> {
     let Response { ref host, status, retry_after, ref body, .. } = *response;
     let host = host.as_str().into();
@@ -191,7 +191,8 @@ pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiEr
     };
     match members {
         Some(ErrorMembers { error: Some(error), error_description, .. }) => {
-            // Callers branch on it, and a word that short may well stand within a secret's text.
+            // Callers branch on the code, and so short a word may well occur within a secret's
+            // text.
             let code = if CODES.contains(&error.as_str()) { Some(error) } else { fit(Some(error)) };
             let code = code.unwrap_or_else(|| "an unnamed error".to_owned());
             let description = fit(error_description);
@@ -206,15 +207,16 @@ pub(crate) fn error_in(response: &Response, secrets: &[&Secret]) -> Option<ApiEr
     }
 }
 
-/// The members of a JSON object; `None` for anything else. An array is none, although a derived
+/// The members of a JSON object; `None` for anything else. An array is refused too: a derived
 /// `Deserialize` would take its elements for the members.
 pub(crate) fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     is_object.then(|| serde_json::from_slice(body).ok()).flatten()
 }
 
-/// The text without any of these secrets, nor a header's secret without its scheme. Hidden
-/// characters go first, since one inside a secret would keep it from being found, and not be shown.
+/// The text without any of these secrets, and without a secret that is repeated without the scheme
+/// of its header. Hidden characters are removed first: one inside a secret would keep it from being
+/// found, although it is not shown.
 fn without(text: &str, secrets: &[&Secret]) -> String {
     let shown = |character: &char| character.is_whitespace() || !is_hidden(*character);
     let mut text: String = text.chars().filter(shown).collect();
@@ -237,20 +239,20 @@ pub(crate) fn name<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>
     input.deserialize_any(Lenient(|text, _| Some(text.to_owned())))
 }
 
-/// A text that is a secret from its first copy on; anything else counts as missing.
+/// A text that is kept as a secret from its first copy on; anything else counts as missing.
 pub(crate) fn secret<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Secret>, D::Error> {
     input.deserialize_any(Lenient(|text, is_number| (!is_number).then(|| Secret::from(text))))
 }
 
-/// A number of seconds, maybe as text; anything else counts as missing.
+/// A number of seconds, as a number or as text; anything else counts as missing.
 pub(crate) fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<f64>, D::Error> {
     input.deserialize_any(Lenient(|text, _| {
         text.trim().parse().ok().filter(|seconds: &f64| seconds.is_finite())
     }))
 }
 
-/// Takes a value of any type: a text, or a number in text form (then the second argument is true),
-/// is handed to the function, the others count as missing.
+/// Accepts a value of any type. A text, or a number in text form (then the second argument is
+/// true), is passed to the function; other types count as missing.
 struct Lenient<T>(fn(&str, bool) -> Option<T>);
 
 impl<'de, T> Visitor<'de> for Lenient<T> {

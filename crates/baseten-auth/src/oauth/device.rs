@@ -1,4 +1,4 @@
-//! Logging in through a browser somewhere else (RFC 8628): a pure decision for each answer, and a
+//! Login through a browser on another device (RFC 8628): a pure decision for each answer, and a
 //! thin loop around it.
 
 use std::time::Duration;
@@ -20,25 +20,25 @@ use crate::wait::Wait;
 const AUTHORIZE_PATH: &str = "/v1/users/auth/device/authorize";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// The pause between polls where the server names none (RFC 8628 §3.2).
+/// The pause between polls if the server does not name one (RFC 8628 §3.2).
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 /// No server is polled faster than this.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
-/// What `slow_down` adds for good (RFC 8628 §3.5).
+/// What each `slow_down` adds permanently (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 /// Pauses after failures grow up to this.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// How long a code is taken to be good where the server does not say.
+/// How long a code counts as valid if the server does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(10);
-/// No code is waited for longer.
+/// The longest that a code is waited for.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
-/// How often whoever waits is told.
+/// How often the caller is called back.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A login that waits for somebody's approval (RFC 8628 §3.2). It can be kept and waited for later.
+/// A login that waits for approval (RFC 8628 §3.2). It can be kept and waited for later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceAuthorization {
-    /// Proves that it is we who wait.
+    /// Proves that the poll comes from whoever started the login.
     pub device_code: Secret,
     /// What the user compares or types, fit for display.
     pub user_code: String,
@@ -46,19 +46,19 @@ pub struct DeviceAuthorization {
     pub verification_uri: String,
     /// The same with the code in it, under the same rules.
     pub verification_uri_complete: Option<String>,
-    /// When the codes end.
+    /// When the codes expire.
     pub expires_at: Timestamp,
-    /// The least pause between two polls, at least 1 s.
+    /// The shortest pause between two polls, at least 1 s.
     pub interval: Duration,
 }
 
 impl DeviceAuthorization {
-    /// Whether its codes are of no more use.
+    /// Whether its codes have expired.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at <= now
     }
 
-    /// The page to open: the one with the code in it, where the server names one.
+    /// The page to open: the one that contains the code, if the server names one.
     pub fn page(&self) -> &str {
         self.verification_uri_complete.as_ref().unwrap_or(&self.verification_uri)
     }
@@ -73,7 +73,7 @@ pub enum DeviceError {
     /// Nobody approved in time.
     #[error("the login was not approved before its code expired")]
     Expired,
-    /// The server names a page that must not be shown: neither `https` nor on this machine.
+    /// The server names a page that must not be shown: it is neither `https` nor on this machine.
     #[error("the server named a login page that is not https")]
     UnsafeVerificationUrl,
     /// The wait was canceled.
@@ -85,7 +85,7 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
-    /// Whether the device code is of no more use.
+    /// Whether the device code can no longer be used.
     #[must_use]
     pub fn ends_the_code(&self) -> bool {
         match self {
@@ -113,8 +113,8 @@ struct AuthorizationMembers {
     interval: Option<f64>,
 }
 
-/// Starts a device login (RFC 8628 §3.1). No connection, 429 and 5xx are tried again, three times and
-/// for 45 s at most; a time-out is not.
+/// Starts a device login (RFC 8628 §3.1). After a failed connection, 429 or 5xx it is tried again,
+/// three times and for 45 s at most; after a time-out it is not.
 pub fn start(
     http: &Http,
     wait: &Wait,
@@ -133,8 +133,7 @@ pub fn start(
 }
 
 /// Waits until the user has approved, polling no faster than the server allows (RFC 8628 §3.4).
-///
-/// `tick` is told the time that is left, before each second of waiting.
+/// `tick` is given the time that is left, before each second of waiting.
 pub fn wait_for_approval(
     http: &Http,
     wait: &Wait,
@@ -144,7 +143,7 @@ pub fn wait_for_approval(
 ) -> Result<OAuthCredential, DeviceError> {
     let lifetime = authorization.expires_at.duration_since(wait.now());
     let lifetime = Duration::try_from(lifetime).unwrap_or_default().min(LONGEST_LIFETIME);
-    // From here on by a clock that nobody sets.
+    // From here on, use a clock that nobody can set.
     let end = wait.deadline(lifetime);
     let left = || wait.remaining(end).unwrap_or_default();
     let mut pace = Pace::new(authorization.interval);
@@ -168,7 +167,7 @@ pub fn wait_for_approval(
         if let Err(error) = &outcome
             && error.retry_after().is_some_and(|wanted| wanted >= left())
         {
-            // There will be no other poll, and that is not the person's doing.
+            // There is no time for another poll, and the user is not to blame for that.
             return outcome.map(|tokens| tokens.into_credential(sent, None)).map_err(Into::into);
         }
         match step(&mut pace, outcome) {
@@ -186,11 +185,11 @@ pub fn wait_for_approval(
 struct Pace {
     interval: Duration,
     failures: u32,
-    /// The server has found us too fast, although we kept the interval by our clock.
+    /// The server said that we were too fast, although we kept the interval by our clock.
     is_too_fast: bool,
 }
 
-/// What follows from an answer to a poll.
+/// What to do after a poll.
 #[derive(Debug)]
 enum Decision {
     Wait(Duration),
@@ -205,14 +204,15 @@ impl Pace {
         Self { interval: interval.max(LEAST_INTERVAL), failures: 0, is_too_fast: false }
     }
 
-    /// The pause between two polls: after a `slow_down` with a quarter of room, since clocks differ.
+    /// The pause between two polls. After a `slow_down` it is a quarter longer, because clocks
+    /// differ.
     fn pause(&self) -> Duration {
         let room = if self.is_too_fast { self.interval / 4 } else { Duration::ZERO };
         self.interval.saturating_add(room)
     }
 
-    /// The pause after a failure: twice the last one up to a bound, but never shorter than the
-    /// interval, nor than the server asked for.
+    /// The pause after a failure: twice the last one up to a maximum, but never shorter than the
+    /// interval or than the server asked for.
     fn after_failure(&mut self, retry_after: Option<Duration>) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let factor = 2u32.saturating_pow(self.failures);
@@ -249,7 +249,7 @@ fn step(pace: &mut Pace, outcome: Result<Tokens, ApiError>) -> Decision {
     }
 }
 
-/// One poll, one request (RFC 8628 §3.4), which does not outlive the code.
+/// One poll, which is one request (RFC 8628 §3.4) and does not outlast the code.
 fn ask(
     http: &Http,
     management: &ManagementUrl,
@@ -298,7 +298,8 @@ pub(crate) fn parse(
     })
 }
 
-/// A number of seconds as a duration; below zero none, and beyond all durations the longest.
+/// A number of seconds as a duration: zero if it is negative, the longest duration if it is too
+/// large.
 fn seconds(seconds: Option<f64>, default: Duration) -> Duration {
     seconds.map_or(default, |seconds| {
         Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)

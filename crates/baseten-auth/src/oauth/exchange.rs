@@ -21,7 +21,7 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// RFC 8693 §3.
 const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// The longest life of an access token.
+/// The longest lifetime of an access token.
 const LONGEST: Duration = Duration::from_hours(1);
 
 /// What is sent (RFC 8693 §2.1).
@@ -35,11 +35,10 @@ struct Exchange<'a> {
     access_token_lifetime_seconds: Option<u64>,
 }
 
-/// Exchanges an identity token, by this rule, for an access token that lives for as long as that,
-/// where that is given: one hour at most.
-///
-/// A refusal is always `invalid_grant`, without a reason. What may pass is tried again: nothing is
-/// used up by an exchange.
+/// Exchanges an identity token, under this rule, for an access token. If a lifetime is given, the
+/// token lives for that long, one hour at most.
+/// A refusal is always `invalid_grant`, without a reason. Failures that may pass are retried: an
+/// exchange uses nothing up.
 pub(crate) fn exchange(
     context: &Context,
     management: &ManagementUrl,
@@ -61,17 +60,18 @@ pub(crate) fn exchange(
         let sent = wait.now();
         let answer = context.http().send(&request)?;
         let tokens = parse_tokens(&answer, &[identity_token])?;
-        // Another exchange is how to get the next one.
+        // The next access token comes from another exchange.
         Ok(OAuthCredential { refresh_token: None, ..tokens.into_credential(sent, None) })
     })
 }
 
 /// The JSON of a request.
 fn in_wiped_memory(request: &Exchange<'_>) -> Zeroizing<Vec<u8>> {
-    // Room for all of it, each character escaped, since a vector that grows leaves copies behind.
+    // Room for all of it with each character escaped, because a vector that grows leaves copies
+    // behind.
     let room = 6 * (request.subject_token.len() + request.audience.len()) + 512;
     let mut body = Zeroizing::new(Vec::with_capacity(room));
-    // Texts alone, which always have a JSON form.
+    // There are only texts, which always have a JSON form.
     let _ = serde_json::to_writer(&mut *body, request);
     body
 }

@@ -12,23 +12,23 @@ use crate::secret::Secret;
 
 /// The public client that this program is. It has no secret.
 pub(crate) const CLIENT_ID: &str = "baseten-cli";
-/// Where tokens are given out.
+/// The token endpoint.
 pub(crate) const TOKEN_PATH: &str = "/v1/users/auth/device/token";
 
-/// What a token answer gives (RFC 6749 §5.1).
+/// The content of a token answer (RFC 6749 §5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tokens {
     /// Visible ASCII, so that it fits a header.
     pub(crate) access_token: Secret,
-    /// Buys the next access token, once. A refresh without one keeps the old one.
+    /// Can be exchanged for the next access token, once. A refresh without one keeps the old one.
     pub(crate) refresh_token: Option<Secret>,
-    /// How long the access token is good for; `None` when nobody said, or for ever.
+    /// How long the access token is valid; `None` if that is unknown or for ever.
     pub(crate) expires_in: Option<Duration>,
 }
 
 impl Tokens {
-    /// The credential that these tokens make, counted from the moment the request was sent. Without
-    /// a new refresh token it has `old_refresh_token`.
+    /// The credential made of these tokens. Its expiry counts from the moment the request was sent.
+    /// If there is no new refresh token, it keeps `old_refresh_token`.
     pub(crate) fn into_credential(
         self,
         requested_at: Timestamp,
@@ -46,7 +46,7 @@ impl Tokens {
     }
 }
 
-/// The members of a token answer, of whatever type.
+/// The members of a token answer, of any type.
 #[derive(Deserialize)]
 struct TokenMembers {
     #[serde(default, deserialize_with = "answer::secret")]
@@ -59,7 +59,7 @@ struct TokenMembers {
     expires_in: Option<f64>,
 }
 
-/// Reads a token answer. No error carries a part of it, but for an OAuth error's own texts.
+/// Reads a token answer. Errors contain no part of it, except for the texts of an OAuth error.
 pub(crate) fn parse_tokens(response: &Response, sent: &[&Secret]) -> Result<Tokens, ApiError> {
     if let Some(error) = error_in(response, sent) {
         return Err(error);
@@ -77,7 +77,7 @@ pub(crate) fn parse_tokens(response: &Response, sent: &[&Secret]) -> Result<Toke
     if refresh_token.as_ref().is_some_and(|token| !token.is_visible_ascii()) {
         return Err(not_protocol());
     }
-    // Below zero it is over already; a number that no duration holds is as good as no end.
+    // A negative number means already expired; one that is too large means no expiry.
     let expires_in =
         members.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
     Ok(Tokens { access_token, refresh_token, expires_in })

@@ -158,7 +158,7 @@ proptest! {
                 _ => (lost(), false),
             };
             interval += if slower { SLOW_DOWN } else { Duration::ZERO };
-            // Clocks differ: who was too fast once gets a quarter more.
+            // Clocks differ, so after one `slow_down` the pause gets a quarter longer.
             room |= slower;
             let Decision::Wait(pause) = step(&mut pace, outcome) else {
                 return Err(TestCaseError::fail("the loop would have ended"));
@@ -260,8 +260,8 @@ fn pauses_grow_and_a_slow_down_is_kept() {
     assert_eq!(pauses, expected);
 }
 
-/// Waits against a script, and returns the outcome, the seconds between the polls, and the
-/// times left that were told.
+/// Waits against a script. Returns the outcome, the seconds between the polls, and the times that
+/// `tick` was given.
 fn run(
     interval: u64,
     lifetime: i64,
@@ -298,7 +298,7 @@ fn the_loop_waits_first_and_keeps_the_pace() {
     );
     let credential = outcome.unwrap();
     assert_eq!(credential.access_token.expose(), "a");
-    // Counted from the poll that was answered.
+    // Counted from when the answered poll was sent.
     assert_eq!(credential.expiry, Some(clock.wait().now() + SignedDuration::from_secs(60)));
     // 2 s, 2 s, 8.75 s after slow_down, 14 s after the lost answer: in slices of a second at most.
     let sleeps = clock.sleeps();
@@ -363,7 +363,7 @@ fn the_first_request_is_sent_up_to_four_times() {
     let started =
         start(&http(), &clock.wait(), &Observer::default(), &management(&server)).unwrap();
     assert_eq!(clock.sleeps(), [1.0, 9.0, 4.0]);
-    // Counted from the request that was answered.
+    // Counted from when the answered request was sent.
     assert_eq!(started.expires_at, "2026-11-01T12:10:14Z".parse().unwrap());
     let requests = server.requests();
     assert!(requests[0].starts_with("POST /v1/users/auth/device/authorize HTTP/1.1\r\n"));
