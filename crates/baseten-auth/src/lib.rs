@@ -1,8 +1,8 @@
 //! Baseten sessions for Rust programs: the profiles of `baseten auth login`, and a credential that
-//! is good now.
+//! is valid now.
 //!
-//! A [`Session`] is what the environment and the stored profiles select. It gives a program an
-//! `Authorization` header, refreshed if it had to be, whatever other processes do at the same time:
+//! A [`Session`] is what the environment and the stored profiles select. It gives a program a valid
+//! `Authorization` header. A refresh is safe even if other processes refresh at the same time:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/request.rs")]

@@ -1,4 +1,4 @@
-//! A clock that takes no time, and what goes to a scripted server.
+//! A clock that takes no time, and helpers for talking to a scripted server.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,13 +1,12 @@
-//! Text from a server or a file, made fit for a terminal: in messages, only what shows itself; where
-//! it is the data, all but what does harm there.
+//! Makes text from a server or a file fit for a terminal: in messages, only visible characters;
+//! where the text is the data, everything except what does harm there.
 
 /// The longest text that [`display_text`] returns, in characters.
 pub const DISPLAY_TEXT_MAX: usize = 300;
 
-/// One line of at most [`DISPLAY_TEXT_MAX`] characters that shows what it says.
-///
-/// Hidden characters ([`is_hidden`]) are dropped, white
-/// space of any kind and length becomes one space, and a text that is cut ends in `…`.
+/// One line of at most [`DISPLAY_TEXT_MAX`] visible characters.
+/// Hidden characters ([`is_hidden`]) are dropped, any white space becomes one space, and a
+/// truncated text ends in `…`.
 #[must_use]
 pub fn display_text(text: &str) -> String {
     if text.len() <= DISPLAY_TEXT_MAX && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -20,7 +19,7 @@ pub fn display_text(text: &str) -> String {
         if character.is_whitespace() {
             space = length > 0;
         } else if !is_hidden(character) {
-            // Room for this character, the space before it, and the mark of a cut.
+            // Room for this character, the space before it, and the `…`.
             if length + usize::from(space) + 2 > DISPLAY_TEXT_MAX {
                 shown.push('…');
                 break;
@@ -36,10 +35,10 @@ pub fn display_text(text: &str) -> String {
     shown
 }
 
-/// The text in one line, without what is harmful ([`is_harmful`]), and to the letter else.
+/// The text in one line, unchanged except that harmful characters ([`is_harmful`]) are dropped.
 #[must_use]
 pub fn plain_text(text: &str) -> String {
-    // Nearly every name and address, and a list can have thousands.
+    // A shortcut for nearly every name and address: a list can have thousands.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
@@ -47,22 +46,22 @@ pub fn plain_text(text: &str) -> String {
     in_line.filter(|character| !is_harmful(*character)).collect()
 }
 
-/// Whether a character has no place in data that is shown: it is hidden, and neither a joiner nor a
-/// variation selector, of which emoji and the words of some languages are made.
+/// Whether a character must not be shown even in data: it is hidden, and is not a joiner or
+/// variation selector, which emoji and the words of some languages need.
 #[must_use]
 pub fn is_harmful(character: char) -> bool {
     let joins = matches!(character, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
     is_hidden(character) && !joins
 }
 
-/// Whether a character moves, hides or reorders others instead of showing itself: controls, line
-/// separators, interlinear annotations, and what Unicode calls `Default_Ignorable_Code_Point`.
+/// Whether a character moves, hides or reorders others instead of being visible itself: controls,
+/// line separators, interlinear annotations, and Unicode's `Default_Ignorable_Code_Point`.
 #[must_use]
 pub fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            // Soft hyphen, joiners and fillers of single scripts.
+            // Soft hyphen, joiners and fillers of individual scripts.
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}'
             // Widths of zero, marks, embeddings, overrides, isolates, invisible operators.

@@ -1,5 +1,5 @@
-//! The one way to wait: a clock, deadlines, cancellation, work on a detached thread, and a guard
-//! that holds an end of the process back.
+//! The only way to wait: a clock, deadlines, cancellation, work on a detached thread, and a guard
+//! that delays the end of the process.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
-/// How often a wait for something that cannot be interrupted looks for a cancellation.
+/// How often a wait that cannot be interrupted checks for a cancellation.
 pub(crate) const SLICE: Duration = Duration::from_millis(20);
 
 /// Where time comes from: the machine, or a test.
@@ -20,7 +20,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// A clock that never goes backwards, for deadlines.
     fn monotonic(&self) -> Instant;
 
-    /// Waits that long, or until the cancellation.
+    /// Waits this long, or until the cancellation.
     fn sleep(&self, duration: Duration, cancel: &Cancel);
 }
 
@@ -42,7 +42,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock may be set to any time. The last that can be written is in the year 9999.
+/// A clock may be set to any time. The latest that can be written is in the year 9999.
 fn timestamp(time: SystemTime) -> Timestamp {
     let is_late = time > SystemTime::UNIX_EPOCH;
     let nearest = if is_late { Timestamp::MAX } else { Timestamp::MIN };
@@ -72,7 +72,7 @@ impl State {
         self.holds == 0 && (self.requested || self.on_release.is_some())
     }
 
-    /// Ends the process, where that waits and nothing keeps it any more.
+    /// Ends the process, if that was requested and nothing delays it any more.
     fn end_if_released(&mut self) {
         if self.holds == 0
             && self.cleanups == 0
@@ -84,38 +84,38 @@ impl State {
 }
 
 impl Cancel {
-    /// Asks every wait to end. Where a [`Held`] guard is alive, that waits until it is dropped.
+    /// Asks every wait to end. While a [`Held`] guard is alive, this is delayed until it is
+    /// dropped.
     pub fn cancel(&self) {
         self.state().requested = true;
         self.0.canceled.notify_all();
     }
 
-    /// Whether [`Cancel::cancel`] was called, and nothing holds it back.
+    /// Whether [`Cancel::cancel`] was called and no guard delays it.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
         self.state().is_canceled()
     }
 
-    /// Holds cancellations, and [`Cancel::when_released`], back until the guard is dropped.
+    /// Delays cancellations, and [`Cancel::when_released`], until the guard is dropped.
     #[must_use = "dropping the guard releases it"]
     pub fn hold(&self) -> Held {
         self.state().holds += 1;
         Held(self.clone())
     }
 
-    /// Has [`Cancel::when_released`] wait until the guard is dropped: something must not be left
-    /// behind, such as a program at the terminal. Waits are canceled meanwhile, to get there soon.
+    /// Delays [`Cancel::when_released`] until the guard is dropped, because something must be
+    /// cleaned up first, such as a program at the terminal. Waits are still canceled, so that this
+    /// happens soon.
     #[must_use = "dropping the guard releases it"]
     pub(crate) fn cleanup(&self) -> Cleanup {
         self.state().cleanups += 1;
         Cleanup(self.clone())
     }
 
-    /// Calls a function now, or as soon as nothing is held back or to be cleaned up any more.
-    /// Nothing new can be held while it runs, so it may end the process. A later call replaces one
-    /// that still waits.
-    ///
-    /// True where it has to wait.
+    /// Calls a function now, or as soon as no guard delays it any more. No new guard can be created
+    /// while it runs, so it may end the process. A later call replaces a function that still waits.
+    /// Returns true if it has to wait.
     pub fn when_released(&self, end: impl FnOnce() + Send + 'static) -> bool {
         let mut state = self.state();
         state.on_release = Some(Box::new(end));
@@ -126,7 +126,7 @@ impl Cancel {
         waits
     }
 
-    /// Waits that long, or until it is canceled.
+    /// Waits this long, or until it is canceled.
     fn wait(&self, duration: Duration) {
         let state = self.state();
         let not_yet = |state: &mut State| !state.is_canceled();
@@ -144,7 +144,7 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// While it is alive, what is being done is not interrupted; see [`Cancel::hold`].
+/// While this is alive, the current work is not interrupted; see [`Cancel::hold`].
 #[derive(Debug)]
 pub struct Held(Cancel);
 
@@ -158,12 +158,12 @@ impl Drop for Held {
     }
 }
 
-/// While it is alive, something is left to be cleaned up; see [`Cancel::cleanup`].
+/// While this is alive, something has to be cleaned up; see [`Cancel::cleanup`].
 #[derive(Debug)]
 pub(crate) struct Cleanup(Cancel);
 
 impl Cleanup {
-    /// Waits that long, or until the cancellation.
+    /// Waits this long, or until the cancellation.
     pub(crate) fn wait(&self, time: Duration) {
         self.0.wait(time);
     }
@@ -177,14 +177,14 @@ impl Drop for Cleanup {
     }
 }
 
-/// A moment after which waiting is over, by the clock that made it.
+/// The moment at which waiting ends, by the clock that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// Why a wait ended without what was waited for.
+/// Why a wait ended without its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {
-    /// Somebody asked for it.
+    /// It was canceled.
     #[error("canceled")]
     Canceled,
     /// The deadline has passed.
@@ -192,14 +192,14 @@ pub enum Stopped {
     TimedOut,
 }
 
-/// How one run waits: by this clock, until this cancellation.
+/// How one run waits: with this clock, until this cancellation.
 #[derive(Debug, Clone)]
 pub struct Wait {
     clock: Arc<dyn Clock>,
     cancel: Cancel,
 }
 
-/// The machine's clock, and nobody to cancel.
+/// The machine's clock, and no cancellation.
 impl Default for Wait {
     fn default() -> Self {
         Self::new(Arc::new(SystemClock), Cancel::default())
@@ -207,7 +207,7 @@ impl Default for Wait {
 }
 
 impl Wait {
-    /// Waits by this clock, until this cancellation.
+    /// Waits with this clock, until this cancellation.
     pub fn new(clock: Arc<dyn Clock>, cancel: Cancel) -> Self {
         Self { clock, cancel }
     }
@@ -218,7 +218,7 @@ impl Wait {
         Self { clock: Arc::clone(&self.clock), cancel }
     }
 
-    /// What ends its waits.
+    /// What cancels its waits.
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
     }
@@ -231,23 +231,23 @@ impl Wait {
     /// The moment that is this long from now.
     pub fn deadline(&self, after: Duration) -> Deadline {
         let now = self.clock.monotonic();
-        // A time that does not fit the clock is as good as a day.
+        // If the time does not fit the clock, a day is long enough.
         Deadline(now.checked_add(after).unwrap_or(now + Duration::from_hours(24)))
     }
 
-    /// How long until then; `None` when it has passed.
+    /// The time until then; `None` if it has passed.
     pub fn remaining(&self, deadline: Deadline) -> Option<Duration> {
         let left = deadline.0.checked_duration_since(self.clock.monotonic());
         left.filter(|left| !left.is_zero())
     }
 
-    /// Waits that long.
+    /// Waits this long.
     pub fn sleep(&self, duration: Duration) -> Result<(), Stopped> {
         self.clock.sleep(duration, &self.cancel);
         if self.cancel.is_canceled() { Err(Stopped::Canceled) } else { Ok(()) }
     }
 
-    /// Tries again and again, with this pause, until there is a result. Tries once in any case.
+    /// Tries repeatedly, with this pause, until there is a result. Tries at least once.
     pub fn poll<T>(
         &self,
         deadline: Deadline,
@@ -263,8 +263,8 @@ impl Wait {
         }
     }
 
-    /// Does work that cannot be interrupted on a thread of its own, which is left to itself when
-    /// the wait ends early. Where no thread can be made, it is done here.
+    /// Does work that cannot be interrupted on its own thread, which is abandoned if the wait ends
+    /// early. If no thread can be started, the work is done here.
     pub(crate) fn detached<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -282,7 +282,7 @@ impl Wait {
             match task.within(SLICE) {
                 Ok(result) => return result.ok_or(Stopped::Canceled),
                 Err(RecvTimeoutError::Timeout) if !self.cancel.is_canceled() => {}
-                // Or it panicked, and will not answer.
+                // Or the thread panicked, and will not answer.
                 Err(_) => return Err(Stopped::Canceled),
             }
         }
@@ -293,11 +293,11 @@ impl Wait {
 pub(crate) struct Task<T>(Receiver<T>);
 
 impl<T: Send + 'static> Task<T> {
-    /// Starts it. The error is the system's, where no thread can be made.
+    /// Starts it. If no thread can be started, returns the system's error.
     pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let (sender, result) = mpsc::sync_channel(1);
         let thread = move || {
-            // Nobody listens any more where the wait ended early.
+            // This fails if the wait ended early, which is fine.
             let _ = sender.send(work());
         };
         std::thread::Builder::new().spawn(thread)?;

@@ -137,7 +137,7 @@ fn a_run_shows_no_secret_of_its_environment_or_store() {
         let url = ("ACTIONS_ID_TOKEN_REQUEST_URL", "http://localhost:1/");
         let rule = ("BASETEN_TRUST_RULE", "ci");
         let remote = ("BASETEN_REMOTE_URL", "http://localhost:1");
-        // Nobody listens there, and nobody waits.
+        // Nothing listens there, and the wait is canceled.
         let cancel = Cancel::default();
         cancel.cancel();
         let context = Context::new([rule, remote, url, source].into_iter().collect())

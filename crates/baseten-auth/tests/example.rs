@@ -1,4 +1,4 @@
-//! The example of the crate's documentation, run as it stands there.
+//! Runs the example in the crate's documentation, unchanged.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on may say so by panicking")]
 
@@ -22,7 +22,7 @@ fn example() -> PathBuf {
 }
 
 fn run(sandbox: &Sandbox, api_key: &str) -> Outcome {
-    // The example's own client asks the system for `api.localhost`, which not all know.
+    // The example's own client asks the system for `api.localhost`, which not all systems resolve.
     let home = Home::with_api(sandbox.remote_url());
     home.write_store(&store([("bot", with_key(&sandbox.remote_url(), api_key))]));
     example_in(&home)

@@ -1,6 +1,6 @@
 //! The public API of the crate is small, and its page says how many items it has.
 
-/// The names that `lib.rs` exports, without the module for the command.
+/// The names that `lib.rs` exports, except the module for the command.
 fn exported() -> Vec<&'static str> {
     let source = include_str!("../src/lib.rs");
     let (public, _) = source.split_once("pub mod internal").unwrap_or((source, ""));

@@ -1,4 +1,4 @@
-//! Credential helpers: small shell scripts for what a helper may do, and the real ones.
+//! Credential helpers: small shell scripts that do what helpers may do, and real helpers.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -140,7 +140,7 @@ fn a_slow_helper_is_ended_with_its_children_at_the_deadline() {
         assert_eq!(error.to_string(), expected, "{body}");
         assert!((400..2000).contains(&started.elapsed().as_millis()), "{body}");
         assert!(script.group_is_gone(), "{body}");
-        // The time is for all calls together.
+        // All calls share the time.
         let again = Instant::now();
         place.get(&name(), REMOTE).unwrap_err();
         assert!(again.elapsed() < Duration::from_millis(100));
@@ -186,7 +186,7 @@ fn a_cancellation_lets_a_store_end() {
 #[test]
 fn a_helper_inherits_the_environment_but_not_the_api_key() {
     if !Env::from_process().has("BASETEN_API_KEY") {
-        // Run this test again in a process that has one.
+        // Run this test again in a process that has an API key.
         let test = "a_helper_inherits_the_environment_but_not_the_api_key";
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test])
@@ -252,7 +252,7 @@ fn round_trip(place: &Place) {
     assert_eq!(place.get(&name(), "https://app.example.com").unwrap(), None);
     assert!(place.remove(&name(), REMOTE).unwrap());
     assert_eq!(place.get(&name(), REMOTE).unwrap(), None);
-    // Not every helper can tell that there was nothing to remove, but none fails.
+    // Not every helper reports that there was nothing to remove, but none fails.
     place.remove(&name(), REMOTE).unwrap();
     assert_eq!(place.get(&other, REMOTE).unwrap(), Some("other".into()));
 }
@@ -307,7 +307,7 @@ impl Script {
         });
     }
 
-    /// Whether no process is left of the script that wrote its process group down.
+    /// Whether no process of the script's process group is left. The script wrote its number down.
     fn group_is_gone(&self) -> bool {
         let group: i32 = self.read("id").trim().parse().unwrap();
         let group = rustix::process::Pid::from_raw(group).unwrap();

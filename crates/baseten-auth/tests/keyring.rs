@@ -43,7 +43,7 @@ fn an_item_has_exactly_two_attributes_and_the_label_of_other_programs() {
     let attributes = attributes.split("\"Label\"").next().unwrap();
     let texts: Vec<&str> = attributes.split('"').skip(1).step_by(2).collect();
     let mut pairs: Vec<_> = texts.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-    // gnome-keyring's own, from when it reads its file again: about a second after it wrote it.
+    // gnome-keyring adds this itself when it reads its file again, about a second after writing it.
     pairs.retain(|pair| *pair != ("xdg:schema", "org.freedesktop.Secret.Generic"));
     pairs.sort_unstable();
     assert_eq!(pairs, [("service", "baseten-profile"), ("username", NAME)]);
@@ -220,7 +220,7 @@ fn a_locked_keyring_is_locked_at_once_and_shows_no_prompt() {
     assert!(matches!(set, Err(PlaceError::Locked)));
     assert!(matches!(place.remove(&name(NAME), REMOTE), Err(PlaceError::Locked)));
     assert!(started.elapsed() < Duration::from_secs(1));
-    // Its items can be found, though not read: so what is not found is not there.
+    // Its items can be found, but not read. So an item that is not found does not exist.
     assert_eq!(place.get(&name("nobody"), REMOTE).unwrap(), None);
     assert!(!place.remove(&name("nobody"), REMOTE).unwrap());
 }
@@ -244,7 +244,7 @@ fn a_frozen_keyring_times_out_once_and_stores_nothing_later() {
     assert!(matches!(set, Err(PlaceError::TimedOut { .. })), "{set:?}");
     let waited = started.elapsed();
     assert!((400..1000).contains(&waited.as_millis()), "{waited:?}");
-    // The time is for all of them together.
+    // All calls share the time.
     let again = Instant::now();
     let get = place.get(&name(NAME), REMOTE);
     assert!(matches!(get, Err(PlaceError::TimedOut { .. })), "{get:?}");

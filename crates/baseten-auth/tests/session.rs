@@ -1,4 +1,4 @@
-//! A session as a program uses it for long, from many threads.
+//! A session as a long-running program with many threads uses it.
 #![cfg(target_os = "linux")]
 
 use baseten_auth::Session;

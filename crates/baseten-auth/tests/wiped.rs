@@ -30,14 +30,14 @@ impl Canary {
         Self(std::array::from_fn(|at| digit(RandomState::new().hash_one(at)) ^ Self::MASK))
     }
 
-    /// The text, for as long as it is not dropped.
+    /// The text, until it is dropped.
     fn text(&self) -> Zeroizing<Vec<u8>> {
         let mut text = Zeroizing::new(Vec::with_capacity(Self::LENGTH));
         text.extend(self.0.map(|byte| byte ^ Self::MASK));
         text
     }
 
-    /// Writes a file in which the text stands in the place of every `@`.
+    /// Writes a file in which the text replaces every `@`.
     fn fill_in(&self, template: &str) -> Zeroizing<Vec<u8>> {
         let mut filled = Zeroizing::new(Vec::with_capacity(template.len() + 4 * Self::LENGTH));
         for byte in template.bytes() {
@@ -46,8 +46,8 @@ impl Canary {
         filled
     }
 
-    /// How often the second half of the text is somewhere in this process: allocators write over
-    /// the beginning of what is freed.
+    /// How often the second half of the text is somewhere in this process. Allocators overwrite the
+    /// beginning of freed memory.
     fn copies(&self) -> usize {
         const CHUNK: usize = 1 << 20;
         let tail = &self.0[Self::LENGTH / 2..];
@@ -72,8 +72,8 @@ impl Canary {
     }
 }
 
-/// Both buffers are large enough to come from the system: smaller ones would be put where a
-/// secret has just been, and hide what was left of it.
+/// Both buffers are large enough to come from the system: smaller ones would be put where a secret
+/// has just been, and overwrite what was left of it.
 fn writable_ranges() -> Vec<(usize, usize)> {
     let mut maps = String::with_capacity(1 << 20);
     File::open("/proc/self/maps").unwrap().read_to_string(&mut maps).unwrap();
@@ -86,7 +86,7 @@ fn writable_ranges() -> Vec<(usize, usize)> {
     ranges
 }
 
-/// An input that does not hold what it gives.
+/// An input that contains its text only in masked form.
 struct Masked<'a>(&'a [u8]);
 
 impl Read for Masked<'_> {
@@ -178,7 +178,7 @@ fn tokens_of_a_store_that_was_read_and_written() {
     assert_eq!(canary.copies(), 0);
 }
 
-/// Other programs write it in one line, and escape some letters.
+/// Other programs write it on one line, and escape some letters.
 fn tokens_of_a_store_that_was_laid_out_anew() {
     const STORE: &str = r#"{"profiles":{"ada":{"theirs":{"secret":"@"},"auth_type":"oauth","remote_url":"https://app.baseten.co","oauth_credential":{"scope":"@","expiry":"0001-01-01T00:00:00Z","refresh_token":"\u003c@\u003e\u0026\u003c@","access_token":"\u003c@\u003e\u0026\u003c@"}},"bot":{"auth_type":"api_key","remote_url":"https://app.baseten.co","api_key":"\u003c@\u003e"}},"theirs":"@"}"#;
     let canary = Canary::new();

@@ -1,4 +1,4 @@
-//! The time that all work in keyrings and credential helpers of one operation shares.
+//! The time that all keyring and credential helper calls of one operation share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -13,28 +13,27 @@ use crate::wait::{Cancel, Deadline, SLICE, Task, Wait};
 /// The variable that overrides how long keyring work may take.
 const TIMEOUT_VARIABLE: &str = "BASETEN_KEYRING_TIMEOUT";
 
-/// How long keyring work may take where nobody can answer a prompt.
+/// How long keyring calls may take if nobody can answer a prompt.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long it may take where somebody can.
+/// How long they may take if somebody can.
 const TIMEOUT_WITH_PROMPT: Duration = Duration::from_mins(1);
 
-/// After this long without an answer, a prompt is probably what is being waited for.
+/// After this long without an answer, it is probably waiting for a prompt.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// What there is at least for putting back what was there before, and for keeping what a server
-/// gives only once. A change that came too late is still on its way, and the keyring does one after
-/// the other.
+/// The minimum for putting back an old secret, and for storing what a server gives only once. A
+/// change that timed out is still in progress, and the keyring does one thing after the other.
 const RESERVE: Duration = Duration::from_secs(2);
 
-/// How long a change that is already under way may take to end after a cancellation. Leaving
-/// earlier would mean not to know whether the secret is stored.
+/// How long a change in progress may take to finish after a cancellation. If we left earlier, we
+/// would not know whether the secret is stored.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
-/// The time for keyring and helper work that one operation has. Clones share it.
-///
-/// Only the time within calls counts: a slow server, or the wait for another process, between two
-/// calls costs the second nothing, which may be the one that stores what the server gave.
+/// The time that one operation has for keyring and helper calls. Clones share it.
+/// Only the time within calls counts. A slow server, or a wait for another process between two
+/// calls, takes nothing from the second call, which may be the one that stores what the server
+/// gave.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Shared>);
 
@@ -54,14 +53,14 @@ struct Shared {
 pub struct TimeoutError;
 
 impl Budget {
-    /// This much time. Where somebody may be asked to unlock a place (`may_prompt`), the observer
-    /// hears at most once of what is being waited for.
+    /// A budget of this much time. If the user may be asked to unlock a place (`may_prompt`), the
+    /// observer is told at most once what we are waiting for.
     pub fn new(limit: Duration, may_prompt: bool, wait: Wait, observer: Observer) -> Self {
         let (left, announced) = (Mutex::new(limit), AtomicBool::new(false));
         Self(Arc::new(Shared { limit, left, may_prompt, announced, wait, observer }))
     }
 
-    /// The time is what `BASETEN_KEYRING_TIMEOUT` says, or 60 s with a prompt and 3 s without.
+    /// A budget of `BASETEN_KEYRING_TIMEOUT`, or else of 60 s with a prompt and 3 s without.
     pub fn from_env(
         env: &Env,
         may_prompt: bool,
@@ -76,14 +75,14 @@ impl Budget {
         Ok(Self::new(limit, may_prompt, wait, observer))
     }
 
-    /// Leaves at least 2 s for the calls to come, which keep what can't be had again.
+    /// Leaves at least 2 s for the next calls, which store what can't be obtained again.
     pub(crate) fn reserve(&self) {
         let mut left = self.0.left();
         *left = (*left).max(RESERVE);
     }
 
-    /// Makes a call to a place, which may use up all the time that is left. One that undoes a
-    /// change gets some in any case, and no cancellation ends it.
+    /// Calls a place; the call may use all the time that is left. A call that undoes a change
+    /// always gets some time, and a cancellation does not end it.
     pub(super) fn call<T>(
         &self,
         place: &str,
@@ -121,21 +120,20 @@ fn parse_timeout(text: &str) -> Option<Duration> {
     sensible.then(|| Duration::from_secs_f64(seconds))
 }
 
-/// One call to a place. A clone is for the thread that does the work, which may outlive the call.
+/// One call to a place. The thread that does the work has a clone, which may outlive the call.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     budget: Arc<Shared>,
     place: String,
     deadline: Deadline,
     wait: Wait,
-    /// Raised before the first step that changes what is stored.
+    /// Set before the first step that changes what is stored.
     changing: Arc<AtomicBool>,
 }
 
 impl Call {
     /// The time that is left for the next step.
-    ///
-    /// A change that has begun is not cut in half by a cancellation.
+    /// A cancellation does not interrupt a change that has begun.
     pub(super) fn remaining(&self) -> Result<Duration, PlaceError> {
         if self.wait.cancel().is_canceled() && !self.changing.load(Ordering::SeqCst) {
             return Err(PlaceError::Canceled);
@@ -143,11 +141,11 @@ impl Call {
         self.wait.remaining(self.deadline).ok_or_else(|| self.timed_out())
     }
 
-    /// To be called right before the first step that changes what is stored: after a
-    /// cancellation it refuses, and the change never happens.
+    /// Call this right before the first step that changes what is stored. After a cancellation it
+    /// fails, and nothing is changed.
     pub(super) fn begin_change(&self) -> Result<(), PlaceError> {
-        // First the flag, then the look: the other side looks in the opposite order, so one of
-        // the two sees the other.
+        // Set the flag, then look for a cancellation. The other side does both in the opposite
+        // order, so at least one of the two sees the other.
         self.changing.store(true, Ordering::SeqCst);
         if self.wait.cancel().is_canceled() { Err(PlaceError::Canceled) } else { Ok(()) }
     }
@@ -157,14 +155,14 @@ impl Call {
         self.budget.may_prompt
     }
 
-    /// Says what is being waited for, once in an operation.
+    /// Reports what we are waiting for, once in an operation.
     pub(super) fn announce(&self, event: &Event<'_>) {
         if !self.budget.announced.swap(true, Ordering::SeqCst) {
             self.budget.observer.notify(event);
         }
     }
 
-    /// What ends the whole run. A call that undoes a change is not ended by it.
+    /// Cancels the whole run. A call that undoes a change ignores it.
     pub(super) fn cancel(&self) -> &Cancel {
         self.budget.wait.cancel()
     }
@@ -173,9 +171,9 @@ impl Call {
         PlaceError::TimedOut { place: self.place.clone(), after: self.budget.limit }
     }
 
-    /// Waits for a result, looking for it again and again, until the deadline or a cancellation.
-    /// The function waits for as long as it is told, and no longer. Where a prompt is probably what
-    /// is being waited for, it is told that too, to announce it.
+    /// Polls for a result until the deadline or a cancellation. The function must wait no longer
+    /// than the time that it is given. Its second argument says whether a prompt is probably the
+    /// reason for the wait, so that it can be announced.
     pub(super) fn until<T>(
         &self,
         mut look: impl FnMut(Duration, bool) -> Option<T>,
@@ -185,7 +183,8 @@ impl Call {
         loop {
             let left = self.wait.remaining(self.deadline);
             let prompts = self.budget.may_prompt && self.wait.remaining(silence).is_none();
-            // Once more at the end: a process that was stopped gets to an answer late.
+            // Look once more at the end: after this process was stopped, an answer may be there
+            // already.
             if let Some(result) = look(left.unwrap_or_default().min(SLICE), prompts) {
                 return Ok(result);
             }
@@ -263,7 +262,7 @@ mod tests {
         let timed_out = |outcome| matches!(outcome, Err(PlaceError::TimedOut { .. }));
         assert!(timed_out(budget.call("place", false, never).map(drop)));
         assert!(timed_out(budget.call("place", false, |_| Ok(()))));
-        // What has to be undone has not had its time yet.
+        // The undoing call gets its own time.
         let left = budget.call("place", true, Call::remaining).unwrap();
         assert!(left > Duration::from_secs(1));
     }

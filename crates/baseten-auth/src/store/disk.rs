@@ -1,4 +1,4 @@
-//! Files on disk: read, replaced as a whole, and all of that rehearsed. They hold secrets, or the
+//! Files on disk: reading, replacing as a whole, and rehearsing both. They hold secrets, or the
 //! settings of other programs.
 
 use std::fs::{self, File};
@@ -12,21 +12,21 @@ use zeroize::Zeroizing;
 use super::private;
 use crate::wait::Wait;
 
-/// A larger file is not a store, and is never written either.
+/// A larger file is not a store, and we never write one.
 pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 const TEMPORARY_PREFIX: &str = ".auth.json.";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// What is written beside a file of settings is called like this. Nobody holds a lock there, so only
-/// what has this age was left behind.
+/// The prefix of temporary files beside a settings file. There is no lock, so only a file older
+/// than this counts as left behind.
 const SETTINGS_PREFIX: &str = ".baseten-setup.";
 const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
-/// What may be open after a rehearsal that was not open before it: connections to a server.
+/// How many more files may be open after a rehearsal than before it: connections to a server.
 const SPARE_FILES: usize = 4;
 
-/// Whether a name is that of a file that is being written, or was when its process ended.
+/// Whether this is the name of a temporary file, possibly one that a killed process left behind.
 pub(super) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
 }
@@ -38,7 +38,7 @@ pub(crate) enum Refusal {
     Io(io::Error),
 }
 
-/// Reads a file of secrets; `None` where there is none.
+/// Reads a file of secrets; `None` if there is none.
 pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
     let file = match open(path) {
         Ok(file) => file,
@@ -49,14 +49,14 @@ pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Re
     if !metadata.is_file() {
         return Err(Refusal::NoFile);
     }
-    // With room for all of it, no copy of it is left behind by a growing buffer.
+    // Allocated at its full size, because a buffer that grows leaves copies behind.
     let size = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0);
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1024));
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Refusal::Io)?;
     if bytes.len() as u64 > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(Some(bytes)) }
 }
 
-/// Opens a file to read it. A pipe in its place is not waited for.
+/// Opens a file for reading. If it is a pipe, this does not wait for a writer.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true);
@@ -68,16 +68,17 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// What a file holds, which decides about its mode.
+/// What a file holds, which decides its mode.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Secrets of ours: others may not read it.
+    /// Our secrets: others may not read it.
     Secrets,
-    /// Settings of another program: it keeps its mode, and a new one gets what the umask leaves.
+    /// Settings of another program: an existing file keeps its mode, a new one gets the default
+    /// mode.
     Settings,
 }
 
-/// A file to replace. Its errors are the system's, and name nothing.
+/// A file to replace. Its errors come from the system and name no path.
 pub(super) struct Target {
     path: PathBuf,
     content: Content,
@@ -85,11 +86,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The file of this name, or what it leads to where it is a link: that is replaced, and the link
+    /// The file of this name. If it is a link, the file that it leads to is replaced, and the link
     /// stays.
     pub(super) fn of(path: &Path, content: Content) -> io::Result<Self> {
         let mut path = path.to_owned();
-        // As deep as Linux follows links.
+        // Linux follows at most this many links.
         for _ in 0..40 {
             let Ok(link) = fs::read_link(&path) else {
                 let is_mount_point = is_mount_point(&path);
@@ -106,14 +107,15 @@ impl Target {
         &self.path
     }
 
-    /// Whether it is a single file that is mounted, as into a container. It can be written, and not
+    /// Whether the file itself is a mount point, as in a container. It can be written, but not
     /// replaced.
     pub(super) fn is_mount_point(&self) -> bool {
         self.is_mount_point
     }
 
-    /// The file to lock while this one changes: beside it, for several links may lead to it; but
-    /// the file itself where its directory is not the one that others have it in.
+    /// The file to lock while this one changes. It is beside the file itself, because several links
+    /// may lead to it. But if this directory is not the one that others see it in, the file itself
+    /// is locked.
     pub(super) fn lock_path(&self) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         if !self.is_mount_point {
@@ -122,8 +124,8 @@ impl Target {
         path.into()
     }
 
-    /// Replaces it, durably, if it still is what it was: false, and nothing changed, if another
-    /// program has changed it meanwhile. The caller holds the lock, if there is one.
+    /// Replaces the file durably, if it is unchanged. Returns false, and changes nothing, if
+    /// another program has changed it meanwhile. The caller holds the lock, if there is one.
     pub(super) fn replace(&self, bytes: &[u8], old: Option<&[u8]>) -> io::Result<bool> {
         if self.is_mount_point {
             return self.write_in_place(bytes, old);
@@ -134,7 +136,7 @@ impl Target {
             return Ok(false);
         }
         match self.put(temporary, old) {
-            // A mount point, where the system did not say so.
+            // It is a mount point, although the system did not say so.
             Err(error) if cfg!(unix) && error.kind() == io::ErrorKind::ResourceBusy => {
                 self.write_in_place(bytes, old)
             }
@@ -146,13 +148,14 @@ impl Target {
         let way = if old.is_some() { Way::Exchange } else { Way::NewOnly };
         match rename(temporary.path(), &self.path, way) {
             Ok(true) => {}
-            // What is older than these ways, or further away, can at least do this.
+            // Older or unusual systems can at least do this.
             Ok(false) => return persist(temporary, &self.path).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
             Err(error) => return Err(error),
         }
         if old.is_some() {
-            // A program that had opened it before may have written since: it gets its place back.
+            // A program that already had the file open may have written to it since: then the file
+            // is put back.
             let unchanged = holds(temporary.path(), old);
             if !matches!(unchanged, Ok(true)) {
                 if let Err(error) = rename(temporary.path(), &self.path, Way::Exchange) {
@@ -169,8 +172,8 @@ impl Target {
         Ok(true)
     }
 
-    /// Removes it, if it still is what it was: false, and nothing changed, if another program has
-    /// changed it meanwhile. Only for settings.
+    /// Removes it if it still is what it was. False, and nothing changed, if another program has changed
+    /// it meanwhile. Only for settings.
     pub(super) fn remove(&self, old: Option<&[u8]>) -> io::Result<bool> {
         // Nobody can change it unseen once it has another name.
         let move_away = |name: &Path| {
@@ -190,10 +193,9 @@ impl Target {
         unchanged
     }
 
-    /// Reads the file as the server of its file system has it. What a host remembers of names and
-    /// contents can be a second old, also while it holds a lock. Of a new name it remembers nothing.
-    ///
-    /// [`io::ErrorKind::StaleNetworkFileHandle`] where another host has just replaced the file.
+    /// Reads the file as the file system's server has it. What a host caches of names and contents
+    /// can be a second old, even while it holds a lock; it has nothing cached for a new name.
+    /// [`io::ErrorKind::StaleNetworkFileHandle`] if another host has just replaced the file.
     pub(super) fn read_present(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
         let outdated = || Err(Refusal::Io(io::ErrorKind::StaleNetworkFileHandle.into()));
         let second_name = tempfile::Builder::new()
@@ -201,19 +203,18 @@ impl Target {
             .suffix(TEMPORARY_SUFFIX)
             .make_in(private::parent(&self.path), |name| fs::hard_link(&self.path, name));
         let error = match second_name {
-            // Who has the lock may have taken it for a leftover.
+            // The holder of the lock may have removed it as a leftover.
             Ok(name) => return read_private(name.path())?.map_or_else(outdated, |it| Ok(Some(it))),
             Err(error) => error.kind(),
         };
         let read = read_private(&self.path)?;
         let is_gone =
             matches!(error, io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle);
-        // Where there are no second names, or not for this user, nobody can say.
+        // Without hard links, or if this user may not create them, we can't find out.
         if is_gone && read.is_some() { outdated() } else { Ok(read) }
     }
 
-    /// Goes through everything that [`Target::replace`] does with so many bytes, and changes
-    /// nothing.
+    /// Does everything that [`Target::replace`] does with this many bytes, and changes nothing.
     pub(super) fn rehearse(&self, size: usize) -> io::Result<()> {
         if self.is_mount_point {
             return reserve(&self.open_in_place()?, size);
@@ -233,7 +234,7 @@ impl Target {
     fn open_in_place(&self) -> io::Result<File> {
         let mut options = File::options();
         options.write(true);
-        // Links have been followed, as far as they may be.
+        // Links were already followed, as far as allowed.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::custom_flags(
             &mut options,
@@ -242,8 +243,8 @@ impl Target {
         options.open(&self.path)
     }
 
-    /// Writes it at once, and padded to its old length, so that a reader finds a whole store at
-    /// every moment; only then it is cut.
+    /// Writes everything at once, padded to the old length, so that a reader finds a complete store
+    /// at every moment. Only then is the file truncated.
     fn write_in_place(&self, bytes: &[u8], old: Option<&[u8]>) -> io::Result<bool> {
         let before = old.unwrap_or_default();
         let length = bytes.len().max(before.len());
@@ -262,7 +263,7 @@ impl Target {
             file.sync_all()
         };
         if let Err(error) = write(&padded, bytes.len()) {
-            // As far as a disk that fails lets us.
+            // If the disk fails, this may fail as well.
             let _ = write(before, before.len());
             return Err(error);
         }
@@ -273,7 +274,7 @@ impl Target {
     }
 }
 
-/// Whether this is what a file holds; `None` for no file.
+/// Whether a file has exactly this content; `None` means that there is no file.
 pub(super) fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
     let mut file = match open(path) {
         Ok(file) => file,
@@ -286,7 +287,7 @@ pub(super) fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
     else {
         return Ok(false);
     };
-    // Piece by piece: to wipe a copy of a large file takes longer than to read it.
+    // In pieces, because wiping a copy of a large file takes longer than reading it.
     let mut piece = Zeroizing::new(vec![0; 64 * 1024]);
     loop {
         let read = match file.read(&mut piece) {
@@ -302,16 +303,16 @@ pub(super) fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
     }
 }
 
-/// How a file gets a name, in one step.
+/// The ways to give a file a name in one step.
 #[derive(Clone, Copy)]
 enum Way {
-    /// It changes places with the one that has it.
+    /// Swaps with the file that has the name.
     Exchange,
-    /// Nobody has it.
+    /// Only if no file has the name.
     NewOnly,
 }
 
-/// Renames a file; false where this system, or this file system, can't do it in that way.
+/// Renames a file; false if this system, or this file system, can't do it in that way.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 fn rename(from: &Path, to: &Path, way: Way) -> io::Result<bool> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -332,7 +333,7 @@ fn rename(_from: &Path, _to: &Path, _way: Way) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether something is mounted at this very file, as far as the system says so.
+/// Whether this file itself is a mount point, as far as the system says.
 #[cfg(target_os = "linux")]
 fn is_mount_point(path: &Path) -> bool {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
@@ -351,7 +352,7 @@ fn reserve(file: &File, size: usize) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::{Errno, retry_on_intr};
     match retry_on_intr(|| fallocate(file, FallocateFlags::KEEP_SIZE, 0, size as u64)) {
-        // Not every file system can.
+        // Not every file system supports this.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         reserved => Ok(reserved?),
     }
@@ -363,19 +364,19 @@ fn reserve(_file: &File, _size: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts another private file in its place, durably. The caller holds the store's lock.
+/// Replaces another private file durably. The caller holds the store's lock.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     remove_leftovers(path, Content::Secrets);
     persist(write_beside(path, bytes, Content::Secrets)?, path)
 }
 
-/// Goes through everything that [`write_private`] does with so many bytes, and changes nothing.
+/// Does everything that [`write_private`] does with this many bytes, and changes nothing.
 pub(super) fn rehearse_private(path: &Path, size: usize) -> io::Result<()> {
     let (path, content) = (path.to_owned(), Content::Secrets);
     Target { path, content, is_mount_point: false }.rehearse(size)
 }
 
-/// A file in the directory of `target`, with these bytes on the disk.
+/// A temporary file in the directory of `target`, with these bytes written to disk.
 fn write_beside(target: &Path, bytes: &[u8], content: Content) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     match content {
@@ -386,7 +387,7 @@ fn write_beside(target: &Path, bytes: &[u8], content: Content) -> io::Result<Nam
         .suffix(TEMPORARY_SUFFIX)
         .tempfile_in(private::parent(target))
         .map_err(without_path)?;
-    // The file itself: the other's errors name a path that nobody has seen.
+    // Use the file itself: the wrapper's errors name a temporary path.
     let mut file = temporary.as_file();
     private::keep_owner(file, target)?;
     if content == Content::Settings {
@@ -397,7 +398,7 @@ fn write_beside(target: &Path, bytes: &[u8], content: Content) -> io::Result<Nam
     Ok(temporary)
 }
 
-/// The system's own words, without the name of a file that nobody has seen.
+/// The system's message without the name of a temporary file.
 fn without_path(error: io::Error) -> io::Error {
     let text = error.to_string();
     match text.split_once(" at path ") {
@@ -406,11 +407,11 @@ fn without_path(error: io::Error) -> io::Error {
     }
 }
 
-/// Puts the file in the place of `target`, durably. Windows refuses that while another program has
-/// the target open, as every reader has it for a moment: there it is tried for two seconds.
+/// Replaces `target` with the file, durably. Windows refuses that while another program has the
+/// target open, and every reader has it open for a moment, so there it is tried for two seconds.
 fn persist(temporary: NamedTempFile, target: &Path) -> io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(20);
-    // What is being replaced is not given up halfway.
+    // This wait can't be canceled: a replacement is not abandoned halfway.
     let wait = Wait::default();
     let deadline = wait.deadline(Duration::from_secs(2));
     let mut temporary = Some(temporary);
@@ -432,8 +433,8 @@ fn persist(temporary: NamedTempFile, target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What a process that was killed in mid-write left behind. The caller holds the lock of secrets,
-/// so nobody is using it.
+/// Removes the files of processes that were killed while writing. The caller holds the lock of
+/// secrets, so nobody is using them.
 fn remove_leftovers(target: &Path, content: Content) {
     let Ok(entries) = fs::read_dir(private::parent(target)) else { return };
     for entry in entries.flatten() {
@@ -444,7 +445,7 @@ fn remove_leftovers(target: &Path, content: Content) {
             Content::Settings => name.starts_with(SETTINGS_PREFIX) && is_old(&entry),
         };
         if is_left {
-            // One that stays is tried again at the next change.
+            // If this fails, the next change tries again.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -457,15 +458,14 @@ fn is_old(entry: &fs::DirEntry) -> bool {
 }
 
 /// Makes the rename itself durable.
-///
-/// Where the file system can't, a power cut may bring the old state back, whole. That is no reason
-/// to call a change failed that every reader sees.
+/// If the file system can't, a power cut may bring the complete old state back. That is no reason
+/// to report a failure: every reader already sees the change.
 #[cfg(unix)]
 fn sync_directory(directory: &Path) {
     let _ = File::open(directory).and_then(|directory| directory.sync_all());
 }
 
-/// Directories can't be opened for this on Windows, and its renames need no more.
+/// Windows can't open directories for this, and its renames don't need it.
 #[cfg(not(unix))]
 fn sync_directory(_directory: &Path) {}
 

@@ -1,8 +1,7 @@
-//! The shape of `auth.json`: parse, change, render.
-//!
-//! An entry stays JSON text until somebody asks for it. So everything that this program does not
-//! know is kept to the letter, the secrets of other profiles are never decoded, and a store of
-//! thousands of profiles costs little more than reading it.
+//! The format of `auth.json`: parse, change, render.
+//! An entry stays JSON text until it is needed. So whatever this program does not know is kept
+//! exactly, the secrets of other profiles are never decoded, and a store of thousands of profiles
+//! costs little more than reading it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,20 +25,20 @@ const VERSION: u64 = 1;
 const TOP_KEYS: &[&str] = &["version", "current", "profiles"];
 const PROFILE_KEYS: &[&str] = &["remote_url", "auth_type", "oauth_credential", "api_key"];
 
-/// What a login writes where it found no keyring.
+/// What a login writes if it found no keyring.
 const NO_KEYRING: &str = "unavailable";
 
-/// How deep things are in the file, for their indent.
+/// The depth of each part in the file, for the indent.
 const PROFILES: Layout = Layout::Indented(1);
 const PROFILE: Layout = Layout::Indented(2);
 const TOKENS: Layout = Layout::Indented(3);
 
-/// Why a text is not a store that we may use.
+/// Why a text is not a store that we can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DocumentError {
     /// The text ends too early: a writer that works in place may not be done yet.
     Incomplete,
-    /// Not the format; where and why, without a word of the content.
+    /// It does not follow the format. Says where and why, without any of the content.
     Malformed(String),
     /// Written by a program newer than this one.
     Newer(u64),
@@ -76,12 +75,12 @@ pub struct Summary {
 }
 
 impl<'a> Profiles<'a> {
-    /// Reads the text of a store; `path` is for messages. White space alone is a new store. Some
-    /// editors put a byte order mark before it.
+    /// Reads the text of a store; `path` is for messages. White space alone is a new store. A byte
+    /// order mark, which some editors write, is skipped.
     pub(super) fn parse(text: &'a str, path: &'a Path) -> Result<Self, DocumentError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let top = if text.trim_ascii().is_empty() { Object::empty() } else { read_top(text)? };
-        // A newer format may well have another shape; its version is what to say of it.
+        // A newer format may have another shape, so look at its version first.
         match value_of::<u64>(&top, "version")? {
             Some(version) if version > VERSION => return Err(DocumentError::Newer(version)),
             _ => {}
@@ -94,7 +93,8 @@ impl<'a> Profiles<'a> {
         if let Some(key) = top.repeated().or(entries.repeated()) {
             return Err(DocumentError::Malformed(twice(key)));
         }
-        // They come sorted, as a rule: that is one comparison each, where inserting takes thirteen.
+        // They are usually sorted: then this takes one comparison each, and inserting would take
+        // thirteen.
         let entries = entries.into_members().collect();
         Ok(Self { path, top, current, entries })
     }
@@ -119,15 +119,14 @@ impl<'a> Profiles<'a> {
         self.entries.keys().map(|name| ProfileName::from_store(name.to_string()))
     }
 
-    /// The profile of this name; `None` when there is none.
-    ///
-    /// [`StoreError::BadProfile`] where the entry is not a profile.
+    /// The profile of this name; `None` if there is none.
+    /// [`StoreError::BadProfile`] if the entry is not a profile.
     pub fn get(&self, name: &ProfileName) -> Result<Option<Profile>, StoreError> {
         let entry = self.entries.get(name.as_str());
         entry.map(|text| self.read(name.as_str(), text, profile)).transpose()
     }
 
-    /// What a list shows of every profile, sorted by name. No secret is decoded.
+    /// What a list shows of each profile, sorted by name. No secret is decoded.
     pub fn summaries(
         &self,
         policy: &StoragePolicy,
@@ -152,9 +151,8 @@ impl<'a> Profiles<'a> {
         })
     }
 
-    /// Adds a profile or replaces the one of its name. Members that we do not know stay.
-    ///
-    /// The credential is written where `credential` is given; else the entry has none.
+    /// Adds a profile, or replaces the one of this name. Unknown members are kept.
+    /// If `credential` is given, it is written into the entry; otherwise the entry has none.
     pub fn insert(&mut self, profile: &Profile, credential: Option<&Credential>) {
         let old = self.entries.remove(profile.name.as_str());
         let (helper, engine) = match &profile.keeper {
@@ -162,7 +160,7 @@ impl<'a> Profiles<'a> {
             Some(Keeper::Engine(path)) => (None, Some(path.to_string())),
             None => (None, None),
         };
-        // An entry that is no object has no members to keep, nor has one that names some twice.
+        // If an entry is not an object, or has a member twice, none of its members are kept.
         let entry = old.as_deref().and_then(|text| read_entry(text).ok());
         let mut entry = entry.unwrap_or(Object::empty());
         entry.set_text("remote_url", &profile.remote_url);
@@ -186,8 +184,7 @@ impl<'a> Profiles<'a> {
     }
 
     /// Replaces the tokens of a profile that keeps them in the file.
-    ///
-    /// False, and nothing changed, where there is no such OAuth profile.
+    /// Returns false, and changes nothing, if there is no such OAuth profile.
     pub fn set_tokens(&mut self, name: &ProfileName, tokens: &OAuthCredential) -> bool {
         let entry = self.entries.get(name.as_str());
         let Some(mut entry) = entry.and_then(|text| read_entry(text).ok()) else { return false };
@@ -200,7 +197,8 @@ impl<'a> Profiles<'a> {
         true
     }
 
-    /// Removes a profile, also as the current one. False where there was none.
+    /// Removes a profile; if it is current, there is no current one afterwards. Returns false if it
+    /// did not exist.
     pub fn remove(&mut self, name: &ProfileName) -> bool {
         if self.current.as_deref() == Some(name.as_str()) {
             self.current = None;
@@ -208,8 +206,8 @@ impl<'a> Profiles<'a> {
         self.entries.remove(name.as_str()).is_some()
     }
 
-    /// The whole store as the text of the file, which ends in a newline. What was not changed is
-    /// written as it was read.
+    /// The whole store as the text of the file, which ends in a newline. Unchanged parts are
+    /// written as they were read.
     pub(super) fn render(&mut self) -> Zeroizing<String> {
         let entries = self.entries.iter().map(|(name, text)| (name.as_ref(), &**text));
         let profiles = render(entries, PROFILES);
@@ -227,12 +225,12 @@ impl<'a> Profiles<'a> {
 fn read_top(text: &str) -> Result<Object<'_>, DocumentError> {
     Object::parse(text).map_err(|error| {
         let last = text.lines().enumerate().last().map(|(index, line)| (index + 1, line.len()));
-        // A number that is cut short is a wrong one to the parser.
+        // To the parser, a truncated number is a wrong number.
         let is_cut = Some((error.line(), error.column())) == last && !text.ends_with('}');
         if error.is_eof() || is_cut {
             return DocumentError::Incomplete;
         }
-        // The error's own text can quote the content, so only the place is kept.
+        // The error's own text can quote the content, so keep only the position.
         DocumentError::Malformed(format!("line {} column {}", error.line(), error.column()))
     })
 }
@@ -252,7 +250,7 @@ fn unreadable(key: &str) -> String {
     format!("the value of {key:?}")
 }
 
-/// Of a member that stands twice, other programs may take either.
+/// If a member stands twice, other programs may use either, so that is an error.
 fn read_entry(text: &str) -> Result<Object<'_>, String> {
     let entry = Object::parse(text).map_err(|_| "its entry is not an object".to_owned())?;
     entry.repeated().map_or(Ok(()), |key| Err(twice(key)))?;
@@ -291,7 +289,7 @@ fn profile(name: &str, entry: &Object<'_>) -> Result<Profile, String> {
         in_file: match auth_type {
             AuthType::ApiKey => api_key(entry)?.map(Credential::ApiKey),
             AuthType::OAuth => oauth(entry)?.map(Credential::OAuth),
-            // None is stored with this type.
+            // No stored profile has this type.
             AuthType::Workload => None,
         },
     })
@@ -313,7 +311,8 @@ fn remote_url(entry: &Object<'_>) -> Result<String, String> {
     required(entry, "remote_url")
 }
 
-/// Ours, and only for information: of another type, they are unknown.
+/// Only this program writes these members, and only for information: if one has another type, it
+/// counts as unknown.
 fn identity(entry: &Object<'_>) -> Identity {
     Identity {
         user_id: entry.value("user_id").unwrap_or_default(),
@@ -322,7 +321,7 @@ fn identity(entry: &Object<'_>) -> Identity {
     }
 }
 
-/// Ours too. Without it, the environment says which helper or engine there is.
+/// Only this program writes this member. Without it, the environment names the helper or engine.
 fn keeper(entry: &Object<'_>) -> Result<Option<Keeper>, String> {
     let text = |key| entry.value::<String>(key).unwrap_or_default();
     if let Some(store) = text("credential_store") {
@@ -337,8 +336,8 @@ fn shown(error: impl std::error::Error) -> String {
     error.to_string()
 }
 
-/// A secret under the other type's key is never looked at. One that no header can carry does not
-/// count: it could only do harm, at a server or on the terminal that `auth token` prints to.
+/// A secret under the other type's key is never read. A secret that does not fit a header counts as
+/// missing: it could only do harm, at a server or on the terminal that `auth token` prints to.
 fn api_key(entry: &Object<'_>) -> Result<Option<Secret>, String> {
     let key = entry.secret("api_key").map_err(unreadable)?;
     Ok(key.filter(Secret::is_visible_ascii))

@@ -1,4 +1,4 @@
-//! What a place outside of the file keeps under a name.
+//! What a place outside of the file stores under a name.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// What a place keeps under a name.
+/// What a place stores under a name.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A secret of ours, or of a program that we share the name with.
+    /// A secret that we, or a program that uses the same name, stored.
     Text(Secret),
-    /// Something that is no text: the bytes as they are stored.
+    /// Something that is not text: the bytes as they are stored.
     Other(Zeroizing<Vec<u8>>),
 }
 
 impl Entry {
-    /// The secret, if it may be one.
+    /// The text, which may be a secret of ours.
     pub fn text(&self) -> Option<&Secret> {
         match self {
             Self::Text(secret) => Some(secret),

@@ -14,59 +14,58 @@ pub enum StoreError {
     /// No directory for it could be derived from the environment.
     #[error("no configuration directory: {variable} is not set")]
     NoDirectory {
-        /// The variable that would tell.
+        /// The variable that would name it.
         variable: &'static str,
     },
     /// The configured directory is not an absolute path.
     #[error("{variable} is not an absolute path")]
     RelativeDirectory {
-        /// The variable that tells it.
+        /// The variable that names it.
         variable: &'static str,
     },
     /// A variable is not text.
     #[error(transparent)]
     Environment(#[from] NotText),
-    /// It is there but can't be read.
+    /// The file exists but can't be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It can't be replaced. The old state is intact.
+    /// The file can't be replaced. The old state is intact.
     #[error("cannot write {}", path.display())]
     Unwritable {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It is a single file that is mounted, and new tokens in it would not reach everybody who has
-    /// it.
+    /// The file is mounted on its own, so new tokens in it would not reach everybody who uses it.
     #[error("{} is mounted as a single file, so a refresh here could end the session elsewhere", path.display())]
     Mounted {
         /// The file.
         path: PathBuf,
     },
-    /// It would be too large to be read again.
+    /// The file would become too large to be read again.
     #[error("{} would become larger than 64 MiB", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// Another program, which does not know the lock, changes it all the time.
+    /// Another program, which does not use the lock, keeps changing the file.
     #[error("another program keeps changing {}", path.display())]
     KeepsChanging {
         /// The file.
         path: PathBuf,
     },
-    /// It is not a store. It is never written to.
+    /// The file is not a store. We never write to it.
     #[error("{} is not a valid profile store ({reason})", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where it fails, without a word of its content.
+        /// The position of the error, without any of the content.
         reason: String,
     },
     /// One profile in it is broken.
@@ -76,12 +75,12 @@ pub enum StoreError {
         path: PathBuf,
         /// The entry's name.
         profile: String,
-        /// What is wrong with it, without a word of its content.
+        /// What is wrong with it, without any of the content.
         reason: String,
         /// Its app URL, as far as it can be read.
         remote_url: Option<String>,
     },
-    /// A newer program wrote it. It is never written to.
+    /// A newer program wrote the file. We never write to it.
     #[error("{} has version {version}, which is newer than this program", path.display())]
     Newer {
         /// The file.
@@ -89,12 +88,12 @@ pub enum StoreError {
         /// The version that it has.
         version: u64,
     },
-    /// It could not be locked.
+    /// The store could not be locked.
     #[error("cannot lock {}", path.display())]
     Lock {
         /// The lock's file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: LockError,
     },
     /// The wait was canceled.
@@ -102,10 +101,10 @@ pub enum StoreError {
     Canceled,
 }
 
-/// The reason below an error.
+/// The cause of an error.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a place did not do what it was asked. No text of these carries a secret.
+/// Why a place did not do what it was asked. None of these texts contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// There is no keyring here, or it can't be reached.
@@ -120,12 +119,12 @@ pub enum PlaceError {
     /// The prompt to unlock the keyring was closed without an answer.
     #[error("the system keyring was not unlocked")]
     Dismissed,
-    /// The time of the operation for all its keyring work is over.
+    /// The operation's time for all keyring calls is over.
     #[error("{place} did not answer within {} s", after.as_secs_f64())]
     TimedOut {
-        /// Who was asked, as a message names it.
+        /// The place that was asked, as a message names it.
         place: String,
-        /// The whole time that there was.
+        /// The whole time of the operation.
         after: Duration,
     },
     /// The keyring does not take secrets of this size.
@@ -165,7 +164,7 @@ pub enum PlaceError {
 }
 
 impl PlaceError {
-    /// Whether a secret may go to the file instead, where the user left the choice to us.
+    /// Whether the secret may go to the file instead, if the user did not choose a place.
     pub fn allows_fallback(&self) -> bool {
         match self {
             Self::NotAvailable { .. }

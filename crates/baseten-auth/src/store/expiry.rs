@@ -1,24 +1,24 @@
-//! When a token ends, as text: RFC 3339 with any offset, and the year 1 for "nobody said".
+//! When a token expires, as text: RFC 3339 with any offset, and the year 1 for "unknown".
 
 use jiff::Timestamp;
 
 /// What other writers store for "no expiry known".
 const UNKNOWN: &str = "0001-01-01T00:00:00Z";
 
-/// A text that is no time.
+/// A text that is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadExpiry;
 
-/// Reads an expiry; `None` where the text stands for "no expiry known".
+/// Reads an expiry; `None` if the text stands for "no expiry known".
 pub(super) fn parse_expiry(text: &str) -> Result<Option<Timestamp>, BadExpiry> {
-    // The year 1 stands for "none" at every offset, and some offsets put it into the year before.
+    // The year 1 means "unknown" with every offset; some offsets move it into the year before.
     if text.is_empty() || stands_for_none(text) {
         return Ok(None);
     }
     match text.parse::<Timestamp>() {
-        // Or out of the year after, and then it would be written as one of that year.
+        // Others move a time into the year 1, where it would be written as "unknown".
         Ok(expiry) => Ok(Some(expiry).filter(|expiry| !stands_for_none(&expiry.to_string()))),
-        // The last day that can be written may lie past the last that can be held.
+        // The last day that can be written may be later than the last that a `Timestamp` can hold.
         Err(_) if text.starts_with("9999-12-3") => Ok(Some(Timestamp::MAX)),
         Err(_) => Err(BadExpiry),
     }
@@ -73,7 +73,7 @@ mod tests {
         ) {
             let Ok(expiry) = Timestamp::new(seconds, nanoseconds) else { return Ok(()) };
             let text = format_expiry(Some(expiry));
-            // The years 0 and 1 stand for "nobody said", and no token ends before them.
+            // The years 0 and 1 mean "unknown", and no token expires earlier.
             if !text.starts_with('-') && !text.starts_with("0000-") && !text.starts_with("0001-") {
                 prop_assert_eq!(parse_expiry(&text), Ok(Some(expiry)));
             }

@@ -1,4 +1,4 @@
-//! The store of profiles: `auth.json`, found, read and changed.
+//! The store of profiles, `auth.json`: finding, reading and changing it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use crate::wait::Wait;
 /// How long a change waits for another process's change.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a store that is empty or ends too early is read again, since another program may be
-/// writing it in place: to show it, and before something is done that relies on it.
+/// How long we read an empty or incomplete store again, in case another program is writing it in
+/// place: first, when it is only shown; second, before we rely on it.
 const GLANCE: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_secs(2);
 const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a host is given to see a file that another one has replaced. What a file system of the
-/// network remembers is a second old, as a rule.
+/// How long a host gets to see a file that another host has replaced. What a network file system
+/// caches is usually a second old at most.
 const OUTDATED: Duration = Duration::from_secs(5);
 
-/// What a rehearsal adds to the store: room for one more profile.
+/// How much a rehearsal adds to the store: room for one more profile.
 const GROWTH: usize = 16 * 1024;
 
 const FILE: &str = "auth.json";
@@ -44,13 +44,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Finds the store's place in the environment, and touches nothing. Its waits, for other
-    /// processes, are `wait`'s.
+    /// Finds the store's path in the environment, and touches nothing. `wait` is used to wait for
+    /// other processes.
     pub fn locate(env: &Env, wait: Wait) -> Result<Self, StoreError> {
         Ok(Self { path: directory(env)?.join(FILE), wait, observer: Observer::default() })
     }
 
-    /// The same, telling this observer what it finds.
+    /// The same store, reporting to this observer.
     #[must_use]
     pub fn with_observer(mut self, observer: Observer) -> Self {
         self.observer = observer;
@@ -62,7 +62,7 @@ impl Store {
         &self.path
     }
 
-    /// Reads the store and hands it to a function. A missing file is an empty store.
+    /// Reads the store and passes it to a function. A missing file is an empty store.
     pub fn read<T, E: From<StoreError>>(
         &self,
         look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
@@ -70,9 +70,9 @@ impl Store {
         self.load(GLANCE, |profiles, _| look(&profiles))
     }
 
-    /// The same for what decides on something that cannot be undone: a store that is empty or
-    /// incomplete is read again for 2 s, since another program may be writing it. It is what the file
-    /// system's server has, and not what this host remembers.
+    /// The same, before something that cannot be undone. An empty or incomplete store is read again
+    /// for 2 s, in case another program is writing it. The file is read as the file system's server
+    /// has it, not from this host's cache.
     pub(crate) fn read_settled<T, E: From<StoreError>>(
         &self,
         look: impl FnOnce(&Profiles<'_>) -> Result<T, E>,
@@ -80,11 +80,10 @@ impl Store {
         self.load(SETTLE, |profiles, _| look(&profiles))
     }
 
-    /// Changes the store: lock, read, change, replace. Where `change` fails, nothing changes. It is
-    /// called again where another program, which does not know the lock, was faster.
-    ///
-    /// Waits at most 10 s for other processes. Afterwards the change is on the disk, or the old
-    /// state is.
+    /// Changes the store: lock, read, change, replace. If `change` fails, nothing changes. It is
+    /// called again if another program, which does not use the lock, changed the file meanwhile.
+    /// Waits at most 10 s for other processes. Afterwards the disk has either the new or the old
+    /// state.
     pub fn update<T, E: From<StoreError>>(
         &self,
         mut change: impl FnMut(&mut Profiles<'_>) -> Result<T, E>,
@@ -111,19 +110,19 @@ impl Store {
         }
     }
 
-    /// Goes through everything that [`Store::update`] does, on files beside the store and with one
-    /// profile more, so that a command can fail before it has done anything that cannot be undone.
+    /// Does everything that [`Store::update`] does, on files beside the store and with one more
+    /// profile, so that a command can fail before it does anything that cannot be undone.
     pub fn rehearse(&self) -> Result<(), StoreError> {
         self.rehearse_with(GROWTH)
     }
 
-    /// The same for a change that makes the store no larger.
+    /// The same for a change that does not make the store larger.
     pub(crate) fn rehearse_removal(&self) -> Result<(), StoreError> {
         self.rehearse_with(0)
     }
 
-    /// Whether new tokens may be asked for. They may not where the file is mounted alone: neither
-    /// the locks nor the new tokens would reach the others that have it.
+    /// Whether new tokens may be requested. They may not if the file is mounted on its own: then
+    /// neither the locks nor the new tokens would reach the others that use it.
     pub(crate) fn check_refresh(&self) -> Result<(), StoreError> {
         if self.target()?.is_mount_point() {
             return Err(StoreError::Mounted { path: self.path.clone() });
@@ -143,8 +142,8 @@ impl Store {
         target.rehearse(size + growth).map_err(|error| self.unwritable(error))
     }
 
-    /// Parses the store. One that is empty or ends too early is read again for this long: a writer
-    /// that works in place may not be done.
+    /// Parses the store. An empty or incomplete one is read again for this long: another program
+    /// may be writing it in place.
     fn load<T, E: From<StoreError>>(
         &self,
         patience: Duration,
@@ -155,9 +154,9 @@ impl Store {
             let is_last = self.wait.remaining(deadline).is_none();
             let bytes = self.read_bytes(patience >= SETTLE)?;
             let bytes = bytes.as_ref().map(|bytes| bytes.as_slice());
-            // Such a writer empties the file first.
+            // Such a program empties the file first.
             let empty = bytes.is_some_and(|bytes| bytes.trim_ascii().is_empty());
-            // It may have come as far as the middle of a character.
+            // The text may end in the middle of a character.
             let is_cut = |error: Utf8Error| error.error_len().is_none();
             let parse = |text| Profiles::parse(text, &self.path);
             let text = str::from_utf8(bytes.unwrap_or_default());
@@ -166,7 +165,7 @@ impl Store {
                 Err(DocumentError::Incomplete) if is_last => {
                     return Err(self.malformed("it ends too early").into());
                 }
-                // Read while it changed, it may be of two parts that do not fit.
+                // If it changed while we read it, its two parts may not fit together.
                 Err(DocumentError::Malformed(reason))
                     if is_last || disk::holds(&self.path, bytes).unwrap_or(true) =>
                 {
@@ -181,18 +180,19 @@ impl Store {
         }
     }
 
-    /// Beside the file that is replaced, for whoever shares its directory: the locks of profiles.
+    /// The directory for the locks of profiles: beside the file itself, because everybody who uses
+    /// the file shares that directory.
     pub(super) fn locks_directory(&self) -> PathBuf {
         let target = self.target().ok();
         target.as_ref().map_or(&*self.path, Target::path).with_file_name("locks")
     }
 
-    /// Where a login that is half done waits for its second step.
+    /// The file of a login that waits for its second step.
     pub(crate) fn pending_path(&self) -> PathBuf {
         self.path.with_file_name(PENDING)
     }
 
-    /// Goes through everything that [`Store::write_private`] does.
+    /// Does everything that [`Store::write_private`] does, and changes nothing.
     pub(crate) fn rehearse_private(&self, path: &Path) -> Result<(), StoreError> {
         let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
         self.create_directory()?;
@@ -210,7 +210,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the lock under which the files of the store's directory change.
+    /// Takes the lock for changes in the store's directory.
     pub(crate) fn lock(&self) -> Result<Lock, StoreError> {
         self.lock_of(&self.target()?)
     }
@@ -235,7 +235,7 @@ impl Store {
         StoreError::Unwritable { path: self.path.clone(), source }
     }
 
-    /// Reads the file, again where another host has just replaced it.
+    /// Reads the file; reads it again if another host has just replaced it.
     fn read_bytes(&self, relied_on: bool) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let deadline = self.wait.deadline(OUTDATED);
         loop {
@@ -255,7 +255,7 @@ impl Store {
         }
     }
 
-    /// What is written can be read again.
+    /// Refuses to write a file that could not be read again.
     fn check_size(&self, size: usize) -> Result<(), StoreError> {
         if size as u64 > MAX_BYTES {
             return Err(StoreError::TooLarge { path: self.path.clone() });
@@ -266,14 +266,14 @@ impl Store {
     fn create_directory(&self) -> Result<(), StoreError> {
         let directory = private::parent(&self.path);
         private::create_directory(directory).map_err(|source| {
-            // The deepest directory that is there is the one that would not have a new one in it.
+            // The deepest existing directory is the one in which a new one could not be created.
             let there = directory.ancestors().find(|path| path.exists()).unwrap_or(directory);
             StoreError::Unwritable { path: there.to_owned(), source }
         })
     }
 
-    /// Keeps other users away from a file that was written, as far as that is our business; and
-    /// tells who could replace it all the same.
+    /// Protects a written file from other users, if its directory is ours, and reports if others
+    /// could still replace it.
     fn protect(&self, written: &Path) {
         private::tighten_directory(private::parent(&self.path), |name| {
             ["auth.json.lock", "locks", FILE, PENDING].contains(&name) || disk::is_temporary(name)
@@ -309,7 +309,7 @@ fn absolute(env: &Env, variable: &'static str) -> Result<Option<PathBuf>, StoreE
     }
 }
 
-/// The same places as Go's `os.UserConfigDir`, with which other programs find the same file.
+/// The same path as Go's `os.UserConfigDir`, so that other programs find the same file.
 fn user_config_directory(env: &Env) -> Result<PathBuf, StoreError> {
     let home = |variable| absolute(env, variable)?.ok_or(StoreError::NoDirectory { variable });
     if cfg!(windows) {
@@ -337,7 +337,7 @@ mod tests {
     use crate::test_support::FakeClock;
     use crate::wait::{Cancel, Clock, SystemClock};
 
-    /// Another program, which goes on writing while we wait.
+    /// Another program, which keeps writing while we wait.
     #[derive(Debug)]
     struct Writer {
         path: PathBuf,
@@ -410,7 +410,7 @@ mod tests {
         let clock = FakeClock::new();
         let store = store(directory.path(), clock.wait());
         let name = ProfileName::new("new").unwrap();
-        // Its writes so many times, each of which takes so long.
+        // It writes so many times, and each write takes so long.
         let change = |times: u32, seconds| {
             let mut calls = 0;
             let changed = store.update(|profiles| {
@@ -427,7 +427,7 @@ mod tests {
         assert!(matches!(change(3, 1), (Ok(()), 4)));
         let text = fs::read_to_string(store.path()).unwrap();
         assert!(text.contains("\"theirs\": 3") && text.contains("\"current\": \"new\""), "{text}");
-        // It is not left waiting for ever.
+        // It does not wait for ever.
         assert!(matches!(change(9, 6), (Err(StoreError::KeepsChanging { .. }), 2)));
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold for any text of `auth.json` and for any secret of a vault.
+//! Properties that hold for any text of `auth.json` and for any secret in a keyring.
 #![expect(clippy::missing_panics_doc, reason = "to panic where it does not hold is the purpose")]
 
 use std::collections::BTreeMap;
@@ -12,11 +12,11 @@ use super::secret_text::{decode_secret, encode_secret};
 use crate::profile::{AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName};
 use crate::secret::Secret;
 
-/// The name of the profile that every edit is about.
+/// The name of the profile that is edited.
 const EDITED: &str = "edited";
 
-/// A text that is taken for a store is written in a form that reads as the same store, whatever
-/// is edited keeps the keys that we do not know, and nothing that no header carries is a secret.
+/// If a text is accepted as a store, then what we write reads as the same store, an edit keeps all
+/// keys that we do not know, and no secret has characters that a header can't carry.
 pub fn auth_json(text: &str) {
     let Ok(mut profiles) = Profiles::parse(text, path()) else { return };
     for profile in all(&profiles).into_iter().flatten().flatten() {
@@ -39,7 +39,7 @@ pub fn auth_json(text: &str) {
     }
 }
 
-/// A vault's secret, once it is read, is written so that it reads as the same.
+/// A secret from a keyring, once read, is written so that it reads as the same.
 pub fn keyring_secret(text: &str) {
     let Some(credential) = decode_secret(&text.into()) else { return };
     let written = encode_secret(&credential, Some(&text.into()));
@@ -98,7 +98,8 @@ fn all(profiles: &Profiles<'_>) -> Vec<Result<Option<Profile>, String>> {
     profiles.names().map(|name| profiles.get(&name).map_err(|error| error.to_string())).collect()
 }
 
-/// Written, it is JSON that another program reads as the same, and writing it again changes nothing.
+/// What is written is JSON that another program reads as the same, and writing it again changes
+/// nothing.
 fn assert_stable(profiles: &mut Profiles<'_>) {
     let written = profiles.render();
     let mut again = parsed(&written);
@@ -108,8 +109,8 @@ fn assert_stable(profiles: &mut Profiles<'_>) {
     assert!(serde_json::from_str::<serde::de::IgnoredAny>(&written).is_ok(), "not JSON");
 }
 
-/// The entries of a JSON object in their own words; none where it is no object. Read apart from the
-/// code that is being tested.
+/// The entries of a JSON object as text; empty if it is not an object. This does not use the code
+/// that is being tested.
 fn entries(text: &str) -> BTreeMap<String, Box<RawValue>> {
     serde_json::from_str(text).unwrap_or_default()
 }
@@ -118,7 +119,7 @@ fn names_nothing_twice(text: &str) -> bool {
     Object::parse(text).is_ok_and(|entry| entry.repeated().is_none())
 }
 
-/// Every entry of a store that an edit of one profile has no business with, by where it stands.
+/// Every entry of a store that an edit of one profile must not change, by its path.
 fn untouched(text: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut add = |place: &str, entries: &BTreeMap<String, Box<RawValue>>, known: &[&str]| {
@@ -130,14 +131,14 @@ fn untouched(text: &str) -> BTreeMap<String, String> {
     add("top ", &top, &["version", "current", "profiles"]);
     let profiles = top.get("profiles").map(|raw| entries(raw.get())).unwrap_or_default();
     add("profile ", &profiles, &[EDITED]);
-    // One that names something twice is replaced as a whole.
+    // An object with a duplicate key is replaced as a whole.
     let edited = profiles.get(EDITED).map(|raw| raw.get()).filter(|text| names_nothing_twice(text));
     add("edited ", &edited.map(entries).unwrap_or_default(), OURS);
     found
 }
 
-/// The keys of a profile that a login replaces or removes. The seed `every-key-of-a-login` has all of
-/// them: whoever adds one adds it there too.
+/// The keys of a profile that a login replaces or removes. The seed `every-key-of-a-login` contains
+/// all of them; add new keys there too.
 const OURS: &[&str] = &[
     "remote_url",
     "auth_type",

@@ -1,5 +1,5 @@
 //! A credential helper of the docker-credential-helpers protocol: a program that is started for
-//! each call, is told what to do by its argument, and talks JSON on its standard streams.
+//! each call, gets the action as its argument, and exchanges JSON on its standard streams.
 
 use std::ffi::OsString;
 use std::io;
@@ -21,10 +21,10 @@ use crate::secret::Secret;
 use crate::storage::HelperName;
 use crate::wait::Wait;
 
-/// What a helper says when it has no such item, as the protocol words it.
+/// What a helper prints if it has no such item, as the protocol defines it.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
-/// All but the unreserved characters of RFC 3986 §2.3.
+/// All except the unreserved characters of RFC 3986 §2.3.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A credential helper.
@@ -35,7 +35,7 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// The helper of this name. It is looked for in the `PATH` of `env` when it is needed.
+    /// The helper of this name. It is searched in the `PATH` of `env` when it is needed.
     pub fn new(name: &HelperName, env: &Env) -> Self {
         Self { program: name.program(), search: env.os("PATH").map(ToOwned::to_owned) }
     }
@@ -77,7 +77,7 @@ impl Helper {
         let server_url = server_url(profile, remote);
         let credential =
             Stored { server_url: &server_url, username: profile.as_str(), secret: secret.expose() };
-        // As large as it can get, since a vector that grows leaves copies behind.
+        // Allocated at its largest size, because a vector that grows leaves copies behind.
         let size = 6 * (server_url.len() + profile.as_str().len() + secret.expose().len()) + 64;
         let mut input = Zeroizing::new(Vec::with_capacity(size));
         serde_json::to_writer(&mut *input, &credential)
@@ -91,7 +91,7 @@ impl Helper {
         })
     }
 
-    /// With a helper that is silent about an item that was not there, it counts as removed.
+    /// If a helper does not report a missing item, the item counts as removed.
     pub(super) fn remove(
         &self,
         profile: &ProfileName,
@@ -103,7 +103,7 @@ impl Helper {
             let server_url = server_url(profile, remote);
             call.begin_change()?;
             let erased = self.run("erase", server_url.clone().into_bytes().into(), None, call);
-            // Some have words of their own for an item that was not there.
+            // Some helpers have their own message for a missing item.
             if matches!(erased, Err(PlaceError::HelperFailed { .. }))
                 && matches!(self.look_up(profile, &server_url, call), Ok(None))
             {
@@ -121,24 +121,24 @@ impl Helper {
     ) -> Result<Option<Secret>, PlaceError> {
         let input = server_url.to_owned().into_bytes().into();
         let Some(output) = self.run("get", input, None, call)? else { return Ok(None) };
-        // An entry that is no text is one that we don't understand, and no broken helper.
+        // If the entry is not text, we don't understand it, but the helper is not broken.
         let output = Zeroizing::new(String::from_utf8_lossy(&output).into_owned());
         let answer: Answer = serde_json::from_str(&output)
-            // What the parser says may quote the answer.
+            // The parser's message may quote the answer.
             .map_err(|_| self.failed("its answer is not the JSON of a credential".to_owned()))?;
         let secret = Secret::from(answer.secret);
         // Some answer with empty fields instead of an error.
         if secret.expose().is_empty() {
             return Ok(None);
         }
-        // One that makes a path of the name takes the first part of it for the whole.
+        // A helper that turns the name into a path may take the first part of it for the whole.
         if !answer.username.is_empty() && answer.username != profile.as_str() {
             return Err(self.failed("it answered for another user name".to_owned()));
         }
         Ok(Some(secret))
     }
 
-    /// Runs the helper and gives what it answered; `None` when it has no such item.
+    /// Runs the helper and returns its answer; `None` if it has no such item.
     fn run(
         &self,
         action: &str,
@@ -179,7 +179,7 @@ impl Helper {
         if finished.status.success() {
             return Ok(Some(finished.output));
         }
-        // On standard output, as the protocol wants it, or else on standard error.
+        // On standard output, as the protocol says, or else on standard error.
         let silent = finished.output.trim_ascii().is_empty();
         let message = if silent { &finished.errors } else { &finished.output };
         if message.windows(NOT_FOUND.len()).any(|part| part == NOT_FOUND.as_bytes()) {
@@ -194,7 +194,7 @@ impl Helper {
     }
 }
 
-/// What `store` is given.
+/// The input of `store`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Stored<'a> {
@@ -204,7 +204,7 @@ struct Stored<'a> {
     secret: &'a str,
 }
 
-/// What `get` answers. The URL in it is the one that was asked for.
+/// The answer of `get`. Its URL is the one in the request.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
@@ -214,7 +214,7 @@ struct Answer {
     secret: String,
 }
 
-/// The name under which a helper keeps the secret of a profile.
+/// The name under which a helper stores a profile's secret.
 fn server_url(profile: &ProfileName, remote: &str) -> String {
     let segment = utf8_percent_encode(profile.as_str(), SEGMENT);
     format!("{}/cli/{segment}", remote.trim_end_matches('/'))

@@ -1,5 +1,5 @@
-//! JSON objects whose values stay the text that they were read as: nothing that this program does
-//! not know is decoded, changed or laid out anew.
+//! JSON objects whose values stay text: nothing that this program does not know is decoded, changed
+//! or formatted again.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// The text of a value: a part of what was read, or one that we made. It may be a secret, so it
-/// is wiped.
+/// The text of a value: a part of the input, or one that we made. It may be a secret, so it is
+/// wiped.
 #[derive(Clone)]
 pub(super) enum Raw<'a> {
     Read(&'a str),
@@ -31,7 +31,7 @@ impl Deref for Raw<'_> {
     }
 }
 
-/// The members of a JSON object, in the order of the text.
+/// The members of a JSON object, in their order in the text.
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
 
 impl<'de> Deserialize<'de> for Object<'de> {
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// A key that is borrowed where it has no escapes.
+/// A key, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -66,24 +66,24 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 pub(super) enum Layout {
     /// In one line, without spaces.
     Compact,
-    /// A member a line, in an object that is this deep.
+    /// One member per line, in an object at this depth.
     Indented(usize),
     /// The same for the outermost object, which ends in a newline.
     File,
 }
 
 impl<'a> Object<'a> {
-    /// Reads an object; an error says where the text fails.
+    /// Reads an object; an error says where the text is invalid.
     pub(super) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// One without members.
+    /// An object without members.
     pub(super) fn empty() -> Self {
         Self(Vec::new())
     }
 
-    /// The text of a member. Where a key stands twice the last one counts, as for other readers.
+    /// The text of a member. If a key stands twice, the last one counts, as for other readers.
     fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| &**value)
     }
@@ -129,7 +129,7 @@ impl<'a> Object<'a> {
         self.0.retain(|(k, _)| k != key);
     }
 
-    /// A key that stands more than once.
+    /// A key that stands more than once, if there is one.
     pub(super) fn repeated(&self) -> Option<&str> {
         let mut keys: Vec<&str> = self.0.iter().map(|(key, _)| key.as_ref()).collect();
         keys.sort_unstable();
@@ -143,7 +143,8 @@ impl<'a> Object<'a> {
         self.0.into_iter()
     }
 
-    /// The object as JSON text: the keys of `order` first, then the others as they came.
+    /// The object as JSON text: the keys of `order` first, then the others in their order in the
+    /// text.
     pub(super) fn render(&self, order: &[&str], layout: Layout) -> Zeroizing<String> {
         let known = order.iter().filter_map(|key| self.0.iter().rev().find(|(k, _)| k == key));
         let unknown = self.0.iter().filter(|(key, _)| !order.contains(&key.as_ref()));
@@ -165,7 +166,7 @@ pub(super) fn render<'m>(
     let separator = depth.map(|depth| new_line(depth + 1)).unwrap_or_default();
     let end = depth.map(new_line).unwrap_or_default();
     let colon = if depth.is_some() { ": " } else { ":" };
-    // As large as it can get, since a text that grows leaves copies behind.
+    // Allocated at its largest size, because a text that grows leaves copies behind.
     let most = |(key, value): (&str, &str)| quoted_size(key) + value.len() + separator.len() + 3;
     let size = members.clone().map(most).sum::<usize>() + end.len() + 3;
     let mut out = Zeroizing::new(String::with_capacity(size));
@@ -189,8 +190,8 @@ pub(super) fn render<'m>(
     out
 }
 
-/// The text of a JSON string; `None` where it is none. The parser would leave a copy behind of one
-/// that has escapes, so it gets only these.
+/// The text of a JSON string; `None` if it is not one. The parser would leave a copy of a string
+/// that has escapes, so it gets only the escapes.
 fn unquote(json: &str) -> Option<Secret> {
     let mut rest = json.strip_prefix('"')?.strip_suffix('"')?;
     // A text is never longer than its JSON form.
@@ -213,13 +214,12 @@ fn unquote(json: &str) -> Option<Secret> {
 /// A text as a JSON string.
 pub(super) fn quote(text: &str) -> Zeroizing<String> {
     let mut quoted = Vec::with_capacity(quoted_size(text));
-    // A string always has a JSON form, which is text; an empty one could only stand for a defect
-    // in serde_json.
+    // A string always has a JSON form, which is text. An empty one would mean a bug in serde_json.
     let _ = serde_json::to_writer(&mut quoted, text);
     String::from_utf8(quoted).unwrap_or_default().into()
 }
 
-/// As large as a text can get as a JSON string, since one that grows leaves copies behind.
+/// The largest size of a text as a JSON string; a buffer that grows leaves copies behind.
 fn quoted_size(text: &str) -> usize {
     let is_plain = |byte| byte >= b' ' && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) { text.len() + 2 } else { 6 * text.len() + 2 }
@@ -251,7 +251,7 @@ mod tests {
         fn a_text_is_read_as_the_parser_reads_it(text in any::<String>(), json in "\"\\PC*\"") {
             prop_assert!(quote(&text).len() <= quoted_size(&text));
             for json in [quote(&text).as_str(), &escaped(&text), &json] {
-                // What is read here has been through the parser.
+                // The text has passed the parser.
                 if let Ok(expected) = serde_json::from_str::<String>(json) {
                     prop_assert_eq!(unquote(json), Some(Secret::from(expected)), "{}", json);
                 }

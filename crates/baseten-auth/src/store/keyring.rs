@@ -1,8 +1,7 @@
-//! The operating system's keyring: the Secret Service on Linux and its like, the keychain on
+//! The operating system's keyring: the Secret Service on Linux and similar systems, the keychain on
 //! macOS, the Credential Manager on Windows.
-//!
-//! Each call runs in a thread of its own, for none of these can be relied on to answer: a frozen
-//! daemon, or a prompt that nobody sees, must not freeze us.
+//! Each call runs in its own thread, because none of these always answers: a hanging daemon, or a
+//! prompt that nobody sees, must not block us.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -30,7 +29,7 @@ mod platform;
 #[path = "keyring/none.rs"]
 mod platform;
 
-/// The service that every entry of ours, and of the programs we share them with, belongs to.
+/// The service name of every entry, ours and those of the programs that share them.
 #[cfg(feature = "keyring")]
 const SERVICE: &str = "baseten-profile";
 
@@ -44,8 +43,8 @@ impl Keyring {
     /// The name for messages.
     pub(super) const LABEL: &str = "system keyring";
 
-    /// Prepares for the keyring of the session that this environment belongs to. Nothing is asked
-    /// before the first call.
+    /// Prepares to use the keyring of the session that this environment belongs to. The first call
+    /// connects.
     #[must_use]
     pub fn new(env: &Env) -> Self {
         Self { backend: Arc::new(Mutex::new(platform::Backend::new(env))) }
@@ -85,7 +84,7 @@ impl Keyring {
         self.run(budget, undoes, move |backend, call| backend.remove(profile.as_str(), call))
     }
 
-    /// Does the work on a detached thread, which is left to itself when time is up.
+    /// Does the work on a detached thread, which is abandoned when time is up.
     fn run<T: Send + 'static>(
         &self,
         budget: &Budget,
@@ -95,7 +94,7 @@ impl Keyring {
         budget.call("the system keyring", undoes, |call| {
             let (backend, theirs) = (Arc::clone(&self.backend), call.clone());
             let task = Task::start(move || {
-                // Waits for an earlier call that was given up.
+                // Waits for an earlier call that was abandoned.
                 let mut backend = backend.lock().map_err(|_| PlaceError::failed("it crashed"))?;
                 work(&mut backend, &theirs)
             })
@@ -111,7 +110,7 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// What a keyring gave.
+/// What a keyring returned.
 #[cfg(feature = "keyring")]
 fn entry_from(bytes: Vec<u8>) -> Entry {
     match String::from_utf8(bytes) {

@@ -1,4 +1,4 @@
-//! Locks between processes, each with a bounded wait.
+//! Locks between processes, with a limit on each wait.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -11,8 +11,8 @@ use crate::wait::{Stopped, Wait};
 /// How often a waiting process tries again.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// An exclusive lock on a file. The operating system releases it when its holder ends, however
-/// that happens.
+/// An exclusive lock on a file. The operating system releases it when its holder ends, for whatever
+/// reason.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -27,18 +27,18 @@ pub enum LockError {
     /// The wait was canceled.
     #[error("canceled")]
     Canceled,
-    /// The lock file can't be opened, or, as [`io::ErrorKind::Unsupported`], not be locked.
+    /// The lock file can't be opened or, with [`io::ErrorKind::Unsupported`], can't be locked.
     #[error("{0}")]
     Io(#[source] io::Error),
 }
 
 impl Lock {
-    /// Takes the lock at `path`, creating the file where it is missing. Waits at most `limit`.
+    /// Takes the lock at `path`, creating the file if it is missing. Waits at most `limit`.
     pub(crate) fn acquire(path: &Path, limit: Duration, wait: &Wait) -> Result<Self, LockError> {
         let mut file = open_lock(path).map_err(LockError::Io)?;
         let attempt = || match file.try_lock() {
             Ok(()) if is_still_at(&file, path) => Some(Ok(())),
-            // A cleaner of temporary files may have removed the file while we waited for it.
+            // A cleaner of temporary files may have removed the file while we waited.
             Ok(()) => match open_lock(path) {
                 Ok(new) => {
                     file = new;
@@ -59,8 +59,8 @@ impl Lock {
     }
 }
 
-/// A file that could be opened and can't be locked: the file system is at fault, and no mode or
-/// owner.
+/// The error for a file that could be opened but not locked: the cause is the file system, not a
+/// mode or an owner.
 fn no_locks(error: &io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, format!("the file system does not lock it: {error}"))
 }
@@ -74,7 +74,7 @@ fn is_still_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// An open file can't be removed on the other systems.
+/// Other systems do not remove an open file.
 #[cfg(not(unix))]
 fn is_still_at(_file: &File, _path: &Path) -> bool {
     true

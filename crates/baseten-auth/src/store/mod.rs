@@ -1,4 +1,4 @@
-//! The store: profiles in `auth.json`, their secrets there or in a place outside of it.
+//! The store: profiles in `auth.json`, and their secrets there or in a place outside of it.
 
 pub(crate) mod budget;
 pub(crate) mod disk;

@@ -11,7 +11,7 @@ use super::openbao::Engine;
 use crate::profile::ProfileName;
 use crate::secret::Secret;
 
-/// A place outside of `auth.json` that keeps secrets by profile name, for the length of one
+/// A place outside of `auth.json` that keeps secrets by profile name, for the duration of one
 /// operation.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -37,7 +37,7 @@ impl Place {
         Self { kind: Kind::Helper(helper), budget }
     }
 
-    /// An engine of OpenBao or Vault, which has limits of its own.
+    /// An engine of OpenBao or Vault, which has its own limits.
     pub(crate) fn engine(engine: Arc<Engine>, budget: Budget) -> Self {
         Self { kind: Kind::Engine(engine), budget }
     }
@@ -51,7 +51,7 @@ impl Place {
         }
     }
 
-    /// Whether the place can be asked at all, as far as that is known without asking it.
+    /// Whether the place is available, as far as that is known without asking it.
     pub(crate) fn check(&self) -> Result<(), PlaceError> {
         match &self.kind {
             Kind::Keyring(keyring) => keyring.check(&self.budget),
@@ -60,17 +60,18 @@ impl Place {
         }
     }
 
-    /// Whether it can keep a secret under every name; others have to be asked what they kept.
+    /// Whether it can keep a secret under every name; with other places, we have to check what they
+    /// stored.
     pub(crate) fn takes_every_name(&self) -> bool {
         matches!(self.kind, Kind::Keyring(_) | Kind::Engine(_))
     }
 
-    /// Whether it keeps the secrets of one profile name at two remotes apart.
+    /// Whether it keeps secrets of the same profile name at two remotes apart.
     pub(crate) fn tells_remotes_apart(&self) -> bool {
         matches!(self.kind, Kind::Helper(_) | Kind::Engine(_))
     }
 
-    /// What is kept for a profile of the app at `remote`; `None` when the place answered that it
+    /// What is stored for a profile of the app at `remote`; `None` if the place answered that it
     /// has nothing.
     pub fn get(&self, profile: &ProfileName, remote: &str) -> Result<Option<Entry>, PlaceError> {
         match &self.kind {
@@ -80,9 +81,8 @@ impl Place {
         }
     }
 
-    /// Stores the secret of a profile, in place of any older one.
-    ///
-    /// After [`PlaceError::TimedOut`] and [`PlaceError::Failed`] it may be stored all the same.
+    /// Stores the secret of a profile, replacing any older one.
+    /// After [`PlaceError::TimedOut`] and [`PlaceError::Failed`] it may have been stored anyway.
     pub fn set(
         &self,
         profile: &ProfileName,
@@ -92,14 +92,13 @@ impl Place {
         self.put(profile, remote, &secret.clone().into(), false)
     }
 
-    /// Removes the secret of a profile; `false` when there was none.
+    /// Removes the secret of a profile; `false` if there was none.
     pub fn remove(&self, profile: &ProfileName, remote: &str) -> Result<bool, PlaceError> {
         self.erase(profile, remote, false)
     }
 
-    /// Puts back what was there before `set` was stored, by a change that came to nothing. Unlike
-    /// the others, it is not stopped by a cancellation, nor kept from trying by a deadline that has
-    /// passed: either may be the reason for calling it.
+    /// Puts back what a failed change has replaced. Unlike the other calls, it runs despite a
+    /// cancellation and after the deadline: either may be the reason for calling it.
     pub fn restore(
         &self,
         profile: &ProfileName,
@@ -108,7 +107,7 @@ impl Place {
         before: Option<&Entry>,
     ) -> Result<(), PlaceError> {
         match (&self.kind, before) {
-            // Other hosts store there too, and the lock is of this one.
+            // Other hosts store there too, and our lock is only on this host.
             (Kind::Engine(engine), before) => {
                 let before = before.and_then(Entry::text);
                 Ok(engine.undo(profile, remote, set, before)?)
@@ -131,7 +130,7 @@ impl Place {
                 helper.set(profile, remote, secret, &self.budget, undoes)
             }
             (Kind::Engine(engine), Entry::Text(secret)) => Ok(engine.set(profile, remote, secret)?),
-            // These talk in text, and have never given us this.
+            // These only store text, and have never returned this.
             (Kind::Helper(_) | Kind::Engine(_), Entry::Other(_)) => Ok(()),
         }
     }

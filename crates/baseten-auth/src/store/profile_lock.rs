@@ -1,9 +1,8 @@
-//! The lock of a profile, under which its secret changes: two locks, so that whoever could present
-//! the same refresh token meets at one of them.
-//!
-//! One is beside the store, for containers and hosts that share its directory. The other is one for
-//! each user of the operating system, since two configuration directories can share an entry of the
-//! keyring. Where one of them can't be made, the other has to do.
+//! The lock of a profile, under which its secret changes. It is two locks, so that any two
+//! processes that could send the same refresh token share at least one of them.
+//! One is beside the store, for containers and hosts that share its directory. The other is per
+//! user of the operating system, because two configuration directories can share a keyring entry.
+//! If one of them can't be created, the other is enough.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +13,8 @@ use super::lock::{Lock, LockError};
 use crate::profile::ProfileName;
 use crate::wait::Wait;
 
-/// How long a process waits for another one that is at work on the same profile, where the secret
-/// is this machine's.
+/// How long a process waits for another one that is working on the same profile, if the secret is
+/// kept on this machine.
 pub(crate) const ALONE: Duration = Duration::from_secs(30);
 
 /// A profile's lock, released when it is dropped.
@@ -26,8 +25,7 @@ pub(crate) struct ProfileLock {
 
 impl ProfileLock {
     /// Takes the lock of a profile. Waits at most this long in all.
-    ///
-    /// [`LockError::Io`] where neither of the two locks can be made.
+    /// [`LockError::Io`] if neither lock can be created.
     pub(crate) fn acquire(
         store: &Store,
         profile: &ProfileName,
@@ -38,7 +36,7 @@ impl ProfileLock {
         let deadline = wait.deadline(limit);
         let mut locks = Vec::new();
         let mut reason = None;
-        // Everybody takes them in this order, so that nobody waits in a circle.
+        // Everybody takes them in this order, so that there is no deadlock.
         for places in [vec![store.locks_directory()], places_of_user()] {
             for place in places {
                 let left = wait.remaining(deadline).unwrap_or_default();
@@ -74,7 +72,7 @@ fn lock_in(directory: &Path, file: &str, limit: Duration, wait: &Wait) -> Result
     })
 }
 
-/// Names share a file when their hashes are equal, which costs them some waiting and nothing else.
+/// Names with the same hash share a file. That costs them some waiting and nothing else.
 fn file_name(profile: &str) -> String {
     let hash = profile.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -82,8 +80,8 @@ fn file_name(profile: &str) -> String {
     format!("{hash:016x}.lock")
 }
 
-/// The directories for a user's locks: the first that is safe is used. No variable of the
-/// environment may move them, or two processes of one user could miss each other.
+/// The directories for a user's locks; the first safe one is used. No environment variable may
+/// change them, or two processes of one user could use different locks.
 #[cfg(unix)]
 fn places_of_user() -> Vec<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
@@ -93,14 +91,14 @@ fn places_of_user() -> Vec<PathBuf> {
     [own].into_iter().chain(shared).collect()
 }
 
-/// The system gives every user a temporary directory of their own.
+/// The system gives every user their own temporary directory.
 #[cfg(not(unix))]
 fn places_of_user() -> Vec<PathBuf> {
     vec![std::env::temp_dir().join("baseten-auth-locks")]
 }
 
-/// Makes a directory that only its owner can use, or makes sure that it is one. The owner is this
-/// user; of root at work in somebody's home, whoever that home belongs to.
+/// Creates a directory that only its owner can use, or checks that an existing one is. The owner is
+/// this user; if root works in somebody's home, it is the owner of that home.
 #[cfg(unix)]
 fn make_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
@@ -120,7 +118,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
     if metadata.mode() & 0o077 != 0 {
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
     }
-    // That it is there does not say that a file can be made in it.
+    // An existing directory may still be read-only.
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)?;
     Ok(())
 }

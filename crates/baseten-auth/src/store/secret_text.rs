@@ -1,4 +1,4 @@
-//! A secret as the file, the keyring and credential helpers keep it: an API key as it is, tokens
+//! A secret as the file, the keyring and credential helpers store it: an API key as it is, tokens
 //! as a JSON object.
 
 use zeroize::Zeroizing;
@@ -12,8 +12,8 @@ use crate::secret::Secret;
 /// The order in which other programs write the members.
 const ORDER: &[&str] = &["access_token", "refresh_token", "expiry", "issued_at"];
 
-/// Reads tokens; `None` where there is no access token, or one that no header can carry. The error
-/// is what cannot be read.
+/// Reads tokens; `None` if there is no access token, or one that does not fit a header. The error
+/// is the key that cannot be read.
 pub(super) fn read_tokens(text: &str) -> Result<Option<OAuthCredential>, &'static str> {
     let tokens = Object::parse(text).map_err(|_| "oauth_credential")?;
     if tokens.repeated().is_some() {
@@ -28,14 +28,14 @@ pub(super) fn read_tokens(text: &str) -> Result<Option<OAuthCredential>, &'stati
         Some(text) => parse_expiry(&text).map_err(|_| "expiry")?,
         None => None,
     };
-    // Ours, and only for a check: of another form, it is unknown.
+    // Only this program writes it, and only for a check: in another form, it counts as unknown.
     let issued_at = tokens.value::<String>("issued_at").ok().flatten();
     let issued_at = issued_at.and_then(|text| parse_expiry(&text).ok().flatten());
     let refresh_token = secret("refresh_token")?;
     Ok(Some(OAuthCredential { access_token, refresh_token, expiry, issued_at }))
 }
 
-/// Writes tokens, with the members of an older text that we do not know.
+/// Writes tokens, and keeps unknown members of an older text.
 pub(super) fn write_tokens(
     tokens: &OAuthCredential,
     old: Option<&str>,
@@ -54,8 +54,7 @@ pub(super) fn write_tokens(
     object.render(ORDER, layout)
 }
 
-/// Reads a secret that is kept outside of the file; `None` where it is neither tokens nor an API
-/// key.
+/// Reads a secret that is kept outside of the file; `None` if it is neither tokens nor an API key.
 pub(crate) fn decode_secret(secret: &Secret) -> Option<Credential> {
     let text = secret.expose().trim();
     if !text.starts_with('{') {
@@ -64,15 +63,15 @@ pub(crate) fn decode_secret(secret: &Secret) -> Option<Credential> {
     if let Ok(Some(tokens)) = read_tokens(text) {
         return Some(Credential::OAuth(tokens));
     }
-    // The other form of an API key that some programs write.
+    // Some programs write an API key in this form.
     let key = Object::parse(text).ok()?.secret("api_key").ok()??;
     let key = parse_api_key(key.expose().as_bytes()).ok()?;
-    // Stored as it is, such a key would not be read again.
+    // If such a key were stored as it is, it could not be read again.
     (!key.expose().starts_with('{')).then_some(Credential::ApiKey(key))
 }
 
-/// Writes a secret in the form that other programs read. Tokens keep the members of the older
-/// secret that we do not know.
+/// Writes a secret in the form that other programs read. Tokens keep unknown members of the older
+/// secret.
 pub(crate) fn encode_secret(credential: &Credential, old: Option<&Secret>) -> Secret {
     match credential {
         Credential::ApiKey(key) => key.clone(),
@@ -141,7 +140,7 @@ mod tests {
             access_token in "[!-~]{1,40}", refresh_token in prop::option::of("[!-~]{1,40}"),
         ) {
             let key = Credential::ApiKey(access_token.as_str().into());
-            // A key that looks like an object is taken for one; the service has none such.
+            // A key that looks like an object is read as one; the service has no such keys.
             if !access_token.starts_with('{') {
                 prop_assert_eq!(decode_secret(&encode_secret(&key, None)), Some(key));
             }

@@ -6,22 +6,22 @@ use std::path::Path;
 use super::disk::{Content, Refusal, Target, read_private};
 use super::private;
 
-/// How often a change is made anew because another program was faster.
+/// How often a change is repeated because another program changed the file meanwhile.
 const ATTEMPTS: usize = 10;
 
-/// What becomes of a settings file.
+/// What to do with a settings file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It stays as it is.
+    /// Leave it as it is.
     Nothing,
-    /// It gets this text.
+    /// Write this text.
     Text(String),
-    /// Nothing is left in it. It is removed, unless a link leads to it or it is mounted alone: then it
-    /// gets this text.
+    /// Nothing is left in it, so it is removed. If a link leads to it or it is mounted on its own,
+    /// it gets this text instead.
     Removal(String),
 }
 
-/// Reads a settings file; `None` where there is none. The errors name no file.
+/// Reads a settings file; `None` if there is none. The errors name no file.
 pub fn read_settings(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match read_private(path) {
         Ok(bytes) => Ok(bytes.map(|bytes| bytes.to_vec())),
@@ -31,11 +31,10 @@ pub fn read_settings(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Changes a settings file: read, change, replace, durably. `change` gets `None` where there is no
-/// file, and is called again where another program was faster.
-///
-/// Where the file is a link, what it leads to is replaced. The file keeps its mode; a missing
-/// directory is made.
+/// Changes a settings file durably: read, change, replace. `change` gets `None` if there is no
+/// file, and is called again if another program changed the file meanwhile.
+/// If the file is a link, its target is replaced. The file keeps its mode; a missing directory is
+/// created.
 pub fn update_settings<T, E: From<io::Error>>(
     path: &Path,
     mut change: impl FnMut(Option<&[u8]>) -> Result<(Change, T), E>,
@@ -50,7 +49,8 @@ pub fn update_settings<T, E: From<io::Error>>(
     Err(io::Error::other("another program keeps changing it").into())
 }
 
-/// Makes a change; false, and nothing changed, if another program has changed the file meanwhile.
+/// Makes a change. Returns false, and changes nothing, if another program has changed the file
+/// meanwhile.
 fn apply(path: &Path, change: &Change, old: Option<&[u8]>) -> io::Result<bool> {
     let text = match change {
         Change::Nothing => return Ok(true),

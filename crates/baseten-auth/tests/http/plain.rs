@@ -21,7 +21,7 @@ fn get(act: Act) -> Result<Response, HttpError> {
     http(&[]).send(&Request::get(server.url("localhost", "/")))
 }
 
-/// The result of one `GET` that has half a second.
+/// The result of one `GET` with a limit of half a second.
 fn get_soon(act: Act) -> Result<Response, HttpError> {
     let server = Server::start([act]);
     let limit = Duration::from_millis(500);
@@ -237,7 +237,7 @@ fn a_refused_connection_is_told_apart() {
 fn an_unknown_host_name_is_told_apart() {
     let request = Request::get("https://no-such-host.invalid/").within(Duration::from_secs(3));
     let error = http(&[]).send(&request).unwrap_err();
-    // Where there is no resolver to ask, it may be slow to say so.
+    // Without a resolver, the system may be slow to say so.
     assert!(
         matches!(error, HttpError::Connect { .. } | HttpError::Timeout { sent: false, .. }),
         "{error:?}"
@@ -259,8 +259,8 @@ fn localhost_and_names_below_it_are_this_machine() {
     }
 }
 
-/// A listener that takes no more connections, as an address that leads nowhere, for as long as what
-/// comes with it lives.
+/// A listener that accepts no more connections, like an address that leads nowhere, as long as the
+/// other returned values are alive.
 #[cfg(target_os = "linux")]
 fn dead_end() -> (TcpListener, Vec<std::net::TcpStream>) {
     use std::net::TcpStream;

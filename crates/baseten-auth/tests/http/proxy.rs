@@ -13,7 +13,7 @@ use crate::http;
 /// A host that only the proxies of these tests can reach.
 const URL: &str = "https://api.example.com/v1/users/me";
 
-/// A proxy with a password that connects every client to one server.
+/// A proxy that needs a password and connects every client to one server.
 fn tunnel(to: &Server) -> Act {
     let to = to.address;
     Act::Custom(Box::new(move |mut stream| {
@@ -44,7 +44,7 @@ fn join(near: TcpStream, far: TcpStream) {
     up.join().unwrap();
 }
 
-/// A `GET` through this proxy, which is given its port as `{}`.
+/// A `GET` through this proxy; `{}` stands for its port.
 fn get(authority: &Authority, proxy: &Server, variable: &str, url: &str) -> Result<u16, HttpError> {
     let (file, url) = (authority.file(), url.replace("{}", &proxy.address.port().to_string()));
     let client = http(&[("SSL_CERT_FILE", &file), (variable, &url)]);
@@ -112,11 +112,11 @@ fn a_proxy_that_speaks_tls_itself() {
     assert_eq!(problem(result(&stranger)), unknown);
 }
 
-/// Copies what is there, in turns: one connection cannot be read and written by two threads.
+/// Copies in both directions, in turns: two threads cannot use one connection.
 fn exchange(mut near: impl Read + Write, mut far: TcpStream) {
     far.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut buffer = [0; 16 * 1024];
-    // The client writes first, and each of its flights is answered.
+    // The client writes first, and everything it sends is answered.
     while let Ok(amount @ 1..) = near.read(&mut buffer) {
         far.write_all(&buffer[..amount]).unwrap();
         while let Ok(amount @ 1..) = far.read(&mut buffer) {

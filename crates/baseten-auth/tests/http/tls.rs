@@ -13,7 +13,7 @@ use rcgen::{BasicConstraints, IsCa, KeyPair, date_time_ymd};
 
 use crate::http;
 
-/// The name that the servers of these tests have.
+/// The name of the servers in these tests.
 const HOST: &str = "api.localhost";
 
 /// What a client with these variables gets from a server with this certificate.
@@ -77,10 +77,10 @@ fn an_unknown_authority_is_told_apart() {
     let stranger = Authority::new("Somebody else");
     let unknown = CertificateProblem::UnknownIssuer;
     assert_eq!(problem(stranger.issue(HOST), &trusting), unknown);
-    // An authority with the same name is not the same authority.
+    // An authority with the same name is still another authority.
     let impostor = Authority::new("Private authority");
     assert!(get(impostor.issue(HOST), &trusting).is_err());
-    // As the system has it.
+    // As the system stores it.
     assert_eq!(problem(authority.issue(HOST), &[]), unknown);
 }
 
@@ -97,7 +97,7 @@ fn a_self_signed_certificate_is_trusted_only_by_name() {
         fs::write(&path, pem).unwrap();
         assert_eq!(get(identity, &named).unwrap(), 200);
 
-        // Another certificate than the one in the file.
+        // A certificate other than the one in the file.
         let (identity, _) = self_signed("other.localhost", is_ca);
         assert_eq!(problem(identity, &named), CertificateProblem::UnknownIssuer);
 
@@ -134,7 +134,7 @@ fn a_certificate_file_that_cannot_be_used_is_named() {
         assert!(matches!(error, HttpError::CertificateFile { .. }), "{error:?}");
         assert!(error.to_string().contains(&file) && error.to_string().contains("SSL_CERT_FILE"));
         assert!(error.surely_not_sent() && !error.is_transient());
-        // Without TLS nobody reads it.
+        // Without TLS, the variable is not read.
         let server = Server::start([answer(200, "", "")]);
         assert!(client.send(&Request::get(server.url("localhost", "/"))).is_ok());
     }

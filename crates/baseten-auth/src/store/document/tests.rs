@@ -1,4 +1,4 @@
-//! Stores by other programs: read, kept, and never damaged.
+//! Stores that other programs wrote: read, kept, and never damaged.
 
 use proptest::prelude::*;
 

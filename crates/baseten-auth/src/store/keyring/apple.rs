@@ -33,7 +33,7 @@ impl Backend {
             Err(Error::NoEntry) => return Ok(None),
             Err(error) => return Err(explain(error)),
         };
-        // What is no text is kept as it is, to be put back so.
+        // If it is not text, it is kept as it is, so that it can be put back.
         let text = encoding::decode(&stored).map(entry_from);
         Ok(Some(text.filter(|kept| matches!(kept, Kept::Text(_))).unwrap_or(Kept::Other(stored))))
     }
@@ -62,7 +62,7 @@ impl Backend {
     }
 }
 
-/// Without a prompt, whatever would need one fails at once instead.
+/// Without prompts, whatever would need one fails at once.
 fn with_entry<T>(
     profile: &str,
     call: &Call,
@@ -87,7 +87,7 @@ fn explain(error: Error) -> PlaceError {
     let source = match error {
         Error::NoStorageAccess(source) => return PlaceError::NotAvailable { source },
         Error::PlatformFailure(source) => source,
-        // Others may carry what is stored.
+        // Other errors may contain what is stored.
         _ => return PlaceError::failed("the keychain's answer was not understood"),
     };
     match source.downcast_ref().map(|error: &security_framework::base::Error| error.code()) {

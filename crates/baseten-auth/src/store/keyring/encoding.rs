@@ -1,7 +1,6 @@
-//! The forms in which programs keep text in the macOS keychain.
-//!
-//! Those that go through the `security` program encode it, since that program prints anything
-//! but plain ASCII as hexadecimal; the others store it as it is.
+//! The forms in which programs store text in the macOS keychain.
+//! Programs that use the `security` program encode it, because that prints anything but plain ASCII
+//! as hexadecimal; the others store it as it is.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +9,10 @@ use zeroize::Zeroizing;
 const BASE64: &[u8] = b"go-keyring-base64:";
 const HEX: &[u8] = b"go-keyring-encoded:";
 
-/// The form that all of those programs read.
+/// The form that all of those programs can read.
 pub(super) fn encode(secret: &str) -> Zeroizing<Vec<u8>> {
     let size = BASE64.len() + secret.len().div_ceil(3) * 4;
-    // As large as it will be, since a vector that grows leaves copies behind.
+    // Allocated at its full size, because a vector that grows leaves copies behind.
     let mut stored = Zeroizing::new(vec![0; size]);
     let (prefix, text) = stored.split_at_mut(BASE64.len());
     prefix.copy_from_slice(BASE64);
@@ -22,8 +21,8 @@ pub(super) fn encode(secret: &str) -> Zeroizing<Vec<u8>> {
     stored
 }
 
-/// The text of any of the three forms, as bytes; `None` where a prefix promises what the rest
-/// does not keep.
+/// The text of any of the three forms, as bytes; `None` if it has a prefix but the rest is not in
+/// that form.
 pub(super) fn decode(stored: &[u8]) -> Option<Vec<u8>> {
     if let Some(text) = stored.strip_prefix(BASE64) {
         STANDARD.decode(text.trim_ascii()).ok()

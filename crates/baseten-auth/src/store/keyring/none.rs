@@ -1,4 +1,4 @@
-//! A build without the feature `keyring`: there is no keyring that could be asked.
+//! For a build without the feature `keyring`: there is no keyring.
 
 use crate::env::Env;
 use crate::store::budget::Call;

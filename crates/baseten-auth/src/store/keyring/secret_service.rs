@@ -1,6 +1,5 @@
 //! The Secret Service of the session bus (freedesktop.org Secret Service API 0.2).
-//!
-//! The messages are our own, over libdbus: each has the deadline as its time limit, and none
+//! We send the messages ourselves, over libdbus: the deadline is the time limit of each, and none
 //! makes the bus start a service that isn't running.
 
 use std::collections::HashMap;
@@ -33,18 +32,18 @@ const ITEM_INTERFACE: &str = "org.freedesktop.Secret.Item";
 const PROMPT_INTERFACE: &str = "org.freedesktop.Secret.Prompt";
 const SERVICE_PATH: &str = "/org/freedesktop/secrets";
 
-/// The collection that desktops unlock at login, and that other programs prefer too.
+/// The collection that desktops unlock at login, and that other programs prefer as well.
 const LOGIN_COLLECTION: &str = "/org/freedesktop/secrets/collection/login";
 
-/// A prompt that is dismissed sooner than this was never seen: where there is no display, the
-/// service gives up by itself.
+/// Nobody has seen a prompt that was dismissed sooner than this: without a display, the service
+/// dismisses it by itself.
 const FASTER_THAN_PEOPLE: Duration = Duration::from_secs(1);
 
-/// libdbus counts whole milliseconds: without one more, it would give up just before the deadline
-/// and make a slow service look like a dead one.
+/// libdbus counts whole milliseconds. Without one more, it would give up just before the deadline,
+/// and a slow service would look like a dead one.
 const ROUNDING: Duration = Duration::from_millis(1);
 
-/// What need not be escaped in the value of an address (D-Bus specification, "Server
+/// The characters that need no escape in the value of an address (D-Bus specification, "Server
 /// Addresses").
 const ADDRESS_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -71,7 +70,7 @@ impl Backend {
         }
     }
 
-    /// Fails where there is no bus to ask on.
+    /// Fails if there is no bus.
     pub(super) fn check(&self) -> Result<(), PlaceError> {
         self.connect().map(drop)
     }
@@ -101,8 +100,8 @@ impl Backend {
         Ok(self.service.insert(service))
     }
 
-    /// Connects to the session bus: the first of its addresses where this user listens. Nothing is
-    /// sent yet.
+    /// Connects to the session bus: to the first of its addresses where this user listens. Nothing
+    /// is sent yet.
     fn connect(&self) -> Result<Channel, PlaceError> {
         let addresses = match (&self.address, &self.runtime_directory) {
             (Some(addresses), _) => addresses.to_str().map(ToOwned::to_owned),
@@ -120,8 +119,9 @@ impl Backend {
     }
 }
 
-/// The addresses of a list that are sockets on this machine, which know who listens. Others lead
-/// to who knows whom (`tcp`), or have libdbus start a program (`autolaunch`, `unixexec`).
+/// The addresses in a list that are sockets on this machine, where we can see who listens. The
+/// others lead to an unknown peer (`tcp`), or have libdbus start a program (`autolaunch`,
+/// `unixexec`).
 fn sockets(addresses: &str) -> impl Iterator<Item = &str> {
     addresses.split(';').filter(|address| address.starts_with("unix:"))
 }
@@ -133,8 +133,8 @@ fn bus_of_login_session(runtime_directory: &std::path::Path) -> Option<String> {
     socket.exists().then(|| format!("unix:path={path}"))
 }
 
-/// Connects to a socket, and looks who listens there: an address that is out of date, or in a
-/// directory of everybody's, may be another user's by now.
+/// Connects to a socket and checks who listens there: if the address is out of date, or in a
+/// directory that everybody can write to, it may be another user.
 fn open(address: &str) -> Result<Channel, PlaceError> {
     let mut channel = Channel::open_private(address).map_err(not_available)?;
     channel.set_watch_enabled(true);
@@ -147,7 +147,7 @@ fn open(address: &str) -> Result<Channel, PlaceError> {
     }
 }
 
-/// The user behind the other end of a socket, of which libdbus gives only the number.
+/// The user at the other end of a socket. libdbus gives us only its number.
 #[cfg(target_os = "linux")]
 fn peer(socket: RawFd) -> Result<u32, Cause> {
     let socket = filedescriptor::OwnedHandle::dup(&socket)?;
@@ -162,7 +162,7 @@ fn peer(_socket: RawFd) -> Result<u32, Cause> {
 /// A connection to the service.
 struct Service {
     channel: Channel,
-    /// What secrets travel under, once one has.
+    /// The session for transferring secrets, once it is open.
     session: Option<ObjectPath>,
 }
 
@@ -181,7 +181,7 @@ struct Collection {
 
 /// Why a message has no answer.
 enum Unanswered {
-    /// The object that it was for does not exist, or no longer.
+    /// The object that it was sent to does not exist, or no longer.
     NoSuchObject(Error),
     Other(PlaceError),
 }
@@ -213,7 +213,7 @@ impl Service {
         let answer = match self.send(call, SECRETS, &item, ITEM_INTERFACE, "GetSecret", (session,))
         {
             Ok(answer) => answer,
-            // Removed by somebody since it was found.
+            // Somebody has removed it since it was found.
             Err(Unanswered::NoSuchObject(_)) => return Ok(None),
             Err(Unanswered::Other(error)) => return Err(error),
         };
@@ -255,7 +255,7 @@ impl Service {
     }
 
     /// Finds the items of a profile. Some services hide the items of a locked collection: there,
-    /// "none" is no answer before it is unlocked.
+    /// "none" means nothing until it is unlocked.
     fn find(&self, profile: &str, call: &Call) -> Result<Found, PlaceError> {
         let found = self.search(profile, call)?;
         if !found.unlocked.is_empty() || !found.locked.is_empty() {
@@ -270,7 +270,7 @@ impl Service {
         }
     }
 
-    /// All items of a profile, after the locked ones among them were unlocked.
+    /// All items of a profile, after unlocking the locked ones.
     fn unlocked_items(&self, profile: &str, call: &Call) -> Result<Vec<ObjectPath>, PlaceError> {
         let Found { mut unlocked, locked } = self.search(profile, call)?;
         if !locked.is_empty() {
@@ -290,16 +290,16 @@ impl Service {
         Ok(Found { unlocked, locked })
     }
 
-    /// Whether a mere search may open a window: `KeePassXC` does so when it is locked, and answers
-    /// once the window is closed. GNOME's `login` can be searched as it is.
+    /// Whether even a search may open a window: `KeePassXC` does so if it is locked, and answers
+    /// once the window is closed. GNOME's `login` can be searched while it is locked.
     fn would_ask_before_a_search(&self, call: &Call) -> Result<bool, PlaceError> {
         let collection = self.collection(call)?;
         Ok(collection
             .is_some_and(|collection| collection.locked && *collection.path != *LOGIN_COLLECTION))
     }
 
-    /// The item to read or to write: where there are several, one in the collection that new
-    /// ones go to.
+    /// The item to read or to write. If there are several, one in the collection that new ones go
+    /// to.
     fn preferred(
         &self,
         items: &[ObjectPath],
@@ -361,7 +361,7 @@ impl Service {
             (property("Attributes"), boxed(Box::new(attributes))),
         ]);
         let value = value(session, entry);
-        // Should another process create the same item meanwhile, the service makes them one.
+        // If another process creates the same item meanwhile, the service keeps only one.
         let replace = true;
         call.begin_change()?;
         let (_, prompt): (ObjectPath, ObjectPath) = self.ask(
@@ -378,7 +378,7 @@ impl Service {
         for item in items {
             match self.ask::<(ObjectPath,)>(call, item, ITEM_INTERFACE, "Delete", ()) {
                 Ok((prompt,)) => self.wait_for_prompt(&prompt, call)?,
-                // Somebody else was faster.
+                // Somebody else has removed it already.
                 Err(Unanswered::NoSuchObject(_)) => {}
                 Err(Unanswered::Other(error)) => return Err(error),
             }
@@ -386,8 +386,8 @@ impl Service {
         Ok(())
     }
 
-    /// The session under which secrets travel. It is a plain one: the bus is this user's own, and
-    /// agreeing on a key would take longer than all the rest.
+    /// The session for transferring secrets. It is not encrypted: the bus is this user's own, and
+    /// agreeing on a key would take longer than everything else.
     fn session(&mut self, call: &Call) -> Result<ObjectPath, PlaceError> {
         if let Some(session) = &self.session {
             return Ok(session.clone());
@@ -398,7 +398,7 @@ impl Service {
         Ok(self.session.insert(session).clone())
     }
 
-    /// Unlocks these, if that takes no prompt or somebody is there to answer it.
+    /// Unlocks these, if that needs no prompt or if somebody can answer it.
     fn unlock(&self, objects: &[ObjectPath], call: &Call) -> Result<(), PlaceError> {
         let (_, prompt): (Vec<ObjectPath>, ObjectPath) =
             self.ask(call, &service_path(), SERVICE_INTERFACE, "Unlock", (objects,))?;
@@ -413,8 +413,8 @@ impl Service {
         self.wait_for_prompt(&prompt, call)
     }
 
-    /// Goes through with the prompt that the service asks for, if it asks for one, and waits until
-    /// it is answered. Some services want that of every change, even where there is nothing to ask.
+    /// Shows the prompt that the service requests, if it requests one, and waits until it is
+    /// answered. Some services request one for every change, even if there is nothing to ask.
     fn wait_for_prompt(&self, prompt: &ObjectPath, call: &Call) -> Result<(), PlaceError> {
         if is_none(prompt) {
             return Ok(());
@@ -440,7 +440,7 @@ impl Service {
         }
     }
 
-    /// Takes a prompt away. There is nothing to do if that fails.
+    /// Dismisses a prompt. Errors don't matter.
     fn dismiss(&self, prompt: &ObjectPath) {
         if let Ok(mut message) =
             Message::new_method_call(SECRETS, prompt.clone(), PROMPT_INTERFACE, "Dismiss")
@@ -497,7 +497,7 @@ fn explain(error: Error, call: &Call) -> Unanswered {
         "IsLocked" => PlaceError::Locked,
         "NoReply" | "Timeout" | "TimedOut" => match call.remaining() {
             Err(reason) => reason,
-            // The bus says the same of a service that died over the request.
+            // The bus also says this of a service that died during the request.
             Ok(_) => not_available(error),
         },
         "ServiceUnknown" | "NameHasNoOwner" => {
@@ -512,7 +512,7 @@ fn not_available(source: impl Into<Cause>) -> PlaceError {
     PlaceError::NotAvailable { source: source.into() }
 }
 
-/// Whether the message says that this prompt is over, and then, whether it was dismissed.
+/// If the message says that this prompt is over: whether it was dismissed.
 fn completed(message: &Message, prompt: &ObjectPath) -> Option<bool> {
     let matches = message.interface().is_some_and(|interface| &*interface == PROMPT_INTERFACE)
         && message.member().is_some_and(|member| &*member == "Completed")
@@ -520,8 +520,8 @@ fn completed(message: &Message, prompt: &ObjectPath) -> Option<bool> {
     if matches { message.get1() } else { None }
 }
 
-/// An entry as the service takes it: with the session it travels under, parameters of an
-/// encryption that there is not, and its content type.
+/// An entry in the form that the service takes: with its session, empty parameters because there is
+/// no encryption, and its content type.
 fn value(session: ObjectPath, entry: &Entry) -> (ObjectPath, &[u8], &[u8], &str) {
     let (bytes, content_type) = match entry {
         Entry::Text(secret) => (secret.expose().as_bytes(), "text/plain; charset=utf8"),

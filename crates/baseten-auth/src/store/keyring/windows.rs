@@ -1,5 +1,5 @@
-//! The Windows Credential Manager: a generic credential whose target is our service, a colon and
-//! the profile, and whose user name is the profile.
+//! The Windows Credential Manager: a generic credential. Its target is our service, a colon and the
+//! profile; its user name is the profile.
 
 use std::collections::HashMap;
 
@@ -66,8 +66,8 @@ impl Backend {
     }
 }
 
-/// The store makes the target of a prefix, the user, a divider and the service. With the service
-/// in the prefix, the target is ours and the user name is the profile alone.
+/// The store builds the target from a prefix, the user, a divider and the service. With the service
+/// in the prefix, we get our target, and the user name is only the profile.
 fn entry(profile: &str) -> Result<Entry, Error> {
     let prefix = format!("{SERVICE}:");
     let target = HashMap::from([("prefix", prefix.as_str()), ("divider", ""), ("suffix", "")]);
@@ -79,7 +79,7 @@ fn explain(error: Error) -> PlaceError {
     match error {
         Error::NoStorageAccess(source) => PlaceError::NotAvailable { source },
         Error::PlatformFailure(source) => PlaceError::Failed { source },
-        // Others may carry what is stored.
+        // Other errors may contain what is stored.
         _ => PlaceError::failed("the Credential Manager's answer was not understood"),
     }
 }

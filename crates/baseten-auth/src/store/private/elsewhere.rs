@@ -1,4 +1,4 @@
-//! The same on systems whose directories pass their own access rules on to what is made in them.
+//! The same for systems where files get the access rules of their directory.
 #![expect(clippy::unnecessary_wraps, reason = "on Unix they can fail")]
 
 use std::fs::{self, File, OpenOptions};
@@ -10,17 +10,17 @@ pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Opens a lock file, which is made where it is missing.
+/// Opens a lock file, creating it if it is missing.
 pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)
 }
 
-/// Makes a directory, and those above it that are missing.
+/// Creates a directory, and missing ones above it.
 pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
 }
 
-/// A file is its directory's owner's.
+/// A file belongs to the owner of its directory.
 pub(super) fn keep_owner(_new: &File, _target: &Path) -> io::Result<()> {
     Ok(())
 }
@@ -37,12 +37,12 @@ pub(super) fn keep_mode(_new: &File, _target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Only administrators make links.
+/// Only administrators create links.
 pub(super) fn check_link(_link: &Path, _to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Found out by the rename.
+/// The rename finds that out.
 pub(super) fn check_removable(_file: &Path) -> io::Result<()> {
     Ok(())
 }
@@ -53,7 +53,7 @@ pub(super) fn tighten_file(_file: &File) {}
 /// There are no modes.
 pub(super) fn tighten_directory(_directory: &Path, _is_ours: impl Fn(&str) -> bool) {}
 
-/// Access rules are not looked at.
+/// We do not look at access rules.
 pub(super) fn is_replaceable_by_others(_file: &Path) -> bool {
     false
 }
