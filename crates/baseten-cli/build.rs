@@ -1,4 +1,4 @@
-//! Tells the program which commit it was built from, and for what.
+//! Records the commit and the target of a build in the program.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ fn main() {
     let commit = git(&["rev-parse", "--short=12", "HEAD"]);
     println!("cargo:rustc-env=BUILD_COMMIT={}", commit.unwrap_or_else(|| "unknown".into()));
     println!("cargo:rustc-env=BUILD_TARGET={}", target());
-    // A file that is not there would make every build a new one.
+    // If the file does not exist, cargo would rebuild every time.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"])
         && Path::new(&log).exists()
     {
@@ -16,7 +16,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
 }
 
-/// What git says, where this is a checkout and git is there.
+/// The output of git, if this is a checkout and git is installed.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
     let said = String::from_utf8(output.stdout).ok()?.trim().to_owned();

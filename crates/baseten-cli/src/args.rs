@@ -16,8 +16,8 @@ use self::options::{
     StatusArgs, SwitchArgs, TokenArgs, VersionArgs,
 };
 
-/// The version, the commit it was built from, and what it was built for, after the program's name.
-/// Other programs parse the number after the word `version`.
+/// The program's name is followed by the version, its commit and its target. Other programs parse
+/// the number after the word `version`.
 pub(crate) const VERSION_LINE: &str = concat!(
     "version ",
     env!("CARGO_PKG_VERSION"),
@@ -40,15 +40,15 @@ macro_rules! examples {
 
 /// Parses the arguments, the program's name first.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
-    // Never freed: the process is short, and freeing the tree takes a tenth of its start.
+    // Never freed: the process is short, and freeing the tree takes a tenth of the startup time.
     let command = Box::leak(Box::new(lazy_command()));
     let mut matches = command.try_get_matches_from_mut(plain_flags(arguments.iter().cloned()))?;
     let cli = Cli::from_arg_matches_mut(&mut matches);
     Ok(cli.map_err(|error| error.format(command))?.command)
 }
 
-/// The arguments in the order in which they are parsed: `baseten help auth login` becomes
-/// `baseten auth login --help`, and common options before the command move behind it.
+/// The arguments in the order in which they are parsed: `baseten help auth login` becomes `baseten
+/// auth login --help`, and common options before the command move behind it.
 pub(crate) fn in_order(mut arguments: Vec<OsString>) -> Vec<OsString> {
     if arguments.get(1).is_some_and(|word| word == "help") {
         arguments.remove(1);
@@ -117,23 +117,23 @@ pub(crate) fn command_for(words: &[OsString]) -> clap::Command {
 fn with_options_if_in(words: &[OsString], command: clap::Command) -> clap::Command {
     let command = command.mut_subcommands(|command| with_options_if_in(words, command));
     let is_named = words.iter().any(|word| word == command.get_name());
-    // What adds the options is replaced by what adds nothing.
+    // The other commands get an empty function instead of the one that adds their options.
     if is_named || command.has_subcommands() { command } else { command.defer(identity) }
 }
 
-/// The command tree, in which a command has its options only once it is parsed.
+/// The command tree. The options of a command are added when it is parsed.
 fn lazy_command() -> clap::Command {
     Cli::command().mut_subcommands(finished)
 }
 
-/// What all commands have in common: the last of an option given twice wins, and help is listed below a
-/// command's own options.
+/// What all commands have in common: if an option is given twice, the last one wins, and help is
+/// listed below a command's own options.
 fn finished(command: clap::Command) -> clap::Command {
     let command = command.args_override_self(true);
     if command.has_subcommands() {
         return command.mut_subcommands(finished);
     }
-    // Behind those of the command, which come later.
+    // Below the command's own options, which are added later.
     let help = |name| {
         let help = Arg::new(name).long(name).action(ArgAction::Help);
         help.help_heading(COMMON).display_order(usize::MAX)
@@ -147,7 +147,7 @@ fn finished(command: clap::Command) -> clap::Command {
         )
 }
 
-/// The command that the arguments name. Its options come after it.
+/// The command that the arguments name; its options follow in the slice.
 pub(crate) fn named<'c>(
     command: &'c clap::Command,
     arguments: &[OsString],
@@ -220,15 +220,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it works on what is stored here, so that it makes no sense with a login that is lent.
+    /// Whether it works on the profiles stored here, so that it makes no sense with a lent login.
     pub(crate) fn keeps_logins(&self) -> bool {
         use AuthCommand::{Login, Logout, Serve, Switch};
         let Self::Auth { command } = self else { return false };
         matches!(command, Login(_) | Logout(_) | Serve(_) | Switch(_))
     }
 
-    /// Whether it may take long enough to be interrupted. The others read one file, and leave signals
-    /// to the system. A lender may be slow.
+    /// Whether it may take so long that it needs signal handling. The other commands only read one
+    /// file, unless they ask a lender, which may be slow.
     pub(crate) fn may_wait(&self, borrows: bool) -> bool {
         match self {
             Self::Auth { command: AuthCommand::Status(args) } => {
@@ -361,8 +361,8 @@ pub(crate) enum AuthCommand {
     Setup(Lazy<SetupArgs>),
 }
 
-/// The arguments of a command, which are put together only where that command is named: to do so for
-/// all commands takes longer than all else at the start.
+/// The arguments of a command. They are only built for the command that is named: building them for
+/// all commands would take longer than the rest of the startup.
 #[derive(Debug)]
 pub(crate) struct Lazy<T>(T);
 
@@ -388,7 +388,7 @@ impl<T: Args> Args for Lazy<T> {
     }
 }
 
-/// A command with its arguments. What it is for, it says itself, and not they.
+/// Adds the arguments to a command, which keeps its own description.
 fn with_arguments<T: Args>(command: clap::Command) -> clap::Command {
     let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
     T::augment_args(command).about(Resettable::from(about)).long_about(Resettable::from(long_about))
@@ -408,8 +408,8 @@ impl<T: FromArgMatches> FromArgMatches for Lazy<T> {
     }
 }
 
-/// Accepts `--web=true` and `--web=false`, as some command lines do. The last one wins, so `false`
-/// removes what stands before it. What `auth exec` runs has arguments of its own.
+/// Accepts `--web=true` and `--web=false`, as some other command lines do. The last one wins, so
+/// `false` removes earlier ones. The arguments of a program that `auth exec` runs are left alone.
 fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut plain: Vec<OsString> = Vec::new();
     let mut options = true;

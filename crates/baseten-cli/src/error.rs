@@ -22,11 +22,11 @@ pub(crate) enum CliError {
     ApiKey(ApiKeyError),
     /// stdin, which should have an API key, can't be read.
     Input(io::Error),
-    /// The `--jq` filter does not compile, or failed on a record, which may be one of a list.
+    /// The `--jq` filter does not compile, or failed on a record (`each`: of a list).
     Filter { error: FilterError, each: bool },
-    /// There is no such profile, and this one was probably meant.
+    /// There is no such profile, but a similar one that was probably meant.
     NoSuchProfile { name: ProfileName, selected_by: SessionSource, meant: Option<ProfileName> },
-    /// The selected credential is for another remote than whoever asks for it.
+    /// The selected credential is for a remote other than the expected one.
     OtherRemote { remote_url: String, expected: Remote },
     /// The library failed.
     Library(Error),
@@ -55,7 +55,7 @@ impl CliError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// The only place that turns an error into words and a status.
+    /// The only place that turns an error into a message and a status.
     pub(crate) fn explain(&self) -> Explanation {
         match self {
             Self::Usage { message, hint } => {
@@ -158,7 +158,7 @@ fn not_set_up(error: &SetupError) -> Explanation {
     Explanation::new(Exit::Failure, with_causes(error), hint)
 }
 
-/// The statuses are those of a shell.
+/// Uses the same statuses as a shell.
 fn not_started(program: &str, error: &io::Error) -> Explanation {
     let program = plain_text(program);
     if error.kind() == io::ErrorKind::NotFound {

@@ -10,7 +10,7 @@ use baseten_auth::ErrorKind;
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// Files, keyring, a broken store, and whatever has no status of its own.
+    /// Files, keyring, a broken store, and anything without its own status.
     Failure = 1,
     /// The command line, a variable or an input is wrong.
     Usage = 2,
@@ -61,7 +61,7 @@ impl Exit {
         self as u8 > 128
     }
 
-    /// How a run ends that failed like this.
+    /// The status for an error of this kind.
     pub(crate) fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Usage => Self::Usage,
@@ -70,7 +70,7 @@ impl Exit {
             ErrorKind::Refused => Self::Refused,
             ErrorKind::Unavailable => Self::Server,
             ErrorKind::Canceled => Self::Interrupted,
-            // `Local`, and whatever a newer library adds.
+            // `Local`, and kinds that a newer library adds.
             _ => Self::Failure,
         }
     }

@@ -1,4 +1,4 @@
-//! The library's errors for a person: one sentence, and what to do next.
+//! Explains the library's errors to people: one sentence, and what to do next.
 
 mod local;
 mod network;
@@ -62,7 +62,7 @@ impl Explanation {
         Self::of(error.kind(), pending(error))
     }
 
-    /// There is no such profile, and this one was probably meant.
+    /// There is no such profile, but a similar one that was probably meant.
     pub(crate) fn of_missing_profile(
         name: &ProfileName,
         selected_by: SessionSource,

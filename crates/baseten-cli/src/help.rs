@@ -1,4 +1,4 @@
-//! Prints help and the version, for which the parser stops.
+//! Prints help and the version, which the parser returns as errors.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::outputs::{self, Output, Record};
 use crate::{args, mistake, render};
 
-/// Prints what the parser stopped for: help and version to stdout, mistakes to stderr.
+/// Prints what the parser returned: help and version to stdout, mistakes to stderr.
 pub(crate) fn show(stop: &clap::Error, arguments: &[OsString]) -> Exit {
     match stop.kind() {
         ErrorKind::DisplayHelp if has_option(arguments, args::HELP_OUTPUT) => {
@@ -34,8 +34,8 @@ fn has_option(arguments: &[OsString], option: &str) -> bool {
     names.any(|name| name == option)
 }
 
-/// A command's long description, and its options in the short form of `-h`; with `with_output`, also
-/// its exit statuses and its output.
+/// A command's long description, with its options in the short form of `-h`; with `with_output`,
+/// also its exit statuses and its output.
 fn full_help(arguments: &[OsString], with_output: bool) -> String {
     let root = args::command();
     let (command, path) = args::named(&root, arguments);
@@ -51,19 +51,19 @@ fn full_help(arguments: &[OsString], with_output: bool) -> String {
     let header = *command.get_styles().get_header();
     let output = outputs::of(&path.join(" "));
     let prose = format!("{}\n{}", examples.ansi(), endings(header, output));
-    // Added after the text is wrapped, which would break the JSON.
+    // Added after the text is wrapped: wrapping would break the JSON.
     let schemas: String = output.iter().flat_map(|output| output.records).map(schema).collect();
     whole = whole.after_help(prose);
     styled(&whole.render_help()) + &schemas
 }
 
-/// The help with the heading of its examples in the style of the others.
+/// The help, with the heading of its examples styled like the others.
 fn styled(help: &StyledStr) -> String {
     let header = *args::command().get_styles().get_header();
     help.ansi().to_string().replace("\nExamples:\n", &format!("\n{header}Examples:{header:#}\n"))
 }
 
-/// The variables that the program reads, and where its file is.
+/// The variables that the program reads, and the paths of its file.
 fn surroundings(header: Style) -> String {
     let mut text = String::new();
     let sections = [("Environment variables", outputs::VARIABLES), ("Profiles", outputs::FILES)];
@@ -77,7 +77,7 @@ fn surroundings(header: Style) -> String {
     text
 }
 
-/// The exit statuses, and what a command prints as text.
+/// The exit statuses, and a command's text output.
 fn endings(header: Style, output: Option<&Output>) -> String {
     let mut text = format!("{header}Exit statuses:{header:#}\n");
     for (status, meaning) in outputs::exit_statuses() {

@@ -14,10 +14,10 @@ use crate::notices::Notices;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Window};
 
-/// The variable that names the socket of a login that is lent.
+/// The variable that names the socket of a lent login.
 const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
 
-/// The variable with which nobody is asked anything.
+/// The variable that forbids all prompts.
 const NO_INPUT: &str = "BASETEN_NO_INPUT";
 
 /// The machine as one run sees it.
@@ -25,7 +25,7 @@ const NO_INPUT: &str = "BASETEN_NO_INPUT";
 pub struct Host {
     context: Context,
     interrupt: Interrupt,
-    /// What forbids to ask anybody, if something does.
+    /// The option or variable that forbids prompts, if one does.
     no_input: Option<&'static str>,
     verbose: bool,
     core_limit: CoreLimit,
@@ -43,8 +43,8 @@ impl Host {
         Self { context, interrupt, no_input, verbose: false, core_limit }
     }
 
-    /// The same with the options of a command: events are printed on stderr, all of them if `verbose`,
-    /// and nobody is asked if `no_input`.
+    /// The same with the options of a command: events are printed on stderr, all of them if
+    /// `verbose`, and prompts are forbidden if `no_input`.
     pub(crate) fn with_options(self, verbose: bool, no_input: bool) -> Self {
         let notices = Notices::new(verbose);
         let observer = Observer::new(move |event| notices.tell(event));
@@ -54,7 +54,7 @@ impl Host {
         Self { context, no_input, verbose, ..self }
     }
 
-    /// Why nobody can be asked at this terminal, if so.
+    /// Why nobody can be asked at this terminal; `None` if somebody can.
     pub(crate) fn cannot_prompt(&self) -> Option<String> {
         match self.no_input {
             Some(option) => Some(format!("{option} is set")),
@@ -64,7 +64,7 @@ impl Host {
         }
     }
 
-    /// Whether nobody may be asked.
+    /// Whether prompts are forbidden.
     pub(crate) fn asks_nobody(&self) -> bool {
         self.no_input.is_some()
     }
@@ -74,12 +74,12 @@ impl Host {
         &self.context
     }
 
-    /// Whether the login is one that is lent over a socket.
+    /// Whether the login is lent over a socket.
     pub(crate) fn borrows(&self) -> bool {
         self.env().has(AUTH_SOCK)
     }
 
-    /// Refuses a command that works on what is stored here where the login is lent.
+    /// Refuses a command that works on stored profiles if the login is lent.
     pub(crate) fn check_kept_here(&self, command: &Command) -> Result<(), CliError> {
         let Some(socket) = self.env().path(AUTH_SOCK).filter(|_| command.keeps_logins()) else {
             return Ok(());
@@ -91,7 +91,7 @@ impl Host {
         ))
     }
 
-    /// The names of the stored profiles, which are of no use where the login is lent.
+    /// The names of the stored profiles; none if the login is lent, because they are not used then.
     pub(crate) fn profile_names(&self) -> Result<Vec<ProfileName>, CliError> {
         if self.borrows() {
             return Ok(Vec::new());
@@ -105,7 +105,7 @@ impl Host {
         self.context.env()
     }
 
-    /// This machine's name without its domain, as far as it has one.
+    /// This machine's name without its domain, if it has one.
     #[cfg_attr(unix, expect(clippy::unused_self, reason = "elsewhere, the environment has it"))]
     pub(crate) fn machine(&self) -> String {
         #[cfg(unix)]
@@ -116,17 +116,17 @@ impl Host {
         if name.is_empty() { "this machine".to_owned() } else { name }
     }
 
-    /// Whether all events are told.
+    /// Whether all events are printed.
     pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// How large a core dump may be that is not of this program.
+    /// The limit for core dumps of programs that replace this one.
     pub(crate) fn core_limit(&self) -> &CoreLimit {
         &self.core_limit
     }
 
-    /// The window of stderr, where lines can be redrawn and no log disturbs them.
+    /// The window of stderr, if lines can be redrawn there and no log gets in between.
     pub(crate) fn window(&self) -> Option<Window> {
         Window::of_stderr(self.env()).filter(|_| !self.verbose)
     }
@@ -136,7 +136,7 @@ impl Host {
         &self.interrupt
     }
 
-    /// The error of a run that was interrupted is the interruption.
+    /// If a run was interrupted, its error is the interruption.
     pub(crate) fn interrupted(&self, error: CliError) -> CliError {
         match self.interrupt.signal() {
             Some(exit) => CliError::Canceled(exit),

@@ -17,8 +17,8 @@ pub(crate) fn one_line(value: &Value) -> String {
     escaped(&value.to_string())
 }
 
-/// A string without quotes, and a newline. What is harmful on a terminal is dropped; the other forms
-/// keep it as escapes.
+/// A string without quotes, and a newline. Characters that are harmful on a terminal are dropped;
+/// the other forms keep them as escapes.
 pub(crate) fn bare(string: &str) -> String {
     sanitize(string) + "\n"
 }

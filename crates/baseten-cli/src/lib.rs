@@ -114,7 +114,7 @@ fn with_output(
     render::success(output, report)
 }
 
-/// The name of a profile that does not exist may be mistyped.
+/// Adds a suggestion to the error, if the name of a profile may be mistyped.
 fn with_suggestion(error: CliError, host: &Host) -> CliError {
     let CliError::Library(library) = &error else { return error };
     let Failure::NoSuchProfile { name, selected_by } = library.failure() else { return error };

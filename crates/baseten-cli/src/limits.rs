@@ -10,7 +10,7 @@ pub(crate) fn forbid_core_dumps() -> CoreLimit {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let found = getrlimit(Resource::Core);
     let limit = Rlimit { current: Some(0), maximum: found.maximum };
-    // Lowering one's own limit is always allowed.
+    // A process may always lower its own limit.
     let _ = setrlimit(Resource::Core, limit);
     CoreLimit { found: found.current }
 }
@@ -29,7 +29,7 @@ pub(crate) struct CoreLimit {
 }
 
 impl CoreLimit {
-    /// Puts it back, for a program that takes the place of this one.
+    /// Restores it, for a program that replaces this one.
     #[cfg(unix)]
     pub(crate) fn put_back(&self) {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::args;
 use crate::error::CliError;
 
-/// The parser's error, and what was probably meant.
+/// The parser's error as an explanation, with what was probably meant.
 pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
     let argument = context(stop, ContextKind::InvalidArg).unwrap_or_default();
     match stop.kind() {
@@ -27,7 +27,7 @@ pub(crate) fn explain(stop: &clap::Error, arguments: &[OsString]) -> CliError {
     }
 }
 
-/// What a word that is not an option was probably meant for.
+/// A hint for a word that is not an option.
 fn hint_for_a_word(arguments: &[OsString]) -> &'static str {
     let root = args::command();
     let (command, _) = args::named(&root, arguments);
@@ -76,13 +76,13 @@ fn hint(stop: &clap::Error, arguments: &[OsString]) -> String {
     format!("see the {what} with: {} --help", words.join(" "))
 }
 
-/// `baseten login` is meant as `baseten auth login`.
+/// `baseten login` means `baseten auth login`.
 fn command_of_auth(root: &clap::Command, stop: &clap::Error) -> Option<String> {
     let name = root.find_subcommand("auth")?.find_subcommand(subcommand(stop))?.get_name();
     Some(format!("{} auth {name}", root.get_name()))
 }
 
-/// The option that other command lines call by this name.
+/// Our option for a name that other command lines use.
 fn option_of_others(stop: &clap::Error) -> Option<String> {
     let meant = match context(stop, ContextKind::InvalidArg)? {
         "--json" => "-o json",
@@ -96,7 +96,7 @@ fn option_of_others(stop: &clap::Error) -> Option<String> {
     Some(meant.to_owned()).filter(|_| stop.kind() == ErrorKind::UnknownArgument)
 }
 
-/// The parser's context of this kind; of several texts the last, which fits best.
+/// The parser's context of this kind; if it has several texts, the last one, which fits best.
 fn context(stop: &clap::Error, kind: ContextKind) -> Option<&str> {
     match stop.get(kind)? {
         ContextValue::String(text) => Some(text),
@@ -105,8 +105,8 @@ fn context(stop: &clap::Error, kind: ContextKind) -> Option<&str> {
     }
 }
 
-/// The option that was probably meant. The parser has suggestions of its own, but none for two
-/// swapped letters in a short name.
+/// The option that was probably meant. The parser makes suggestions too, but not for two swapped
+/// letters in a short name.
 fn closest_option(stop: &clap::Error, command: &clap::Command) -> Option<String> {
     let argument = context(stop, ContextKind::InvalidArg)?;
     let typed =
@@ -115,7 +115,7 @@ fn closest_option(stop: &clap::Error, command: &clap::Command) -> Option<String>
     closest(typed, options).map(|option| format!("--{option}"))
 }
 
-/// The name that was probably meant by one that was mistyped.
+/// The name that was probably meant by a mistyped one.
 pub(crate) fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     const CLOSE: usize = 2;
     let (distance, name) = names.map(|name| (strsim::osa_distance(typed, name), name)).min()?;

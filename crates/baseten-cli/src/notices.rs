@@ -15,12 +15,12 @@ use crate::words::selected_by;
 #[derive(Debug)]
 pub(crate) struct Notices {
     verbose: bool,
-    /// Why a request failed last, and how often it was tried.
+    /// Why the last request failed, and how often it was tried.
     failure: Mutex<(String, u32)>,
 }
 
 impl Notices {
-    /// Prints warnings, and everything else too where `verbose`.
+    /// Prints warnings, and everything else too if `verbose`.
     pub(crate) fn new(verbose: bool) -> Self {
         Self { verbose, failure: Mutex::default() }
     }
@@ -47,7 +47,7 @@ impl Notices {
     }
 }
 
-/// Warns of variables that take precedence over the profile that a command has just chosen or
+/// Warns about variables that take precedence over the profile that a command has just chosen or
 /// (`None`) removed.
 pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
     for variable in ["BASETEN_API_KEY", "BASETEN_TRUST_RULE"] {
@@ -75,7 +75,7 @@ fn old_copy(profile: &str, reason: &(dyn Error + 'static)) -> String {
 }
 
 enum Notice {
-    /// For those who asked with `-v`.
+    /// Only printed with `-v`.
     Detail(String),
     Warning(String),
     Talk(String),

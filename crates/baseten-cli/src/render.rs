@@ -21,7 +21,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Checks the output options, and has a filter compiled.
+    /// Checks the output options, and has the filter compiled.
     pub(crate) fn new(common: &Common) -> Result<Self, CliError> {
         let filter = common.jq.as_deref().map(Filter::start).transpose()?;
         match (&filter, common.output) {
@@ -37,7 +37,7 @@ impl Output {
         }
     }
 
-    /// The text of a report as it goes to stdout.
+    /// The text of a report as it is written to stdout.
     fn print(self, report: &Report) -> Result<String, CliError> {
         let records = match (&self.filter, self.format) {
             (None, None | Some(Format::Text)) => return Ok(report.text()),
@@ -66,7 +66,7 @@ impl Output {
 pub(crate) fn success(output: Output, report: Report) -> Result<Exit, CliError> {
     let text = output.print(&report)?;
     match write_out(&text) {
-        // The reader has seen enough.
+        // The reader has closed the pipe, which is fine.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => return Err(CliError::Output(error)),
         Ok(()) => {}
@@ -83,7 +83,8 @@ pub(crate) fn help(text: &str) -> Exit {
     }
 }
 
-/// Prints a line of data while a command runs. A reader that is gone does not end the command.
+/// Prints a line of data while a command runs. If the reader has closed the pipe, the command goes
+/// on.
 pub(crate) fn line(text: &str) {
     let _ = write_out(text);
 }
@@ -99,7 +100,7 @@ fn write_out(text: &str) -> io::Result<()> {
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-/// No colour: none is readable on every background.
+/// Bold instead of a colour, because no colour is readable on every background.
 const BOLD: Style = Style::new().bold();
 
 /// Prints an error, and gives its exit status.

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::error::CliError;
 
-/// The result of a command, not printed yet. Its text and its records are made when they are needed.
+/// The result of a command, not printed yet. Its text and its records are created when needed.
 pub(crate) struct Report {
     content: Box<dyn Content>,
-    /// An error that comes with output all the same.
+    /// An error that is reported in addition to the output.
     pub(crate) failure: Option<CliError>,
     /// Whether an error may quote the records.
     pub(crate) quotable: bool,
@@ -41,7 +41,7 @@ impl Report {
         Self { content: Box::new(List { records, text }), failure: None, quotable: true }
     }
 
-    /// The same report, whose records hold a secret that no error may quote.
+    /// The same report, marked as containing a secret that no error may quote.
     pub(crate) fn unquotable(self) -> Self {
         Self { quotable: false, ..self }
     }

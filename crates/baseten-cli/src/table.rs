@@ -4,7 +4,7 @@ use unicode_width::UnicodeWidthStr;
 
 const GAP: usize = 2;
 
-/// The lines of a table, its heading first; `None` where they are wider than the window.
+/// The lines of a table, with its heading first; `None` if they are wider than the window.
 pub(crate) fn table<const N: usize>(
     heading: [&str; N],
     rows: &[[String; N]],

@@ -11,10 +11,10 @@ pub(crate) fn selected_by(source: SessionSource) -> &'static str {
     }
 }
 
-/// What selects a profile where nothing else does.
+/// What selects a profile if nothing else does.
 pub(crate) const CURRENT: &str = "current profile";
 
-/// Where a credential is that a lender has.
+/// Where a lender's credential is kept.
 pub(crate) const SOCKET: &str = "socket";
 
 /// When something ends or ended: `in 12 minutes`, `3 hours ago`.

@@ -156,7 +156,7 @@ pub(crate) struct ServeArgs {
     pub(crate) talk: Talk,
 }
 
-/// A user's number.
+/// A user id.
 fn uid(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "use the user's number, as id -u prints it")
 }
@@ -205,7 +205,7 @@ pub(crate) enum Agent {
     Codex,
 }
 
-/// A program that finds its credential in variables of its own.
+/// A program that reads its credential from its own variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Client {
     /// truss, whose variables are always set
@@ -221,7 +221,7 @@ pub(crate) enum Client {
 pub(crate) struct MinTtl(pub(crate) Duration);
 
 impl MinTtl {
-    /// What less than this counts as.
+    /// The minimum; shorter times count as this.
     pub(crate) const LEAST: Duration = Duration::from_mins(1);
 }
 

@@ -1,7 +1,6 @@
-//! `baseten completion`, and the candidates that its scripts ask for.
-//!
-//! At each press of Tab, a script runs this program with [`VARIABLE`] set. That reads the names of
-//! the profiles at most: no keyring, no network, no waiting.
+//! `baseten completion`, and the candidates that its scripts request.
+//! Each time Tab is pressed, a script runs this program with [`VARIABLE`] set. That reads at most
+//! the names of the profiles: no keyring, no network, no waiting.
 
 use std::ffi::{OsStr, OsString};
 
@@ -15,16 +14,17 @@ use crate::args::options::Shell;
 use crate::exit::Exit;
 use crate::render;
 
-/// Names the shell that asks. `COMPLETE`, the usual name, may be set for another program.
+/// Names the shell that asks. We do not use `COMPLETE`, the usual name: it may be set for another
+/// program.
 const VARIABLE: &str = "BASETEN_COMPLETE";
 
 const BASH: &str = include_str!("../completion/baseten.bash");
 const ZSH: &str = include_str!("../completion/baseten.zsh");
-/// Behind `--` is another program, of which fish completes the files.
+/// After `--` comes another program; fish completes its file name.
 const FISH_PROGRAMS: &str =
     "complete --command baseten --condition 'contains -- -- (commandline -opc)' --force-files\n";
 
-/// Prints the script that makes a shell ask.
+/// Prints a shell's completion script.
 pub(crate) fn run(shell: Shell) -> Exit {
     render::help(&match shell {
         // The generic scripts fail on email addresses in bash, and need a second press of Tab in zsh
@@ -43,8 +43,8 @@ fn registration(shell: &dyn EnvCompleter) -> String {
     String::from_utf8(script).unwrap_or_default()
 }
 
-/// The candidates, if a script asks for them. On any error there are none: a message would end up in
-/// the middle of what the person types.
+/// The candidates, if a script requests them. On any error there are none: a message would end up
+/// in the middle of what the user types.
 pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
     let shell: &dyn EnvCompleter = match env.os(VARIABLE)?.to_str()? {
         "bash" => &Bash,
@@ -56,7 +56,7 @@ pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
     let words = arguments.iter().skip_while(|argument| *argument != "--").skip(1).cloned();
     let words: Vec<OsString> = words.collect();
     let ordered = args::in_order(words.clone());
-    // The shells say which word to complete by its position, and that is the last one.
+    // The shells give the position of the word to complete, and that is the last one.
     let is_in_place = ordered.len() == words.len() && ordered.last() == words.last();
     let words = if is_in_place { ordered } else { words };
     let mut candidates = Vec::new();
@@ -82,11 +82,11 @@ fn knowing_profiles(command: clap::Command, env: &Env) -> clap::Command {
 
 fn candidates(env: &Env, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
-    // The names are a lender's, who may be slow.
+    // The names would come from a lender, which may be slow.
     if env.has("BASETEN_AUTH_SOCK") {
         return Vec::new();
     }
-    // Another program may be writing the store. A person who presses Tab should not wait for that.
+    // Another program may be writing the store. Pressing Tab should not wait for that.
     let cancel = Cancel::default();
     cancel.cancel();
     let wait = Wait::default().with_cancel(cancel);
@@ -95,7 +95,7 @@ fn candidates(env: &Env, typed: &OsStr) -> Vec<CompletionCandidate> {
     });
     let names = names.unwrap_or_default();
     let matching = names.iter().map(ProfileName::as_str).filter(|name| name.starts_with(typed));
-    // A line break would make two candidates of one.
+    // A line break would turn one candidate into two.
     let harmless = matching.filter(|name| !name.contains(char::is_control));
     harmless.map(CompletionCandidate::new).collect()
 }

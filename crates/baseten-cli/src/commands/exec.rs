@@ -1,4 +1,4 @@
-//! `baseten auth exec`: a program with the credential in its environment.
+//! `baseten auth exec`: runs a program with the credential in its environment.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::render;
 
-/// The variables that truss reads begin so.
+/// The prefix of the variables that truss reads.
 const TRUSS: &str = "BASETEN_TRUSS_AUTH_";
 
 pub(crate) fn run(args: &ExecArgs, host: &Host) -> Result<Exit, CliError> {
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &ExecArgs, host: &Host) -> Result<Exit, CliError> {
         refused: Vec::new(),
     };
     let session = Session::resolve(host.context(), args.select.profile.as_ref())?;
-    // Before a token is refreshed: a remote may have no such URL.
+    // Check before a token is refreshed: a remote may have no such URL.
     let needs_url = args.clients.iter().any(|client| *client != Client::Truss);
     let inference = if needs_url { session.inference_url()? } else { String::new() };
     let authorization = session.authorization_for(&demand)?;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ExecArgs, host: &Host) -> Result<Exit, CliError> {
 /// A variable, and its value; `None` removes it.
 type Change = (OsString, Option<String>);
 
-/// What is changed in the environment. Removals come first.
+/// The changes to the environment. Removals come first.
 fn changes(
     session: &Session,
     authorization: &Authorization,
@@ -63,7 +63,7 @@ fn changes(
     let inherited =
         host.env().names().filter(|name| name.as_encoded_bytes().starts_with(TRUSS.as_bytes()));
     let mut changes: Vec<Change> = inherited.map(|name| (name.to_owned(), None)).collect();
-    // So that this program, started there, selects the same credential.
+    // So that `baseten`, if the program starts it, selects the same credential.
     if source != SessionSource::TrustRuleEnv {
         changes.push(removed("BASETEN_TRUST_RULE"));
     }
@@ -108,14 +108,14 @@ fn tell(changes: &[Change], authorization: &Authorization) {
     render::talk(&format!("set {}{}", names.join(", "), end.unwrap_or_default()));
 }
 
-/// This process becomes the program. Returns only if that fails.
+/// Replaces this process with the program. Returns only if that fails.
 #[cfg(unix)]
 fn start(command: &mut Command, _: &Host) -> std::io::Result<Exit> {
     use std::os::unix::process::CommandExt as _;
     Err(command.exec())
 }
 
-/// Waits for the program, and ends as it does. Ctrl-C reaches it by itself.
+/// Waits for the program, and exits with its status. The program gets Ctrl-C directly.
 #[cfg(not(unix))]
 #[expect(clippy::disallowed_methods, reason = "its status need not be one of ours")]
 fn start(command: &mut Command, host: &Host) -> std::io::Result<Exit> {

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
     Ok(Report::list(records, |records| text(records, Window::of_stdout())).failing(failure))
 }
 
-/// What a lender has.
+/// The profiles of a lender.
 fn lent(listing: Listing) -> Vec<ListRecord> {
     let Listing { current, profiles } = listing;
     let record = |lent: LentProfile| ListRecord {
@@ -74,7 +74,7 @@ fn lent(listing: Listing) -> Vec<ListRecord> {
     profiles.into_iter().map(record).collect()
 }
 
-/// What is stored, and the failure of the first profile that is broken.
+/// The stored profiles, and the error of the first broken one.
 fn stored(host: &Host) -> Result<(Vec<ListRecord>, Option<CliError>), CliError> {
     let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
     let store = host.context().store()?;
@@ -110,7 +110,7 @@ fn stored(host: &Host) -> Result<(Vec<ListRecord>, Option<CliError>), CliError> 
 const BOLD: Style = Style::new().bold();
 const DIMMED: Style = Style::new().dimmed();
 
-/// A table; in a window that is too narrow for it, a paragraph for each profile.
+/// A table; if the window is too narrow for it, a paragraph for each profile.
 fn text(records: &[ListRecord], window: Option<Window>) -> String {
     if records.is_empty() {
         return String::new();

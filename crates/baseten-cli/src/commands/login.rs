@@ -50,19 +50,19 @@ pub(crate) struct PendingRecord {
     next_step: String,
 }
 
-/// The second of two steps.
+/// The command for the second of two steps.
 const RESUME: &str = "baseten auth login --resume";
 
-/// What a login will do, checked as far as that is possible without the network.
+/// What a login will do, checked as far as possible without the network.
 struct Plan {
     name: Option<ProfileName>,
     remote: Remote,
-    /// Whether a login without --remote-url goes to this remote too.
+    /// Whether a login without --remote-url would use this remote too.
     is_usual_remote: bool,
     management: ManagementUrl,
     storage: StoragePolicy,
     switch: bool,
-    /// Whether it is done with `--no-wait` and `--resume`.
+    /// Whether it uses `--no-wait` and `--resume`.
     two_steps: bool,
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
             let typed = window::stdin_is_terminal();
             let key = if typed { prompt::api_key(&plan.remote)? } else { read_key()? };
             let credential = Credential::ApiKey(key);
-            // Nobody should think of a name for a key that is rejected.
+            // Check the key before asking for a name: it may be rejected.
             let user = plan.identify(&credential, host)?;
             let name = match &plan.name {
                 Some(name) => name.clone(),
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     }
 }
 
-/// Refuses options that can't work together here.
+/// Refuses combinations of options that can't work here.
 fn check_combination(args: &LoginArgs, host: &Host) -> Result<(), CliError> {
     if chosen_method(args).is_none() {
         prompt::check(
@@ -148,8 +148,8 @@ impl Plan {
         Ok(context.store()?.rehearse()?)
     }
 
-    /// What the person is about to approve. Somebody else may have sent them the code of another login
-    /// (RFC 8628 §5.4).
+    /// What the user is about to approve. Somebody else may have sent them the code of another
+    /// login (RFC 8628 §5.4).
     fn notice(&self, host: &Host) -> String {
         let (machine, remote) = (host.machine(), self.remote.as_str());
         let remote = remote.trim_start_matches("https://");
@@ -166,7 +166,7 @@ impl Plan {
         Ok(user.ok_or(Failure::Canceled).map_err(Error::from)?)
     }
 
-    /// A name for the profile of an API key that replaces no other.
+    /// A name for an API key's profile that does not replace another profile.
     fn suggestion(&self, user: &User, host: &Host) -> Result<Option<ProfileName>, CliError> {
         let name = name_after(user, &self.remote);
         let names = host.profile_names()?;
@@ -220,7 +220,7 @@ fn read_key() -> Result<Secret, CliError> {
     read_api_key(std::io::stdin().lock()).map_err(CliError::Input)?.map_err(CliError::ApiKey)
 }
 
-/// Shows the person where to go, before any browser starts.
+/// Shows the user where to go, before any browser starts.
 fn show(plan: &Plan, pending: &DeviceAuthorization, args: &LoginArgs, host: &Host) -> Waiting {
     let url = pending.page();
     let opens = !args.no_browser && browser::is_within_sight(host.env());
@@ -242,7 +242,7 @@ fn start(plan: &Plan, host: &Host) -> Result<DeviceAuthorization, CliError> {
         .map_err(|error| plan.failed(error))
 }
 
-/// Waits until the person has approved.
+/// Waits until the user has approved.
 fn wait(
     management: &ManagementUrl,
     pending: &DeviceAuthorization,
@@ -256,8 +256,8 @@ fn wait(
     tokens
 }
 
-/// The login is approved: asks whose it is, and stores it. If that fails, or a signal comes meanwhile,
-/// the new session is ended at the server.
+/// The login is approved: asks whose it is, and stores it. If that fails, or a signal arrives
+/// meanwhile, the new session is ended at the server.
 fn finish(plan: Plan, tokens: OAuthCredential, host: &Host) -> Result<Report, CliError> {
     let (context, management) = (host.context(), plan.management.clone());
     let credential = Credential::OAuth(tokens);
@@ -341,12 +341,12 @@ fn resume(args: &LoginArgs, host: &Host) -> Result<Report, CliError> {
     };
     let is_used_up = granted.as_ref().map_or_else(DeviceError::ends_the_code, |_| true);
     let outcome = match granted {
-        // Before anything else, which could be interrupted: these tokens come only once.
+        // First of all: these tokens come only once, and anything before this could be interrupted.
         Ok(tokens) => finish(plan, tokens, host),
         Err(error) => Err(plan.failed(error)),
     };
     if is_used_up {
-        // So the file is of no use any more.
+        // So the file is no longer needed.
         let _ = Pending::forget(&store, &pending.authorization);
     }
     outcome

@@ -21,7 +21,7 @@ pub(crate) struct LogoutRecord {
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
     let context = host.context();
     let store = context.store()?;
-    // The API key of the environment never selects what is removed.
+    // The API key in the environment never selects the profile to remove.
     let selected = select_to_remove(context, &store, args.select.profile.as_ref());
     let Selected { source, profile, .. } = selected?;
     host.interrupt().store(|| logout(context, &profile.name, source))?;

@@ -270,11 +270,11 @@ fn expires(expiry: Timestamp, host: &Host) -> String {
     }
 }
 
-/// What else is set and would select something else. With a credential of the environment, stored
+/// What else is set and would select something else. With a credential from the environment, stored
 /// profiles are not read.
 fn overrides(session: &Session, env: &Env) -> Vec<&'static str> {
     let lower: &[&'static str] = match session.source() {
-        // A lender is asked for a profile of this name.
+        // With a lender, the name is looked up at the lender.
         SessionSource::Named => &["BASETEN_API_KEY", "BASETEN_TRUST_RULE", "BASETEN_PROFILE"],
         SessionSource::ApiKeyEnv => &["BASETEN_TRUST_RULE", "BASETEN_AUTH_SOCK", "BASETEN_PROFILE"],
         SessionSource::TrustRuleEnv => &["BASETEN_AUTH_SOCK", "BASETEN_PROFILE"],

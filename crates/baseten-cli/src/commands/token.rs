@@ -68,7 +68,7 @@ fn expected_remote(text: &str) -> Result<Remote, CliError> {
     })
 }
 
-/// The token that a client was refused with. It has the form of an API key.
+/// The token that a server refused. It has the form of an API key.
 fn refused_token() -> Result<Secret, CliError> {
     read_api_key(std::io::stdin().lock()).map_err(CliError::Input)?.map_err(|_| {
         let hint = "pipe in the token that the server answered with 401, on one line";

@@ -28,7 +28,7 @@ impl UserRecord {
         }
     }
 
-    /// What is known, with a label, fit for a terminal.
+    /// The known values with their labels, fit for a terminal.
     pub(crate) fn known(&self) -> impl Iterator<Item = (&'static str, String)> {
         let fields = [
             ("User ID:", &self.user_id),

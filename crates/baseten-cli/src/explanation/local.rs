@@ -1,4 +1,4 @@
-//! Files, locks, keyrings and lenders of this machine.
+//! Errors of files, locks, keyrings and lenders on this machine.
 
 use std::io;
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! What the server or the network did not do.
+//! Errors of the server and the network.
 
 use baseten_auth::internal::{
     ApiError, CertificateProblem, DeviceError, HttpError, ProfileName, ProxyProblem, TrustRule,
@@ -21,17 +21,17 @@ pub(super) fn device(error: &DeviceError, again: &str) -> Words {
     }
 }
 
-/// Whose credential a request had.
+/// Whose credential was in a request.
 pub(super) enum Whose<'a> {
     /// A stored profile's; the error knows its remote and type.
     Profile(&'a ProfileName, &'a Error),
     /// The API key of the environment.
     Environment,
-    /// The access token of a workload, by this trust rule.
+    /// A workload's access token, obtained under this trust rule.
     Workload(&'a TrustRule),
-    /// The API key that is to be stored.
+    /// The API key that is about to be stored.
     Given,
-    /// There was none yet; `again` is how to start again.
+    /// No credential yet; `again` is how to start again.
     Nobody { again: String },
 }
 

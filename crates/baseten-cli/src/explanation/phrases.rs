@@ -12,7 +12,7 @@ pub(super) fn words(message: impl Into<String>, hint: impl Into<String>) -> Word
     (message.into(), hint.into())
 }
 
-/// The command for a person who has no profile yet.
+/// The command for a user who has no profile yet.
 pub(crate) const LOG_IN: &str = "log in with: baseten auth login";
 pub(super) const ANOTHER_FILE_SYSTEM: &str =
     "set BASETEN_CONFIG_DIR to a directory of another file system";
@@ -37,7 +37,7 @@ pub(super) fn shown(name: &str) -> String {
     format!("'{}'", plain_text(name))
 }
 
-/// A word, quoted for a shell where that is needed.
+/// A word, quoted for a shell if needed.
 pub(super) fn quoted(word: &str) -> String {
     let word = plain_text(word);
     let plain = |c: char| c.is_alphanumeric() || "@._-:+/[]".contains(c);
@@ -57,14 +57,15 @@ pub(crate) fn login_options(name: Option<&str>, remote_url: Option<&str>) -> Str
     profile.unwrap_or_default() + &remote.unwrap_or_default()
 }
 
-/// The options of another login to a stored profile. They always name the remote: at another one,
-/// which `BASETEN_REMOTE_URL` may name too, the login would replace the profile by something else.
+/// The options for logging in again to a stored profile. They always name the remote: at another
+/// remote, for example the one in `BASETEN_REMOTE_URL`, the login would replace the profile with
+/// something else.
 pub(super) fn options_to_replace(name: &str, remote_url: Option<&str>) -> String {
     let unknown = if remote_url.is_none() { " --remote-url <url>" } else { "" };
     login_options(Some(name), remote_url) + unknown
 }
 
-/// The command that gives a profile a new credential, of the kind that it had.
+/// The command that gives a profile a new credential of the same kind.
 pub(crate) fn log_in_again(
     name: &str,
     remote_url: Option<&str>,

@@ -1,6 +1,5 @@
-//! The language of filters: jaq's, without what reaches beyond the record.
-//!
-//! There are no limits here: a filter can run for ever or crash. `process` has them.
+//! The language of filters: jaq's, without functions that reach beyond the record.
+//! There are no limits here: a filter can run for ever or crash. `process` has the limits.
 
 use baseten_auth::internal::display_text;
 use jaq_core::data::JustLut;
@@ -47,7 +46,7 @@ pub(crate) enum FilterError {
 }
 
 impl FilterError {
-    /// The same error without what it quotes, for a record that holds a secret.
+    /// The same error without quotes from the record, which may contain a secret.
     pub(crate) fn without_quotes(self) -> Self {
         match self {
             Self::Failed(_) => Self::Failed("it does not fit the record".to_owned()),
@@ -56,8 +55,8 @@ impl FilterError {
     }
 }
 
-/// Filters of jq that are left out, since they read the environment, the time zone or more input, end
-/// the program or write to stderr.
+/// Filters of jq that are left out, because they read the environment, the time zone or more input,
+/// end the program or write to stderr.
 fn is_left_out(name: &str) -> bool {
     let name = name.trim_end_matches("_empty");
     let names = "$ENV env input inputs input_filename input_line_number localtime strflocaltime \
@@ -78,7 +77,7 @@ fn definitions() -> Vec<parse::Def<&'static str>> {
     of_jaq.filter(|definition| !is_left_out(definition.name)).chain(ours).collect()
 }
 
-/// The two formats for rows, which jq has and jaq's library leaves out.
+/// jq's two formats for rows, which jaq's library does not have.
 const ROWS: &str = r#"
 def _row(text; separator):
   if isarray then
@@ -130,7 +129,7 @@ fn compile_with(
     })
 }
 
-/// Where a filter cannot be parsed, and why.
+/// The place where a filter cannot be parsed, and the reason.
 fn explain(errors: load::Errors<&str, ()>) -> (&str, String) {
     let expected = |what: &str, found: &str| match found.chars().take(20).collect::<String>() {
         found if found.is_empty() => format!("expected {what}, found the end"),

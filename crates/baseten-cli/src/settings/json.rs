@@ -11,7 +11,7 @@ use super::{Format, Path, SettingsError, Value, form, line_end};
 /// White space (RFC 8259 §2).
 const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// The members of an object, as they stand in the text.
+/// The members of an object, in the order of the text.
 struct Members<'t>(Vec<(&'t RawValue, &'t RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -51,7 +51,7 @@ struct Object {
 }
 
 impl Object {
-    /// Reads the whole text. An error of the parser quotes nothing of it.
+    /// Reads the whole text. The parser's errors quote nothing of it.
     fn root(text: &str) -> Result<Self, SettingsError> {
         let invalid = |error: serde_json::Error| Format::Json.malformed(error.to_string());
         let start = text.len() - text.trim_start_matches(SPACE).len();
@@ -62,7 +62,7 @@ impl Object {
         let Members(members) = serde_json::from_str(text.get(place.clone()).unwrap_or_default())?;
         let offset = |part: &RawValue| part.get().as_ptr().addr() - text.as_ptr().addr();
         let member = |(name, value): (&RawValue, &RawValue)| Member {
-            // A name that is no text is none that is looked for.
+            // An invalid name can't be one that we look for.
             name: serde_json::from_str(name.get()).unwrap_or_default(),
             start: offset(name),
             value: offset(value)..offset(value) + value.get().len(),
@@ -70,8 +70,8 @@ impl Object {
         Ok(Self { place, members: members.into_iter().map(member).collect() })
     }
 
-    /// The member of this name. One that stands twice can't be changed: which of the two counts
-    /// is up to the reader.
+    /// The member of this name. If it stands twice, it can't be changed: readers differ in which
+    /// one they use.
     fn index(&self, name: &str) -> Result<Option<usize>, SettingsError> {
         let mut found = (0..self.members.len()).filter(|at| self.members[*at].name == name);
         let first = found.next();
@@ -86,7 +86,7 @@ impl Object {
     }
 }
 
-/// The object that a path leads to; `None` where a name is missing.
+/// The object at a path; `None` if a name is missing.
 fn object(text: &str, path: &Path) -> Result<Option<Object>, SettingsError> {
     let mut object = Object::root(text)?;
     for (depth, name) in path.iter().enumerate() {
@@ -114,7 +114,7 @@ pub(super) fn keys(text: &str, path: &Path) -> Result<Option<usize>, SettingsErr
     Ok(object(text, path)?.map(|object| object.members.len()))
 }
 
-/// What is replaced by what to set a value.
+/// The range to replace, and the new text, to set a value.
 pub(super) fn set(
     text: &str,
     path: &Path,
@@ -127,7 +127,7 @@ pub(super) fn set(
         Value::Flag(flag) => serde_json::json!(flag),
         Value::Other => return Err(form(path)),
     };
-    // As deep as there are objects.
+    // From the deepest existing object.
     for depth in (0..path.len()).rev() {
         let Some(object) = object(text, &path[..depth])? else { continue };
         let [name, inner @ ..] = &path[depth..] else { break };
@@ -139,8 +139,8 @@ pub(super) fn set(
     Err(form(path))
 }
 
-/// A new member at the end of an object, laid out like the last one. `inner` are the names of what
-/// is in it.
+/// A new member at the end of an object, formatted like the last one. `inner` are the names of the
+/// objects inside it.
 fn new_member(
     text: &str,
     object: &Object,
@@ -172,7 +172,7 @@ fn new_member(
     }
 }
 
-/// The white space before the end of an object that was empty: none in a text of one line.
+/// The white space before the end of an object that was empty; none if the text is one line.
 fn end_of_empty(text: &str, object: &Object) -> String {
     let is_root = text[..object.place.start].trim().is_empty();
     if !is_root && !text.trim().contains('\n') {
@@ -188,13 +188,13 @@ fn deeper(text: &str, space: &str) -> String {
     if !space.contains('\n') {
         return String::new();
     }
-    // The first line that is indented is one level deep.
+    // The first indented line is one level deep.
     let indents = text.lines().map(|line| &line[..line.len() - line.trim_start().len()]);
     let unit = indents.into_iter().find(|indent| !indent.is_empty());
     format!("{space}{}", unit.unwrap_or("  "))
 }
 
-/// Where a member is, with the comma and the space that belong to it.
+/// The range of a member, with the comma and the space that belong to it.
 pub(super) fn removal(text: &str, path: &Path) -> Result<Range<usize>, SettingsError> {
     let [above @ .., name] = path else { return Err(form(path)) };
     let Some(object) = object(text, above)? else { return Ok(0..0) };

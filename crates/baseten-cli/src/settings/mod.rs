@@ -1,5 +1,5 @@
-//! Settings files of other programs: a few keys are read, set and removed, and all else stays as it
-//! is, to the letter.
+//! Settings files of other programs: a few keys are read, set and removed. Everything else stays
+//! exactly as it is.
 
 mod json;
 mod toml;
@@ -16,16 +16,17 @@ pub(crate) enum SettingsError {
     /// The file can't be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The text is not of its format. Quotes nothing of it, since it may hold secrets.
+    /// The text is not valid in its format. This quotes nothing of it, because it may contain
+    /// secrets.
     #[error("it is not valid {format}: {reason}")]
     Malformed { format: &'static str, reason: String },
-    /// What is to be changed is written in a form that can't be changed alone.
+    /// The value is written in a form in which it can't be changed on its own.
     #[error("{0} is written in a form that cannot be changed without touching more")]
     Form(String),
     /// Keys have other values.
     #[error("{} {} already set to something else", .0.join(", "), if .0.len() == 1 { "is" } else { "are" })]
     Taken(Vec<String>),
-    /// A key that the agent does not accept beside those that are set.
+    /// A key that the agent does not accept together with those that are set.
     #[error("{0} cannot be used together with a command that prints the token")]
     Excluded(String),
 }
@@ -33,7 +34,7 @@ pub(crate) enum SettingsError {
 /// Why an agent is not set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetupError {
-    /// Nothing says where its settings are.
+    /// No variable says where its settings are.
     #[error("cannot find the settings of {agent}: {variable} is not set")]
     NoHome { agent: &'static str, variable: &'static str },
     /// This program does not know its own path.
@@ -74,14 +75,14 @@ impl From<&str> for Value {
     }
 }
 
-/// The names of a value, from the outermost to its own.
+/// The names that lead to a value, from the outermost.
 pub(crate) type Path = [&'static str];
 
 /// A settings file as it was read, with the changes that were made since.
 #[derive(Debug)]
 pub(crate) struct Settings {
     format: Format,
-    /// What the file holds; `None` where there is none.
+    /// The content of the file; `None` if there is none.
     original: Option<String>,
     text: String,
 }
@@ -90,7 +91,7 @@ pub(crate) struct Settings {
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 impl Settings {
-    /// Reads the content of a file. No file and an empty one are settings without a key.
+    /// Reads the content of a file. A missing or an empty file has no keys.
     pub(crate) fn parse(format: Format, bytes: Option<&[u8]>) -> Result<Self, SettingsError> {
         let original = bytes.map(|bytes| String::from_utf8(bytes.to_owned())).transpose();
         let original = original.map_err(|_| format.malformed("it is not UTF-8".to_owned()))?;
@@ -99,12 +100,12 @@ impl Settings {
         if format == Format::Json && settings.body().trim().is_empty() {
             settings.splice(0..settings.body().len(), "{}\n");
         }
-        // Whatever is asked of it later: the whole text has to be valid.
+        // The whole text has to be valid, whichever key is used later.
         settings.get(&[])?;
         Ok(settings)
     }
 
-    /// A value; `None` where there is none.
+    /// A value; `None` if there is none.
     pub(crate) fn get(&self, path: &Path) -> Result<Option<Value>, SettingsError> {
         match self.format {
             Format::Json => json::get(self.body(), path),
@@ -112,21 +113,21 @@ impl Settings {
         }
     }
 
-    /// Sets a value, in the place that it has or in a new one.
+    /// Sets a value, in its existing place or a new one.
     pub(crate) fn set(&mut self, path: &Path, value: &Value) -> Result<(), SettingsError> {
         let (range, text) = match self.format {
             Format::Json => json::set(self.body(), path, value)?,
             Format::Toml => toml::set(self.body(), path, value)?,
         };
         self.splice(range, &text);
-        // What is written stays valid, and says what was asked for.
+        // Check that the new text is valid and has the new value.
         match self.get(path) {
             Ok(Some(now)) if now == *value => Ok(()),
             _ => Err(form(path)),
         }
     }
 
-    /// Removes a value, and what is empty without it.
+    /// Removes a value, and what becomes empty without it.
     pub(crate) fn remove(&mut self, path: &Path) -> Result<(), SettingsError> {
         let mut path = path;
         loop {
@@ -143,7 +144,7 @@ impl Settings {
         self.get(path).map_err(|_| form(path)).map(|_| ())
     }
 
-    /// How many keys there are under a name; `None` where there is no such name.
+    /// How many keys there are under a name; `None` if there is no such name.
     pub(crate) fn keys(&self, path: &Path) -> Result<Option<usize>, SettingsError> {
         match self.format {
             Format::Json => json::keys(self.body(), path),
@@ -151,7 +152,7 @@ impl Settings {
         }
     }
 
-    /// What becomes of the file.
+    /// What to do with the file.
     pub(crate) fn change(self) -> Change {
         let body = self.body().trim();
         let is_empty = body.is_empty() || self.format == Format::Json && body == "{}";
@@ -188,7 +189,7 @@ fn form(path: &Path) -> SettingsError {
     SettingsError::Form(path.join("."))
 }
 
-/// What ends the lines of a text.
+/// The line ending that a text uses.
 fn line_end(text: &str) -> &'static str {
     if text.contains("\r\n") { "\r\n" } else { "\n" }
 }

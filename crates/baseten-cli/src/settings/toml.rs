@@ -1,5 +1,5 @@
-//! TOML, changed in place. `toml_edit` says where everything is; it would lay out anew what it
-//! writes itself: line ends, a byte order mark, dotted keys.
+//! TOML, changed in place. `toml_edit` tells us where everything is. We do not let it write,
+//! because it would change the format: line ends, a byte order mark, dotted keys.
 
 use std::ops::Range;
 
@@ -7,7 +7,8 @@ use toml_edit::{Array, Document, Item, Table, TableLike};
 
 use super::{Format, Path, SettingsError, Value, form, line_end};
 
-/// Reads the whole text. The parser's own words would quote the line, which may hold a secret.
+/// Reads the whole text. The parser's message is dropped: it quotes the line, which may contain a
+/// secret.
 fn parse(text: &str) -> Result<Document<&str>, SettingsError> {
     Document::parse(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
@@ -41,7 +42,7 @@ pub(super) fn keys(text: &str, path: &Path) -> Result<Option<usize>, SettingsErr
     Ok(find(&document, path).and_then(Item::as_table_like).map(TableLike::len))
 }
 
-/// What is replaced by what to set a value.
+/// The range to replace, and the new text, to set a value.
 pub(super) fn set(
     text: &str,
     path: &Path,
@@ -64,7 +65,7 @@ pub(super) fn set(
     let line = format!("{name} = {toml}{end}");
     let table = find(&document, above).and_then(Item::as_table);
     let end_of_table = |table: &Table| {
-        // The outermost one has no header.
+        // The outermost table has no header.
         let header = header(table).filter(|_| !above.is_empty()).map(|span| span.end);
         end_of_values(table).max(header)
     };
@@ -72,7 +73,8 @@ pub(super) fn set(
         Some(last) => (after_line(text, last), line),
         // Before the first table.
         None if above.is_empty() => (0, line),
-        // A table of its own. Where it is written in another form, the text is not valid then.
+        // A new table. If the table exists in another form, the new text is invalid, which is
+        // reported.
         None => {
             let space = if text.is_empty() { "" } else { end };
             (text.len(), format!("{space}[{}]{end}{line}", above.join(".")))
@@ -100,7 +102,7 @@ fn after_line(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |end| at + end + 1)
 }
 
-/// The lines of a value, or of the header of a table that has nothing else.
+/// The lines of a value, or of the header of an otherwise empty table.
 pub(super) fn removal(text: &str, path: &Path) -> Result<Range<usize>, SettingsError> {
     let [above @ .., name] = path else { return Err(form(path)) };
     let document = parse(text)?;
@@ -110,7 +112,7 @@ pub(super) fn removal(text: &str, path: &Path) -> Result<Range<usize>, SettingsE
     };
     let place = match item {
         Item::Value(value) => key.span().zip(value.span()).map(|(key, value)| key.start..value.end),
-        // One that is only implied is gone with what was in it.
+        // A table without its own header disappears with its content.
         Item::Table(table) if table.is_implicit() || table.is_dotted() => return Ok(0..0),
         Item::Table(table) => header(table),
         _ => None,
@@ -120,7 +122,7 @@ pub(super) fn removal(text: &str, path: &Path) -> Result<Range<usize>, SettingsE
     Ok(if item.is_table() { with_blank_line(text, lines) } else { lines })
 }
 
-/// The whole lines that something takes up, if there is nothing else in them but a comment.
+/// The whole lines of a value, if they contain nothing else except a comment.
 fn lines(text: &str, place: &Range<usize>) -> Option<Range<usize>> {
     let start = text[..place.start].rfind('\n').map_or(0, |end| end + 1);
     let end = after_line(text, place.end);
@@ -130,7 +132,7 @@ fn lines(text: &str, place: &Range<usize>) -> Option<Range<usize>> {
     is_alone.then_some(start..end)
 }
 
-/// With the blank line before a table, which came with it.
+/// Includes the blank line before a table, which was added with it.
 fn with_blank_line(text: &str, lines: Range<usize>) -> Range<usize> {
     let before = &text[..lines.start];
     let blank = ["\n\r\n", "\n\n"].into_iter().find(|blank| before.ends_with(blank));

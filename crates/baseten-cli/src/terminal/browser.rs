@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use baseten_auth::internal::{ENGINE_TOKENS, Env, SECRETS};
 
-/// Whether the person at this terminal would see a browser that is started here.
-///
-/// `$BROWSER` decides where it is set: remote editors point it at the person's own browser.
+/// Whether the user at this terminal would see a browser that is started here.
+/// If `$BROWSER` is set, it decides: remote editors set it to the user's own browser.
 pub(crate) fn is_within_sight(env: &Env) -> bool {
     if env.has("BROWSER") {
         return true;
@@ -26,11 +25,12 @@ fn is_on_windows(env: &Env) -> bool {
     env.has("WSL_DISTRO_NAME") || env.has("WSL_INTEROP")
 }
 
-/// How long a browser is watched for a failure. One that works goes on, or has passed the page on.
+/// How long a browser is watched for a failure. A browser that works keeps running, or has passed
+/// the page on.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Starts a browser; an error says why none started. It gets none of our streams, no API key in its
-/// environment, and a process group of its own, so that Ctrl-C here does not end it.
+/// environment, and its own process group, so that Ctrl-C here does not end it.
 pub(crate) fn open(url: &str, env: &Env) -> Result<(), String> {
     let mut problems = Vec::new();
     for command in commands(url, env)? {
@@ -39,7 +39,7 @@ pub(crate) fn open(url: &str, env: &Env) -> Result<(), String> {
             Err(problem) => problems.push(problem),
         }
     }
-    // The first command is the usual one.
+    // Report the first failure: that is the usual command.
     Err(problems.into_iter().next().unwrap_or_default())
 }
 
@@ -62,9 +62,9 @@ fn commands(url: &str, env: &Env) -> Result<Vec<Vec<OsString>>, String> {
     Ok(commands.iter().map(with_url).collect())
 }
 
-/// The command in `$BROWSER`: the name of a file, else words as a shell splits them, with `%s` for
-/// the URL. The server chose the URL: in a word that has more, which may be a shell's script, it must
-/// not have what a shell takes for more than text.
+/// The command in `$BROWSER`: a file's name, else words as a shell splits them, with `%s` for the
+/// URL. A word with more than `%s` may be a script for a shell, and the server chose the URL: there, it
+/// must not have characters that a shell would run.
 fn chosen(browser: &OsStr, url: &str) -> Result<Vec<OsString>, String> {
     let words = match browser.to_str() {
         Some(text) if !Path::new(text).is_file() && !cfg!(windows) => shlex::split(text),

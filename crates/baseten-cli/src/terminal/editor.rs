@@ -1,6 +1,5 @@
-//! A line that somebody types, and a list that they choose from.
-//!
-//! Only typed and pasted text becomes text: a control chord never types its letter. Ctrl-C, Ctrl-D
+//! A line of text that the user types, and a list to choose from.
+//! Only typed and pasted text is inserted: a control chord never types its letter. Ctrl-C, Ctrl-D
 //! and Escape cancel, Ctrl-Z suspends.
 
 use std::io::{self, Write as _};
@@ -25,19 +24,19 @@ const PLAIN: Style = Style::new();
 /// How many choices are shown at a time.
 const PAGE: usize = 7;
 
-/// Room for a secret, in bytes, so that it is not copied while it grows.
+/// Room for a secret, in bytes, so that it is not copied when it grows.
 const ROOM: usize = 16 << 10;
 
-/// A person who types pauses for longer than this. A paste does not, so it is drawn only once.
+/// Somebody who types pauses for longer than this. A paste does not, so it is drawn only once.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What is shown of a hidden answer.
+/// What is shown for a hidden answer.
 const HIDDEN: &str = "********";
 
 /// A question that is answered with a line of text.
 pub(super) struct Line<'q> {
     pub(super) question: &'q str,
-    /// The answer of somebody who only presses Enter.
+    /// The answer if only Enter is pressed.
     pub(super) default: Option<&'q str>,
     /// Whether the answer is a secret.
     pub(super) hidden: bool,
@@ -46,7 +45,7 @@ pub(super) struct Line<'q> {
 }
 
 impl Line<'_> {
-    /// Asks until the answer is right; `None` if it is canceled.
+    /// Asks until the answer is valid; `None` if it is canceled.
     pub(super) fn ask(&self) -> io::Result<Option<String>> {
         let mut screen = Screen::open()?;
         let mut text = Zeroizing::new(String::with_capacity(ROOM));
@@ -91,7 +90,7 @@ impl Line<'_> {
     }
 }
 
-/// Asks for one of several choices; `None` if it is canceled. What is typed narrows them down.
+/// Asks for one of several choices; `None` if it is canceled. Typing filters them.
 pub(super) fn choose(
     question: &str,
     choices: &[String],
@@ -137,7 +136,7 @@ pub(super) fn choose(
     }
 }
 
-/// What a person does at the keyboard.
+/// A key that the user pressed, or pasted text.
 enum Key {
     Text(Zeroizing<String>),
     Backspace,
@@ -238,13 +237,13 @@ impl Screen {
         write!(io::stderr(), "> {question} {answer}\r\n")
     }
 
-    /// Takes everything off the screen again.
+    /// Removes everything from the screen.
     fn clear(&mut self) -> io::Result<()> {
         up(std::mem::take(&mut self.row))?;
         queue!(io::stderr(), MoveToColumn(0), Clear(ClearType::FromCursorDown))
     }
 
-    /// Stops the job, as Ctrl-Z does where the terminal handles it.
+    /// Stops the job, as the terminal does on Ctrl-Z when it is not in raw mode.
     fn suspend(&mut self) -> io::Result<()> {
         self.clear()?;
         cooked();
@@ -261,10 +260,10 @@ impl Drop for Screen {
     }
 }
 
-/// Turns raw mode on: every key arrives at once, and none is echoed.
+/// Turns raw mode on: each key arrives at once, and is not echoed.
 fn raw() -> io::Result<()> {
     enable_raw_mode()?;
-    // Not every terminal marks pastes.
+    // Not every terminal supports bracketed paste.
     let _ = execute!(io::stderr(), EnableBracketedPaste);
     Ok(())
 }
@@ -282,7 +281,7 @@ fn up(rows: usize) -> io::Result<()> {
     queue!(io::stderr(), MoveUp(u16::try_from(rows).unwrap_or_default()))
 }
 
-/// The text in lines of at most `columns`, broken at blanks where possible.
+/// The text in lines of at most `columns`, broken at spaces if possible.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut line, mut width) = (String::new(), 0);

@@ -22,10 +22,10 @@ pub(crate) struct Interrupt {
 #[derive(Default)]
 struct State {
     phase: Phase,
-    /// What the first signal does instead of ending the process, and whether SIGHUP is one.
+    /// What the first signal does instead of ending the process, and whether SIGHUP counts.
     stop: Option<(Box<dyn FnOnce() + Send>, bool)>,
     signal: Option<Exit>,
-    /// When the first signal came that has to wait for a refresh.
+    /// When the first signal arrived that has to wait for a refresh.
     waiting_since: Option<Instant>,
     leftover: Option<Leftover>,
 }
@@ -35,12 +35,12 @@ const INSISTENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing is half done: a signal ends the process.
+    /// Nothing is in progress: a signal ends the process.
     #[default]
     Open,
-    /// Something is being stored: a signal asks for it to be given up.
+    /// Something is being stored: a signal asks to abandon it.
     Storing,
-    /// It is stored. A signal is too late to undo that, and only cuts the cleanup short.
+    /// It is stored. A signal can no longer undo that, and only cuts the cleanup short.
     Stored,
 }
 
@@ -77,18 +77,18 @@ impl Interrupt {
         outcome
     }
 
-    /// Has a signal clear this as well.
+    /// What a signal has to clear as well.
     pub(crate) fn leave(&self, leftover: Option<Leftover>) {
         self.state().leftover = leftover;
     }
 
-    /// Gives back what a signal would clear: from here on the caller does.
+    /// Takes back what a signal would clear: from now on the caller does that.
     pub(crate) fn take_leftover(&self) -> Option<Leftover> {
         self.state().leftover.take()
     }
 
-    /// Has the first signal call a function instead of ending the process; SIGHUP only if
-    /// `hang_up_counts`, and else it is ignored. A second signal ends the process.
+    /// Makes the first signal call a function instead of ending the process. SIGHUP does so only if
+    /// `hang_up_counts`, and is ignored otherwise. A second signal ends the process.
     pub(crate) fn stop_with(&self, hang_up_counts: bool, stop: impl FnOnce() + Send + 'static) {
         self.state().stop = Some((Box::new(stop), hang_up_counts));
     }
@@ -102,7 +102,7 @@ impl Interrupt {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a signal does. Runs on a thread of its own.
+    /// Handles a signal, on a separate thread.
     fn on_signal(&self, exit: Exit) {
         let mut state = self.state();
         match &state.stop {
@@ -119,7 +119,8 @@ impl Interrupt {
             Phase::Open => {
                 let (redraws, leftover) = (self.redraws, state.leftover.clone());
                 let insists = state.waiting_since.is_some_and(|at| at.elapsed() >= INSISTENCE);
-                // A hang-up is not a person who insists.
+                // A second signal only counts if the user sent it, and a hang-up does not come from
+                // the user.
                 if insists && exit != Exit::HungUp {
                     end(exit, redraws, leftover.as_ref());
                 }
@@ -163,7 +164,7 @@ impl Interrupt {
                 });
             }
         };
-        // The same without a thread: the handler is dropped with it.
+        // If no thread starts, the handler is dropped, and signals have their default effect.
         let _ = std::thread::Builder::new().spawn(listen);
     }
 
@@ -185,10 +186,10 @@ fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
-/// How long the end of the process waits for a terminal or a pipe that takes nothing.
+/// How long to wait for stderr, which may be blocked, before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Leaves the terminal as it was found, says so, and ends the process.
+/// Restores the terminal, reports the signal, and ends the process.
 #[expect(clippy::disallowed_methods, reason = "a signal ends the process from wherever it runs")]
 pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<&Leftover>) -> ! {
     let (done, is_done) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! The person at the terminal: prompts, the wait for an approval, signals, the browser.
+//! The user at the terminal: prompts, the wait for an approval, signals, the browser.
 
 pub(crate) mod browser;
 mod editor;

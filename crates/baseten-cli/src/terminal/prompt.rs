@@ -1,4 +1,4 @@
-//! Questions to the person at the terminal.
+//! Questions to the user at the terminal.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -32,7 +32,7 @@ impl std::fmt::Display for Method {
     }
 }
 
-/// Whether somebody can be asked; if not, the hint says what to do instead.
+/// Checks that somebody can be asked; if not, the hint says what to do instead.
 pub(crate) fn check(host: &Host, instead: &str) -> Result<(), CliError> {
     match host.cannot_prompt() {
         Some(why) => Err(CliError::usage(format!("can't prompt: {why}"), instead)),
@@ -87,8 +87,8 @@ pub(crate) fn choose(
 /// How often a prompt checks that its terminal is still there.
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// Shows a prompt while there is a terminal. If it goes away and SIGHUP is ignored, reading from it
-/// would be retried for ever.
+/// Shows a prompt as long as there is a terminal. If the terminal goes away and SIGHUP is ignored,
+/// reading from it would be retried for ever.
 fn ask<T>(prompt: impl FnOnce() -> io::Result<Option<T>>) -> Result<T, CliError> {
     let (answered, pending) = mpsc::channel::<()>();
     let watch = move || {
@@ -98,7 +98,7 @@ fn ask<T>(prompt: impl FnOnce() -> io::Result<Option<T>>) -> Result<T, CliError>
             }
         }
     };
-    // Without the thread, the prompt works all the same.
+    // Without the thread, the prompt still works.
     let _ = std::thread::Builder::new().spawn(watch);
     let answer = prompt().map_err(CliError::Prompt);
     drop(answered);

@@ -1,4 +1,4 @@
-//! What a person sees while a browser login waits: where to go, a QR code, a line that counts down.
+//! What is shown while a browser login waits: where to go, a QR code, a countdown.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::render::{self, talk};
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Echo, Leftover, Window};
 
-/// Where a person goes to approve a login.
+/// Where the user goes to approve a login.
 pub(crate) struct Invitation {
     text: String,
     picture: Option<Picture>,
@@ -26,8 +26,8 @@ struct Picture {
 }
 
 impl Invitation {
-    /// The URL, which is plain ASCII, and the code. Where no browser is started, also a QR code of the
-    /// URL if the window has room for all of it.
+    /// The URL, which is plain ASCII, and the code. If no browser is started, also a QR code of the
+    /// URL, if it fits the window.
     pub(crate) fn new(
         env: &Env,
         window: Option<Window>,
@@ -78,7 +78,7 @@ const INDENT: usize = 2;
 const ROOMY_LINES: usize = 8;
 const COMPACT_LINES: usize = 2;
 
-/// The URL and the code, each alone on a line, so that it can be copied.
+/// The URL and the code, each on its own line, so that it can be copied.
 fn roomy(what: &str, url: &str, user_code: &str, link: bool) -> String {
     let (url, bold) = (linked(url, link), BOLD);
     format!(
@@ -87,7 +87,7 @@ fn roomy(what: &str, url: &str, user_code: &str, link: bool) -> String {
     )
 }
 
-/// The same for a window of few lines.
+/// The same for a low window.
 fn compact(url: &str, user_code: &str, link: bool) -> String {
     let (url, bold) = (linked(url, link), BOLD);
     format!("Open this page or scan it, and check its code:\n  {url}\n  {bold}{user_code}{bold:#}")
@@ -101,19 +101,19 @@ fn linked(url: &str, link: bool) -> String {
     if link { format!("\x1b]8;;{url}\x1b\\{shown}\x1b]8;;\x1b\\") } else { shown }
 }
 
-/// What a QR code is drawn with.
+/// The colours of a QR code.
 #[derive(Clone, Copy)]
 enum Inks {
-    /// Colours of its own, whatever the terminal's are.
+    /// Fixed colours, whatever the terminal's are.
     Own,
-    /// The terminal's, where no colours are wanted.
+    /// The terminal's own, if no colours are wanted.
     LightOnDark,
     DarkOnLight,
 }
 
 impl Inks {
-    /// Only some terminals tell their background, in `COLORFGBG`. Most others are dark; on a light one
-    /// the code is inverted, which phones read as well.
+    /// Only some terminals report their background, in `COLORFGBG`. Most others are dark. On a
+    /// light one the code is inverted, and phones can read that too.
     fn of(env: &Env) -> Self {
         if render::has_colour() {
             return Self::Own;
@@ -127,11 +127,11 @@ impl Inks {
 }
 
 impl Picture {
-    /// What scanners want around a code, in modules (ISO/IEC 18004 §9.1).
+    /// The margin that scanners need around a code, in modules (ISO/IEC 18004 §9.1).
     const QUIET_ZONE: usize = 4;
 
     fn new(url: &str, window: Window, inks: Inks) -> Option<Self> {
-        // A screen needs no error correction, and fewer modules are larger ones.
+        // A screen needs no error correction, and with fewer modules each one is larger.
         let code = QRBuilder::new(url).ecl(ECL::L).build().ok()?;
         let size = code.size + 2 * Self::QUIET_ZONE;
         let lines = size.div_ceil(2);
@@ -144,14 +144,14 @@ impl Picture {
     }
 }
 
-/// Black on white, whatever the terminal's colours are: these two of the 256 belong to no theme.
+/// Black on white, whatever the terminal's colours are: no theme changes these two of the 256.
 fn black_on_white(code: &QRCode) -> String {
     let (start, end) = ("\x1b[38;5;16;48;5;231m", "\x1b[0m");
     let lines = half_blocks(code, true).join(&format!("{end}\n{start}"));
     format!("{start}{lines}{end}")
 }
 
-/// Two modules a character, in which the dark or the light ones are drawn.
+/// Two modules per character; either the dark or the light ones are drawn.
 fn half_blocks(code: &QRCode, draw_dark: bool) -> Vec<String> {
     let size = code.size + 2 * Picture::QUIET_ZONE;
     let module = |at: usize| at.checked_sub(Picture::QUIET_ZONE).filter(|at| *at < code.size);
@@ -172,22 +172,23 @@ fn half_blocks(code: &QRCode, draw_dark: bool) -> Vec<String> {
     (0..size).step_by(2).map(line).collect()
 }
 
-/// Columns for the spinner, and for the `^C` that some terminals show: it must not go to the next
-/// line, or the waiting line could not be cleared.
+/// Columns for the spinner, and for the `^C` that some terminals show: if that went to the next
+/// line, the waiting line could not be cleared.
 const RESERVED: usize = 5;
 
 const SPINNER: [char; 8] = ['⠁', '⠂', '⠄', '⡀', '⢀', '⠠', '⠐', '⠈'];
 
 /// The line that counts down while somebody approves the login.
 pub(crate) struct Waiting {
-    /// Where a line can be drawn.
+    /// The window, if a line can be drawn.
     window: Option<Window>,
     interrupt: Interrupt,
     turn: usize,
 }
 
 impl Waiting {
-    /// Starts the line below an invitation; where none can be drawn, says once that the login waits.
+    /// Starts the line below an invitation. If no line can be drawn, says once that the login
+    /// waits.
     pub(crate) fn start(
         interrupt: &Interrupt,
         window: Option<Window>,
@@ -203,7 +204,7 @@ impl Waiting {
         Self { window, interrupt: interrupt.clone(), turn: 0 }
     }
 
-    /// Tells how long the code is still good for.
+    /// Shows how long the code is still valid.
     pub(crate) fn tell(&mut self, left: Duration) {
         let Some(window) = self.window else { return };
         self.turn = (self.turn + 1) % SPINNER.len();
@@ -211,7 +212,7 @@ impl Waiting {
         draw(&format!("\r{spinner} {}\x1b[K", countdown(left, window.columns)));
     }
 
-    /// Takes the line away, and the QR code above it.
+    /// Removes the line, and the QR code above it.
     pub(crate) fn end(self) {
         if self.window.is_some() {
             window::clear(self.interrupt.take_leftover().as_ref());
@@ -221,7 +222,7 @@ impl Waiting {
 
 /// Draws with a single write.
 fn draw(text: &str) {
-    // If stderr can't be written, there is nobody to tell.
+    // If stderr can't be written, there is nobody to show it to.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

@@ -14,17 +14,17 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The window of stderr; `None` where lines can't be redrawn.
+    /// The window of stderr; `None` if lines can't be redrawn.
     pub(crate) fn of_stderr(env: &Env) -> Option<Self> {
         can_redraw(env).then(|| Self::of(&std::io::stderr())).flatten()
     }
 
-    /// The window of stdout; `None` where it is no terminal.
+    /// The window of stdout; `None` if it is not a terminal.
     pub(crate) fn of_stdout() -> Option<Self> {
         Self::of(&std::io::stdout())
     }
 
-    /// `crossterm` is not asked: its fallback is to run `tput`, with our environment.
+    /// We don't use `crossterm` for this: its fallback is to run `tput`, with our environment.
     #[cfg(unix)]
     pub(super) fn of(stream: &impl std::os::fd::AsFd) -> Option<Self> {
         let size = rustix::termios::tcgetwinsize(stream).ok()?;
@@ -49,7 +49,7 @@ pub(crate) fn can_redraw(env: &Env) -> bool {
     std::io::stderr().is_terminal() && (!dumb || cfg!(windows))
 }
 
-/// Whether stderr shows a hyperlink rather than its escape sequence.
+/// Whether stderr shows a hyperlink instead of its escape sequence.
 pub(crate) fn has_hyperlinks(env: &Env) -> bool {
     can_redraw(env) && supports_hyperlinks::on(supports_hyperlinks::Stream::Stderr)
 }
@@ -59,8 +59,8 @@ pub(crate) fn stdin_is_terminal() -> bool {
     std::io::stdin().is_terminal()
 }
 
-/// The stream that is not the terminal that a prompt needs: it is shown on stderr and answered on
-/// stdin. `/dev/null` is not a terminal.
+/// The stream that would have to be a terminal for a prompt but is not: stderr, where it is shown,
+/// or stdin, where it is answered. `/dev/null` is not a terminal.
 pub(crate) fn missing_for_prompts() -> Option<&'static str> {
     if !stdin_is_terminal() {
         return Some("stdin");
@@ -68,8 +68,8 @@ pub(crate) fn missing_for_prompts() -> Option<&'static str> {
     (!std::io::stderr().is_terminal()).then_some("stderr")
 }
 
-/// Whether somebody can see and answer what a keyring or a credential helper asks: at the terminal
-/// of this process, whatever its streams are, or on a display.
+/// Whether somebody can see and answer the prompt of a keyring or a credential helper: at this
+/// process's terminal, whatever its streams are, or on a display.
 pub(crate) fn can_show_prompts(env: &Env) -> bool {
     let display = env.has("DISPLAY") || env.has("WAYLAND_DISPLAY");
     let desktop = cfg!(target_os = "macos") && !env.has("SSH_CONNECTION");
@@ -81,7 +81,7 @@ pub(crate) fn has_terminal() -> bool {
     std::fs::File::open(if cfg!(windows) { "CONIN$" } else { "/dev/tty" }).is_ok()
 }
 
-/// What a wait leaves on the terminal, to be cleared when it is over.
+/// What a wait leaves on the terminal, to be cleared afterwards.
 #[derive(Debug, Clone)]
 pub(crate) struct Leftover {
     /// Lines above the one that the cursor is in.
@@ -94,7 +94,7 @@ pub(crate) struct Leftover {
 
 /// Clears the line of the cursor and what a wait left above it, and turns the echo on again.
 pub(crate) fn clear(leftover: Option<&Leftover>) {
-    // In a window that was resized meanwhile, the lines may have moved.
+    // If the window was resized meanwhile, the lines may have moved.
     let lines = leftover
         .filter(|leftover| Window::of(&std::io::stderr()) == Some(leftover.window))
         .and_then(|leftover| u16::try_from(leftover.lines).ok())
@@ -134,7 +134,7 @@ mod modes {
 
     pub(super) type Modes = rustix::termios::Termios;
 
-    /// Gives the modes from before; `None` where they are not changed.
+    /// Returns the previous modes; `None` if they were not changed.
     pub(super) fn turn_echo_off() -> Option<Modes> {
         let before = tcgetattr(io::stderr()).ok().filter(|_| is_in_foreground())?;
         let mut modes = before.clone();
@@ -149,13 +149,13 @@ mod modes {
         }
     }
 
-    /// A background job that changes modes is stopped, and those of the moment are not its own.
+    /// A background job that changes modes is stopped, and the current modes belong to another job.
     fn is_in_foreground() -> bool {
         tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
     }
 }
 
-/// Windows echoes nothing while no program reads.
+/// Windows echoes nothing while no program is reading.
 #[cfg(not(unix))]
 mod modes {
     #[derive(Debug, Clone)]

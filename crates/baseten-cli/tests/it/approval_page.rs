@@ -13,10 +13,10 @@ use baseten_testing::outcome::Outcome;
 use baseten_testing::sandbox::sandbox_with;
 use baseten_testing::wait;
 
-/// If the person in the browser fails, the login expires soon enough to report it.
+/// If the script that acts as the user fails, the login expires soon enough to report it.
 const SOON: fn(&mut Config) = |config| config.device_code_lifetime = Duration::from_secs(45);
 
-/// The path of a screenshot that is kept, for people to look at.
+/// The path of a screenshot, which is kept for people to look at.
 fn picture(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("approval-page");
     fs::create_dir_all(&directory).unwrap();
@@ -26,8 +26,8 @@ fn picture(name: &str) -> PathBuf {
     path
 }
 
-/// The width of a screenshot in pixels, once there is also one of the page that follows. Until then
-/// the browser still needs the sandbox.
+/// The width of a screenshot in pixels, once there is also a screenshot of the next page. Until
+/// then the browser still needs the sandbox.
 fn width(home: &Home, picture: &Path) -> u32 {
     let after = picture.with_extension("png.after.png");
     let is_whole = || fs::read(&after).is_ok_and(|bytes| bytes.ends_with(b"IEND\xae\x42\x60\x82"));
@@ -69,8 +69,8 @@ fn a_person_denies_in_dark_mode() {
     assert_eq!(width(&home, &path), 2000);
 }
 
-/// What has to be in view on a small phone when the page opens, beside both buttons: who asks, and
-/// the account that is chosen.
+/// What has to be visible on a small phone when the page opens, besides both buttons: who asks, and
+/// the chosen account.
 fn phone() -> String {
     format!(
         "--size 320x640 --expect baseten-cli --expect {} --expect computer --expect Engines",

@@ -1,6 +1,5 @@
-//! Who is asked, and where: credential helpers that ask their person at the terminal, who can
-//! answer a prompt at all, and `--no-input`, with which nobody is asked.
-//!
+//! Who is asked, and where: credential helpers that ask the user at the terminal, who can answer a
+//! prompt at all, and `--no-input`, which forbids prompts.
 //! Every [`OnTerminal::end`] also checks that the terminal is as it was before.
 
 #![cfg(target_os = "linux")]
@@ -23,7 +22,7 @@ use serde_json::json;
 
 const PIN: &str = "4711";
 
-/// Asks for a PIN on a screen of its own, without showing what is typed.
+/// Asks for a PIN on the alternate screen, without showing what is typed.
 const ASKING: &str = r#"
 [ $1 = get ] || exit 1
 cat >/dev/null
@@ -34,7 +33,7 @@ grep -q '^D 4711$' answer || { echo 'not unlocked'; exit 1; }
 echo '{"ServerURL":"","Username":"bot","Secret":"the-key"}'
 "#;
 
-/// Asks for a PIN in a line.
+/// Asks for a PIN on one line.
 const PLAIN: &str = r"
 cat >/dev/null
 echo $$ >pids
@@ -53,7 +52,7 @@ fn with_helper(script: &str) -> Home {
     home
 }
 
-/// A shell that a person types into, with the program as `$BASETEN`.
+/// An interactive shell, with the program as `$BASETEN`.
 fn shell(terminal: &Terminal, home: Home) -> (Home, OnTerminal<'_>) {
     let home = home.with("BASETEN", baseten()).with("PS1", "ready>");
     let mut shell = terminal.spawn(&home, &["bash", "--norc", "--noprofile", "-i"]);
@@ -68,7 +67,7 @@ fn is_gone(home: &Home) -> bool {
     pids.all(|pid| wait::within(Duration::from_secs(5), || test_kill_process(pid).is_err()))
 }
 
-/// We may say what we are waiting for before a prompt is shown, and not afterwards.
+/// We may say what we are waiting for before a prompt is shown, but not afterwards.
 fn assert_not_written_over(terminal: &Terminal, prompt: &str) {
     let bytes = terminal.bytes();
     let (_, after) = bytes.split_once(prompt).unwrap();
@@ -83,7 +82,7 @@ fn a_helper_asks_at_the_terminal_and_gets_the_answer() {
     let (_home, mut shell) = shell(&terminal, with_helper(ASKING));
     terminal.press(&format!("\"$BASETEN\" auth token; echo status $?{ENTER}"));
     shell.asks("PIN:");
-    // Long enough for us to say what we are waiting for, if we would.
+    // Long enough that we would say what we are waiting for.
     std::thread::sleep(Duration::from_millis(1500));
     terminal.press(&format!("{PIN}{ENTER}"));
     shell.shows("status 0");
@@ -104,7 +103,7 @@ fn a_helper_that_is_stopped_with_us_goes_on_with_us() {
     terminal.press(CONTROL_Z);
     shell.shows("Stopped");
     terminal.press(&format!("fg{ENTER}"));
-    // The shell shows the command once more, right before it goes on.
+    // The shell shows the command again, right before it continues.
     shell.until("it goes on", |terminal| terminal.screen().matches("auth token").count() == 3);
     std::thread::sleep(Duration::from_millis(500));
     terminal.press(&format!("the-pin{ENTER}"));
@@ -126,7 +125,7 @@ fn a_helper_in_the_background_gets_no_terminal_and_stops_nobody() {
 
 #[test]
 fn a_prompt_that_nobody_answers_is_taken_away_with_what_was_typed() {
-    // One that lets itself be ended, and one that does not.
+    // One helper that can be ended, and one that ignores SIGTERM.
     for script in [ASKING, &format!("trap '' TERM\n{PLAIN}")] {
         let terminal = Terminal::new();
         let home = with_helper(script).with("BASETEN_KEYRING_TIMEOUT", "2");
@@ -187,12 +186,12 @@ fn a_helper_may_ask_while_it_stores() {
     terminal.press(&format!("{PIN}{ENTER}"));
     let ended = running.end();
     assert_eq!(ended.status, 0, "{ended}");
-    // Its prompt shows what is typed, and was not written over.
+    // Its prompt shows what is typed, and nothing was written over it.
     assert!(ended.screen.starts_with(&format!("PIN: {PIN}\n")), "{ended}");
     assert!(home.read("kept").contains("ServerURL"));
 }
 
-/// A home with a session that has to be refreshed, whose helper stores by this script.
+/// A home with a session that has to be refreshed, and a helper with this script for storing.
 fn with_session(sandbox: &Sandbox, stores: &str) -> (Home, String) {
     let home = Home::at(sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:slow");
     let script = format!("case $1 in\nget) cat kept ;;\nstore)\n{stores} ;;\nesac");
@@ -230,7 +229,7 @@ fn the_prompt_of_a_real_agent_is_not_written_over() {
 #[test]
 fn the_terminal_decides_who_can_answer_and_stdin_does_not() {
     let (sandbox, terminal) = (sandbox(), Terminal::new());
-    // Slower than what a machine has without a person.
+    // Slower than the timeout on a machine without a user.
     let slow =
         "case $1 in get) [ -e kept ] && cat kept || { sleep 4; echo '{}'; };; *) cat >kept;; esac";
     let home = Home::at(&sandbox).with("KEY", sandbox.api_key("ada").unwrap());
@@ -315,13 +314,13 @@ fn a_locked_keyring_is_locked_at_once_where_nobody_may_be_asked() {
     let ended = terminal.start(&home, &["auth", "token", "--no-input"]).end();
     assert!(ended.screen.contains("the system keyring is locked"), "{ended}");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-    // A keyring that does not answer has no more time than on a machine without people.
+    // A keyring that does not answer gets no more time than on a machine without a user.
     keyring.freeze();
     let ended = terminal.start(&home, &["auth", "token", "--no-input"]).end();
     assert!(ended.screen.contains("did not answer within 3 s"), "{ended}");
 }
 
-// Answers.
+// Answers to prompts.
 
 #[test]
 fn a_helper_that_has_answered_and_exited_has_answered() {

@@ -172,7 +172,7 @@ fn a_name_that_would_make_two_candidates_is_not_offered() {
     assert_eq!(ask(&home).stdout, "c\n");
 }
 
-/// Helper, bus and certificates do not exist here; using one would fail or take time.
+/// There are no helpers, buses or certificates here; using one would fail or take time.
 #[test]
 fn completion_is_quick_and_asks_no_keyring() {
     let home = shell_home()
@@ -184,6 +184,6 @@ fn completion_is_quick_and_asks_no_keyring() {
     for _ in 0..10 {
         assert!(ask(&home).stdout.contains("bob"));
     }
-    // Each takes a few milliseconds; the bound leaves room for a busy machine and a debug build.
+    // Each takes a few milliseconds; the limit leaves room for a busy machine and a debug build.
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }

@@ -20,7 +20,7 @@ use serde_json::Value;
 #[derive(Clone, Copy)]
 struct Operation {
     arguments: &'static [&'static str],
-    /// If set, the store has an OAuth session named `session`, which expires in so many seconds.
+    /// If set, the store has an OAuth session named `session`, which expires in this many seconds.
     session: Option<i64>,
     /// Whether there is a store before the command.
     store: bool,
@@ -209,19 +209,19 @@ fn a_refresh_killed_anywhere_leaves_a_whole_store() {
     kill_everywhere(REFRESH);
 }
 
-/// How often a lock is tried, and its file opened, depends on other tests, which have profiles of the
-/// same names.
+/// Calls whose number varies: how often a lock file is opened and locked depends on other tests,
+/// which use profiles of the same names.
 fn is_repeated(call: &Call) -> bool {
     matches!(call.name.as_str(), "flock" | "open" | "openat") && call.number > 1
 }
 
-/// The call in another run's place of this one: it is another call where a lock was tried again.
+/// The same call in another run. It has another number if a lock was tried again.
 fn same(call: &Call, others: Vec<Call>) -> Option<Call> {
     let same = |other: &Call| other.name == call.name && other.number == call.number;
     others.into_iter().find(same)
 }
 
-/// A profile has two locks, and one of them suffices.
+/// A profile has two locks, and one of them is enough.
 fn is_of_a_profile_lock(call: &Call) -> bool {
     call.arguments.contains("/locks/") || call.arguments.contains("/baseten-auth-")
 }
@@ -250,8 +250,8 @@ fn a_disk_that_fails_anywhere_leaves_the_old_state_and_an_error() {
                 assert_eq!(outcome.stderr.matches("error: ").count(), 1, "{what}");
                 assert_eq!(home.store(), before, "{what}");
             }
-            // The directory's own fsync may fail unnoticed; and where a file can't have a second name,
-            // it is read under its own.
+            // An fsync of the directory may fail unnoticed. If a hard link can't be made, the file
+            // is read under its own name.
             let harmless = ["fsync", "unlink", "unlinkat", "mkdir", "linkat"];
             let lenient = harmless.contains(&call.name.as_str())
                 || is_of_a_profile_lock(&call)
@@ -354,7 +354,7 @@ fn a_directory_of_another_user_is_reported_before_anything_is_done() {
         return;
     }
     let sandbox = sandbox();
-    // A directory that everybody can read, and one that nobody else can read.
+    // A directory that everybody can read, and one that only its owner can read.
     for (mode, action) in [(0o755, "lock"), (0o700, "read")] {
         let home = LOGOUT.home(&sandbox);
         for path in [home.path().join(".config"), home.auth_json().parent().unwrap().to_owned()] {

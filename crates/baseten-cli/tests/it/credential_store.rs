@@ -17,7 +17,7 @@ use baseten_testing::stored::{
 };
 use serde_json::{Value, json};
 
-/// A helper that keeps each secret in a file of its own.
+/// A helper that keeps each secret in its own file.
 const KEEPER: &str = r#"
 mkdir -p "$HOME/vault"
 at() { echo "$HOME/vault/$(cksum | tr -d ' ')"; }
@@ -48,7 +48,7 @@ fn calls_to_a_helper_share_one_deadline_and_a_new_token_is_still_stored() {
     let secret = session(&sandbox, "ada", -60).to_string();
     let answer = serde_json::json!({ "ServerURL": "", "Username": name, "Secret": secret });
     fs::write(home.path().join("secret"), answer.to_string()).unwrap();
-    // The helper is asked before the lock is taken and again under it, which uses up the time.
+    // The helper is called before the lock is taken and again under it, which uses up the time.
     let outcome = home.run(&["auth", "token"]);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     let stored = fs::read_to_string(home.path().join("stored")).unwrap();
@@ -181,9 +181,9 @@ fn a_logout_warns_of_old_copies_only_where_a_keyring_may_have_one() {
         assert_eq!((outcome.status, &*outcome.stdout), (0, "Logged out bot\n"), "{outcome}");
         outcome.stderr
     };
-    // The login has found no keyring, and said so.
+    // The login has found no keyring, and recorded that.
     assert_eq!(logout(&[], ""), "");
-    // This one has not looked for one.
+    // This login did not look for a keyring.
     let warned = logout(&["--insecure-storage"], "");
     let advice = "no keyring was reachable to check. If this machine has none, set \
                   BASETEN_CREDENTIAL_STORE=file\n";
@@ -241,7 +241,7 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
     assert_eq!(home.log_in(&old, &replaced, &[]).status, 0);
     let before = home.store();
     for (name, was) in [(&fresh, None), (&replaced, Some(old))] {
-        // The rehearsal renames in another way.
+        // The rehearsal uses another kind of rename.
         let arguments = ["auth", "login", "--with-api-key", "--profile", name];
         let outcome = straced(&home, "renameat2:error=EIO:when=1", &arguments, &new);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
@@ -256,7 +256,7 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
     home.install("docker-credential-keeper", KEEPER);
     let arguments = ["auth", "login", "--with-api-key", "--profile", "bot"];
-    // Helpers rename too, and flush nothing; nor is the first file that is flushed the store.
+    // Helpers rename files too, but do not fsync. The first fsync is not the store's.
     let outcome = straced(&home, "fsync:error=EIO:when=2", &arguments, &new);
     assert_eq!(outcome.status, 1, "{outcome}");
     assert_eq!(fs::read_dir(home.path().join("vault")).unwrap().count(), 0);
@@ -286,7 +286,7 @@ fn an_entry_that_is_no_text_is_replaced_by_a_login_and_put_back_by_one_that_fail
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     assert_eq!(keyring.lookup_bytes(&name), None);
 
-    // What a helper keeps is text. One that gives other bytes all the same is not broken.
+    // Helpers should store text. One that returns other bytes is not broken, though.
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
     home.install("docker-credential-keeper", KEEPER);
     home.log_in(&key, "bot", &[]).succeeded();

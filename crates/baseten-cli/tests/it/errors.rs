@@ -9,8 +9,8 @@ use baseten_testing::identity::jwt;
 use baseten_testing::outcome::regex_quote;
 use baseten_testing::server::{Act, Server, answer, ok};
 
-/// A home with an OAuth profile that has expired, one API key that is missing, and one that is
-/// broken; nobody listens at its remote.
+/// A home with an OAuth profile that has expired, an API key that is missing, and one that is
+/// broken. Nothing listens at its remote.
 fn four_profiles() -> Home {
     let home = Home::with_api("http://localhost:1");
     home.write_store(
@@ -53,8 +53,8 @@ fn note(notes: &mut String, home: &Home, arguments: &[&str]) {
     writeln!(notes, "$ baseten {}\n[{status}] {errors}", arguments.join(" ")).unwrap();
 }
 
-/// A hint that leads to a login under a stored name leads to the remote of that profile, wherever a
-/// login without an option would go: elsewhere, it would replace the profile by another one.
+/// A hint for logging in again names the remote of the stored profile, whatever the default is: at
+/// another remote, the login would replace the profile.
 #[test]
 fn no_hint_replaces_a_profile_by_one_of_another_remote() {
     let secret = r#""access_token": "access", "refresh_token": "refresh""#;
@@ -175,7 +175,7 @@ fn every_error_can_be_read_here() {
     std::fs::write(blocked.path().join(".config"), "").unwrap();
     show(blocked, WEB);
 
-    // The keyring, and what stands in for it.
+    // The keyring, and what is used instead of it.
     show(four_profiles(), &["auth", "token", "--profile", "bot"]);
     let helper = four_profiles().with("BASETEN_CREDENTIAL_STORE", "helper:none");
     show(helper, &["auth", "token", "--profile", "bot"]);

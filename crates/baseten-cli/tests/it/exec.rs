@@ -1,4 +1,4 @@
-//! `auth exec`: a program in the place of this one, with the credential in its environment.
+//! `auth exec`: a program replaces this one, with the credential in its environment.
 
 #![cfg(target_os = "linux")]
 
@@ -185,7 +185,7 @@ fn without_a_credential_nothing_is_started() {
     for (profile, arguments, status) in [
         (None, &[][..], 3),
         (None, &["--profile", "x"], 4),
-        // Known before the refresh token is used.
+        // Found out before the refresh token is used.
         (Some(in_file("https://127.0.0.1", &expired)), &["--profile", "it", "--for", "openai"], 2),
     ] {
         let profiles: Vec<(&str, Value)> = profile.into_iter().map(|it| ("it", it)).collect();
@@ -208,7 +208,7 @@ fn verbose_output_tells_names_and_the_end_and_no_value() {
     assert!(!outcome.stderr.contains("the-token"), "{outcome}");
 }
 
-/// What a program finds: limits, open files, signals. The standard library unblocks all signals.
+/// What a program inherits: limits, open files, signals. The standard library unblocks all signals.
 const LOOK: &str = "ulimit -S -a; ls /proc/$$/fd; grep -E '^Sig(Ign|Cgt)' /proc/$$/status";
 
 #[test]

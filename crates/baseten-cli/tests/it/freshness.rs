@@ -16,7 +16,7 @@ use baseten_testing::stored::{
 use baseten_testing::wait::PATIENCE;
 use serde_json::{Value, json};
 
-/// A server that refreshes any token and accepts any credential but `refused-access`.
+/// A server that refreshes any token and accepts any credential except `refused-access`.
 fn obliging() -> Server {
     let oblige = |request: String| {
         if request.contains("grant_type=refresh_token") {
@@ -30,7 +30,7 @@ fn obliging() -> Server {
     Server::start((0..8).map(|_| respond(oblige)))
 }
 
-/// Tokens named after the place, which expire in so many seconds.
+/// Tokens named after the place, which expire in this many seconds.
 fn of(place: &str, seconds: i64) -> Value {
     tokens(&format!("{place}-access"), &format!("{place}-refresh"), &ends_in(seconds))
 }
@@ -62,7 +62,7 @@ struct Case {
     keyring: String,
     /// The credential in the request; `None` if no request may be sent.
     sent: Option<&'static str>,
-    /// The refresh token that is sent before, if any.
+    /// The refresh token that is sent first, if any.
     presented: Option<&'static str>,
     /// What the keyring has afterwards.
     keyring_after: String,
@@ -244,7 +244,7 @@ fn after_a_refused_token_the_keyring_is_asked_before_a_refresh() {
     let keyring = KeyringSession::start();
     let server = obliging();
     let home = Home::served_by(&server).with_keyring(&keyring);
-    // It is refused although it expires later than the token of the other program, which replaced it.
+    // It is refused, although it expires later than the other program's token, which replaced it.
     let name = only_profile(&home, "refused", in_file(REMOTE, &of("refused", 7200)));
     keyring.store(&name, &of("keyring", 3600).to_string(), &[]);
     let outcome = home.run(&["whoami"]);

@@ -12,8 +12,8 @@ use baseten_testing::stored::{EXPIRED, LIVES, elsewhere, in_file, store, tokens}
 use baseten_testing::wait;
 use serde_json::{Value, json};
 
-/// Clears the screen, hides, sets the title, in 7 and 8 bits; backspace, delete, carriage return;
-/// no width, right to left, isolate, tag, filler.
+/// Clears the screen, hides text, sets the title, in 7 and 8 bits; backspace, delete, carriage
+/// return; zero width, right to left, isolate, tag, filler.
 const EVIL: &str = "no\u{1b}[2J\u{1b}[8m\u{1b}]0;title\u{7}\u{9b}2J\u{9d}0;t\u{9c}\u{8}\u{7f}\r\u{200b}\
                     \u{202e}\u{2066}\u{feff}\u{e0041}\u{3164}pe";
 
@@ -47,8 +47,8 @@ fn assert_harmless(outcome: &Outcome) {
     }
 }
 
-/// Runs a command in every mode, with and without colours, each time in a new home. Without colours
-/// alone the test would prove little, since all escape sequences are removed there.
+/// Runs a command in every mode, with and without colours, each time in a new home. Runs without
+/// colours alone would prove little, because they remove all escape sequences.
 fn in_every_mode(command: &[&str], home: impl Fn() -> Home) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for mode in MODES {
@@ -254,7 +254,7 @@ fn only_pages_that_may_be_opened_are_shown_and_opened() {
         "--help",
     ];
     for page in refused {
-        // As the only page, and beside a good one.
+        // As the only page, and together with a valid one.
         let (outcome, opened) = login_with_pages(page, None);
         assert_eq!(outcome.status, 6, "{outcome}");
         assert!(!outcome.stderr.contains("evil") && !outcome.stderr.contains("alert"), "{outcome}");

@@ -91,7 +91,7 @@ fn a_logout_invalidates_the_tokens() {
     assert_eq!(count(&server, "logout 204"), 1);
     assert!(!home.store().contains("alice"), "{}", home.store());
 
-    // Neither token is valid any more. A token that was issued just now would not be refreshed.
+    // Neither token is valid any more. A newly issued token would not be refreshed.
     let mut copy: serde_json::Value = serde_json::from_str(&store).unwrap();
     let tokens = &mut copy["profiles"]["alice@example.com:localhost"]["oauth_credential"];
     tokens["issued_at"] = EXPIRED.into();

@@ -1,4 +1,4 @@
-//! `--jq`: whatever a filter does, the command ends soon, as an error of one sentence.
+//! `--jq`: whatever a filter does, the command ends soon, and a failure is one sentence.
 
 use baseten_testing::home::Home;
 
@@ -115,7 +115,7 @@ mod runaways {
         assert_one_sentence(&outcome, filter);
         assert!(elapsed < Duration::from_secs(10), "{filter}: {elapsed:?}");
         assert!(peak < 512 << 10, "{filter}: {peak} KiB");
-        // How long the others take to use up the memory depends on the machine.
+        // How long the other filters take to use up the memory depends on the machine.
         let ended_by_time = outcome.stderr.contains("took too long");
         assert!(ended_by_time || !FOR_EVER.contains(&filter), "{filter}: {outcome}");
     }
@@ -128,8 +128,8 @@ mod runaways {
         assert_eq!(lines[1], "hint: the command succeeded; only the --jq filter failed");
     }
 
-    /// The most memory that a command and its children had at one time, in KiB, as far as one can
-    /// see from outside; waits for its end.
+    /// The most memory that a command and its children used at one time, in KiB, as far as that is
+    /// visible from outside; waits until the command ends.
     fn peak_memory(running: &mut Running) -> u64 {
         let mut peaks = HashMap::new();
         while !running.has_ended() {
@@ -179,7 +179,7 @@ mod runaways {
         assert!(matches!(outcome.status, 1 | 2), "{outcome}");
     }
 
-    /// What the system tells of a process.
+    /// What the system says about a process.
     fn of_process(process: u32, file: &str) -> String {
         let bytes = std::fs::read(format!("/proc/{process}/{file}")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -194,17 +194,17 @@ mod runaways {
             let parent = running.0.id();
             let own = wait::until_some("the program has started", || {
                 let own = of_process(parent, "cmdline");
-                // On a busy machine, it may have ended before anybody looks.
+                // On a busy machine, it may have ended already.
                 Some(own).filter(|own| own.contains(filter) || running.has_ended())
             });
             while !running.has_ended() {
                 for process in family(parent).into_iter().filter(|process| *process != parent) {
-                    // In this order: once the arguments are its own, so is the environment.
+                    // Read in this order: once the arguments are its own, the environment is too.
                     let arguments = of_process(process, "cmdline");
                     let environment = of_process(process, "environ");
                     assert!(!arguments.contains("canary"), "{arguments}");
-                    // A child that has not started its program yet is a copy of its parent, and one
-                    // that is about to, or has ended, has no arguments.
+                    // A child that has not started its program yet is a copy of its parent. A child
+                    // that is starting it, or has ended, has no arguments.
                     let is_copy = arguments == own || arguments.is_empty();
                     let is_clean = !environment.contains("canary");
                     assert!(is_copy || is_clean, "{arguments:?}: {environment}");

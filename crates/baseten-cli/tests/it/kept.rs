@@ -131,7 +131,7 @@ fn a_token_from_the_future_is_refreshed_since_the_clock_was_set_back() {
     }
 }
 
-/// Where a user's own locks may be, in the order in which they are tried.
+/// The possible directories for a user's own locks, in the order in which they are tried.
 fn places_of(user: u32) -> Vec<PathBuf> {
     let shared = ["/tmp", "/var/tmp", "/dev/shm"];
     shared.map(|place| Path::new(place).join(format!("baseten-auth-{user}"))).to_vec()
@@ -143,7 +143,7 @@ fn containers_that_share_a_directory_refresh_once() {
         return;
     }
     let (sandbox, home, name) = late(Duration::from_millis(300));
-    // In each container, the places of the user's own locks are private.
+    // Each container has its own directories for the user's own locks.
     let hidden: Vec<_> = places_of(0).iter().map(|place| place.display().to_string()).collect();
     let hide = "for place; do mkdir -p $place && mount -t tmpfs none $place || exit 99; done";
     let script = format!("{hide}; exec '{}' auth token", baseten());

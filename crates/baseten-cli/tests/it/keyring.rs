@@ -22,7 +22,7 @@ use rustix::net::SocketAddrUnix;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// What a command may take on a busy machine in addition to its keyring timeout.
+/// How much longer than its keyring timeout a command may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// The keyring timeout of a command that cannot show a prompt.
@@ -143,7 +143,7 @@ fn a_profile_whose_secret_somebody_removed_can_be_logged_out() {
     assert!(!home.store().contains(NAME), "{}", home.store());
 }
 
-/// Python's `keyring` and the Python SDK, in the environment that `cargo xtask test` makes.
+/// Python's `keyring` and the Python SDK, in the environment that `cargo xtask test` creates.
 fn python(session: &KeyringSession, arguments: &[&str]) -> Outcome {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let python = format!("{root}/counterparts/python/venv/bin/python");
@@ -346,7 +346,7 @@ fn only_a_socket_of_this_machine_is_a_bus() {
 
 // Sessions of the counterparts' scripts: prompts, other keyrings, broken ones.
 
-/// A script that makes a session, and its options.
+/// A script that starts a session, and its options.
 struct Session {
     script: &'static str,
     options: Vec<String>,
@@ -393,7 +393,7 @@ impl Session {
             .env("BASETEN", baseten())
             .env("ELAPSED", home.path().join("elapsed"))
             .env("TMPDIR", home.path())
-            // The session has a home of its own.
+            // The session has its own home.
             .env("BASETEN_CONFIG_DIR", home.auth_json().parent().unwrap());
         command
     }
@@ -426,7 +426,7 @@ fn a_prompt_that_somebody_answers_unlocks_the_keyring() {
     assert_eq!(ended.status, 0, "{ended}");
     assert_eq!(ended.screen, format!("{UNLOCKING}\n"));
     assert_eq!(home.read("token"), "the-key\n");
-    // A display is enough, and what stdin is does not matter.
+    // A display is enough; stdin does not matter.
     let home = home.with("KEY", sandbox.api_key("ada").unwrap());
     let script = "echo $KEY | baseten auth login --with-api-key --profile bot";
     let outcome = session.run(&home, script);

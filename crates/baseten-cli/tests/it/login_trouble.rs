@@ -116,7 +116,7 @@ fn a_login_that_is_canceled_while_it_is_stored_is_ended_at_the_server() {
     home.set("BASETEN_REMOTE_URL", server.remote("http"));
     let running = home.start(WEB);
     let _held = held.recv_timeout(PATIENCE).unwrap();
-    // Earlier, the signal would end the process before it has begun to store the login.
+    // A signal any earlier would end the process before it starts to store the login.
     std::thread::sleep(Duration::from_millis(700));
     running.signal(Signal::INT);
     let request = heard.recv_timeout(PATIENCE).unwrap();

@@ -1,5 +1,5 @@
-//! Drives the built `baseten` as its users do: in an environment that is cleared, against a
-//! sandbox or a scripted server, looking at stdout, stderr and exit status together.
+//! Runs the built `baseten` as its users do, in an empty environment, against a sandbox or a
+//! scripted server, and checks stdout, stderr and exit status together.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test may")]
 

@@ -1,5 +1,5 @@
-//! A token for whoever needs it for a while (`--min-ttl`), and another one for whoever was refused
-//! with the last (`--refused-stdin`).
+//! A token that is valid for long enough (`--min-ttl`), and a new token for a client whose last one
+//! was refused (`--refused-stdin`).
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use baseten_testing::stored::{
     REMOTE, ends_in, in_file, name, session, store, tokens, tokens_of, with_key,
 };
 
-/// A home whose token was issued and ends so many seconds from now, and a server that gives another
-/// one once, which lives for an hour.
+/// A home whose token was issued and expires this many seconds from now, and a server that issues
+/// one other token, which lives for an hour.
 fn home(issued_in: i64, ends: i64) -> (Server, Home, String) {
     let server = Server::start([ok(&refreshed("new", Some("r2")))]);
     let (home, name) = (Home::served_by(&server), name("lasting"));
@@ -35,7 +35,8 @@ fn a_token_that_ends_too_soon_is_refreshed_early() {
         // Less than a minute counts as one.
         (-3000, 50, "0s", "new"),
         (-3000, 90, "1s", "old"),
-        // What is asked is nearly all that the server grants: half of the life has to be gone.
+        // Nearly the whole lifetime is requested, so a token is only refreshed once half of it has
+        // passed.
         (-1700, 1900, "1h", "old"),
         (-1900, 1700, "1h", "new"),
         (-1900, 1700, "59m", "new"),
@@ -47,7 +48,7 @@ fn a_token_that_ends_too_soon_is_refreshed_early() {
         let warned = outcome.stderr.contains("the server's tokens do not live longer");
         let lives: i64 = if token == "new" { 3600 } else { ends };
         let asked = if min_ttl == "1h" { 3600 } else { 0 };
-        // A new token is a moment old when it is looked at.
+        // A new token is already a moment old when it is checked.
         assert_eq!(warned, lives <= asked, "{min_ttl} of {ends}: {outcome}");
     }
 }

@@ -23,15 +23,15 @@ use baseten_testing::server::{ADA, Act, STARTED, Server, TOKENS, answer, http, o
 use baseten_testing::stored::{in_file, store, tokens};
 use rcgen::{CertificateParams, date_time_ymd};
 
-/// The host that the API of the remote `https://localhost:…` is at.
+/// The host of the API of the remote `https://localhost:…`.
 const HOST: &str = "api.localhost";
 
-/// A home with an API key in the environment, so that `whoami` is one request.
+/// A home with an API key in the environment, so that `whoami` makes one request.
 fn with_key(remote: String) -> Home {
     Home::at_remote(remote).with("BASETEN_API_KEY", "canary-key")
 }
 
-/// Nobody may ever see these.
+/// These must never appear in the output.
 pub(crate) fn assert_no_secret(outcome: &Outcome) {
     let text = outcome.to_string();
     assert!(!text.contains("canary"), "{text}");
@@ -80,7 +80,7 @@ fn a_bad_certificate_ends_a_login_at_once() {
     let mut all = String::new();
     let first = Home::new();
     for (name, identity) in cases {
-        // Whoever tried again would not be told of a certificate, but that nobody listens.
+        // A second try would report a failed connection instead of the certificate.
         let server = Server::start([serve(identity)]);
         let home = Home::at_remote(server.remote("https")).with("SSL_CERT_FILE", authority.file());
         let start = Instant::now();
@@ -194,7 +194,7 @@ fn a_logout_does_not_wait_for_a_server_that_hangs() {
     assert_no_secret(&outcome);
 }
 
-/// A home with a session that this server is asked about.
+/// A home with a session at this server.
 fn with_session(server: &Server) -> Home {
     let remote = server.remote("http");
     let tokens = tokens("canary-access", "canary-refresh", "0001-01-01T00:00:00Z");
@@ -227,7 +227,8 @@ fn a_redirect_is_not_followed_with_a_credential() {
     assert_outcome!(home, outcome);
 }
 
-/// In seconds, at least. A loaded machine takes longer, so above there is room.
+/// The pauses in seconds must be at least this long. There is room above, because a busy machine
+/// takes longer.
 fn assert_pauses(server: &Server, expected: &[f32]) {
     let pauses: Vec<f32> = server.pauses().iter().map(Duration::as_secs_f32).collect();
     assert_eq!(pauses.len(), expected.len(), "{pauses:?}");
@@ -249,8 +250,8 @@ fn a_failure_is_reported_once_and_then_counted() {
     assert!(outcome.stderr.starts_with(&told.replace("SERVER", &name)), "{outcome}");
 }
 
-/// Makes a network of its own for the process that it becomes: `dead.example.com` has an IPv6 address
-/// that leads nowhere, and then the IPv4 address that `alive.example.com` has alone.
+/// Gives the process its own network: `dead.example.com` has an IPv6 address that leads nowhere,
+/// and then the same IPv4 address that `alive.example.com` has as its only one.
 #[cfg(target_os = "linux")]
 const NETWORK: &str = r#"
 set -e
@@ -321,10 +322,10 @@ fn in_a_network_with_a_dead_address() {
     };
     let (alive, dead) = (time("alive.example.com"), time("dead.example.com"));
     eprintln!("three requests of a login: {alive:?} without, {dead:?} with a dead address");
-    // A loaded machine gets as much again.
+    // Leaves as much again for a busy machine.
     assert!(dead < alive + 2 * Duration::from_millis(300), "{dead:?} {alive:?}");
 
-    // The name of a proxy is a name as well. Both of these hang up at once.
+    // A proxy's name is looked up as well. Both proxies close the connection at once.
     for scheme in ["http", "socks5h"] {
         let hang_up = || Act::Custom(Box::new(drop));
         let proxy = Server::start_on("10.77.0.1:0", [hang_up(), hang_up()]);
@@ -343,7 +344,7 @@ mod slow_tests {
     #[test]
     fn a_server_that_dribbles_or_hangs_times_out() {
         let body = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n".to_vec();
-        // For longer than anybody waits: a byte every 50 ms.
+        // A byte every 50 ms, for longer than any limit.
         let acts = [Act::Dribble(body, vec![b' '; 2000]), Act::Hang];
         std::thread::scope(|scope| {
             for act in acts {
@@ -411,7 +412,7 @@ mod slow_tests {
         ]);
         let outcome = Home::at_remote(server.remote("http")).run(WEB_LOGIN);
         assert_eq!(outcome.status, 6, "{outcome}");
-        // Nobody is left to wonder what it waits for.
+        // The user is told what the program waits for.
         let told = "SERVER answered HTTP 503; trying again in 1 s\n\
                 SERVER answered HTTP 429; trying again in 3 s\n\
                 SERVER answered HTTP 500; trying again in 4 s\n\
@@ -420,7 +421,7 @@ mod slow_tests {
         assert!(outcome.stderr.starts_with(&told.replace("SERVER", &name)), "{outcome}");
         assert_pauses(&server, &[1.0, 3.0, 4.0]);
 
-        // What will not get better is not tried again.
+        // Failures that will not pass are not tried again.
         for (act, status) in [
             (answer(404, "", ""), 4),
             (answer(400, "", r#"{"error": "invalid_client"}"#), 3),

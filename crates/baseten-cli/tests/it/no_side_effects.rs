@@ -24,7 +24,7 @@ fn trace(home: &Home, arguments: &[&str]) -> Vec<String> {
 }
 
 fn calls<'a>(trace: &'a [String], names: &[&str]) -> Vec<&'a str> {
-    // A line is the process, the call and its arguments.
+    // A line has the process, the call and its arguments.
     let is_one = |line: &&str| {
         let call = line.split_whitespace().nth(1).and_then(|call| call.split('(').next());
         call.is_some_and(|call| names.contains(&call))

@@ -38,7 +38,7 @@ fn all(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The home of a user, where root is at work with `sudo -E`.
+/// A user's home, in which root works with `sudo -E`.
 fn home_of_a_stranger() -> Home {
     let home = Home::new().with("BASETEN_CREDENTIAL_STORE", "file");
     give(home.path(), STRANGER);
@@ -51,7 +51,7 @@ fn assert_all_are_the_strangers(home: &Home) {
     }
 }
 
-/// The user can do everything with what root has left.
+/// The user can use everything that root has created.
 fn assert_usable(home: &Home) {
     let run = |arguments: &[&str], input: &str| -> Outcome {
         run_as(STRANGER, home, arguments, input).succeeded()
@@ -98,7 +98,7 @@ fn files_that_root_writes_belong_to_the_owner_of_the_home() {
     home.run(&SWITCH).succeeded();
     assert_all_are_the_strangers(&home);
     home.run(&["auth", "logout", "--profile", "other"]).succeeded();
-    // The file between the two steps of a login, too.
+    // And the file between the two steps of a login.
     let two_steps = ["auth", "login", "--web", "--no-wait", "--insecure-storage"];
     home.run(&two_steps).succeeded();
     assert_all_are_the_strangers(&home);
@@ -158,7 +158,7 @@ fn a_link_in_place_of_a_lock_makes_no_file_elsewhere() {
     let before = home.store();
     let outcome = home.run(&SWITCH);
     assert_eq!(outcome.status, 1, "{outcome}");
-    // ELOOP; glibc and musl have different words for it.
+    // ELOOP; glibc and musl have different messages for it.
     assert!(
         outcome.stderr.contains("cannot lock") && outcome.stderr.contains("(os error 40)"),
         "{outcome}"
@@ -202,7 +202,7 @@ fn a_link_of_another_user_leads_root_only_to_files_of_that_user() {
 
 #[test]
 fn only_a_directory_with_no_other_files_is_made_private() {
-    // What else is in it, its mode before, and after.
+    // The other file in the directory, the directory's mode before, and after.
     for (other, before, after) in [
         (None, 0o755, 0o700),
         (Some("auth.json.lock"), 0o755, 0o700),
@@ -275,7 +275,7 @@ fn a_user_who_could_replace_the_file_is_reported() {
         }
         assert_eq!(current(&home), "other");
     }
-    // A group of other people.
+    // A group with other members.
     let home = Home::with_store(&two_profiles());
     fs::write(directory(&home).join("another-program.json"), "").unwrap();
     chown(directory(&home), None, Some(STRANGER)).unwrap();

@@ -1,4 +1,4 @@
-//! Programs that write the store in place and know no lock: nothing of theirs is lost.
+//! Other programs write the store in place and without a lock: none of their changes is lost.
 
 #![cfg(target_os = "linux")]
 
@@ -16,7 +16,7 @@ use baseten_testing::stored::{
 };
 use baseten_testing::wait;
 
-/// Longer than a reader is patient, and shorter than a writer.
+/// Longer than a reader waits, and shorter than a writer does.
 const HELD_UP: Duration = Duration::from_secs(1);
 
 fn fifty(remote: &str) -> Vec<(String, serde_json::Value)> {
@@ -119,8 +119,8 @@ fn sandbox_that_takes_its_time() -> Sandbox {
     baseten_testing::sandbox::sandbox_with(|config| config.latency = Duration::from_millis(300))
 }
 
-/// Starts the command so that it waits for a second before the so many-th of a system call. Also
-/// gives a look at whether it does.
+/// Starts the command so that it waits for a second before the n-th of a system call. Also returns
+/// a function that says whether it is waiting.
 fn slow(
     home: &Home,
     (call, number): (&str, usize),
@@ -142,7 +142,7 @@ fn slow(
 const SWITCH: &[&str] = &["auth", "switch", "--profile", "other"];
 const SWITCH_BACK: &[&str] = &["auth", "switch", "--profile", "p"];
 
-/// When the new store is about to be flushed, and when it is about to take its place.
+/// When the new store is about to be flushed, and when it is about to be renamed.
 const MOMENTS: [(&str, usize); 2] = [("fsync", 1), ("rename,renameat,renameat2", 1)];
 
 #[test]
@@ -186,7 +186,7 @@ fn a_profile_that_another_program_removed_stays_removed() {
 fn a_store_that_another_program_made_meanwhile_is_kept() {
     let sandbox = sandbox();
     let login = ["auth", "login", "--with-api-key", "--insecure-storage", "--profile", "new"];
-    // The rehearsal flushes a file, too.
+    // The rehearsal flushes a file too.
     for moment in [("fsync", 2), ("renameat2", 1)] {
         let home = Home::at(&sandbox);
         let (running, waits) = slow(&home, moment, &login, &sandbox.api_key("ada").unwrap());
@@ -204,7 +204,7 @@ fn a_store_that_grows_while_it_is_read_is_read_again() {
     let home = Home::with_store(&store([("other", key("old"))]));
     let theirs = store([("first", key("new")), ("other", key("new"))]);
     let file = home.auth_json();
-    // The first read gives all that there is, and the second finds the end.
+    // The first read returns everything, and the second finds the end.
     let mut command = home.command_of(find("strace", "strace"), &[]);
     let trace = home.path().join("trace");
     command
@@ -267,10 +267,10 @@ mod slow_tests {
     }
 }
 
-/// The system call that opens a file: which of the two it is depends on the C library.
+/// The system call that opens a file; the C library decides which of the two.
 const OPEN: &str = "/^open(at)?$";
 
-/// Runs the program while a system call fails, as after another host has replaced the file.
+/// Runs the program while a system call fails as it does after another host has replaced the file.
 fn stale(home: &Home, call: &str, times: &str, arguments: &[&str]) -> Outcome {
     let mut command = home.command_of(find("strace", "strace"), &[]);
     command
@@ -293,7 +293,7 @@ fn a_file_that_another_host_has_replaced_is_read_again() {
     home.write_store(&store([("p", with_key(remote, "a-key")), ("other", with_key(remote, "b"))]));
     let outcome = stale(&home, OPEN, "when=1..3", &["auth", "token"]);
     assert_eq!(outcome, Outcome::done("a-key\n"));
-    // Before it is changed, the server is asked by a second name.
+    // Before a change, the file is read under a second name, so that the server is asked.
     let outcome = stale(&home, "linkat", "when=1..3", SWITCH);
     assert_eq!(outcome, Outcome::done("Switched to other\n"));
     let before = fs::read(home.auth_json()).unwrap();

@@ -78,7 +78,7 @@ fn a_login_goes_through_a_proxy_with_a_password() {
     assert_no_secret(&outcome);
     assert_eq!(proxy.requests(), 3);
 
-    // And so does the exchange of a workload.
+    // So does a workload's exchange.
     let (_server, home) = start(&[TOKENS, ADA], "ada:canary%2Dword@");
     let home = home
         .with("BASETEN_TRUST_RULE", "ci")

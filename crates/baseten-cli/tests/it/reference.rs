@@ -43,7 +43,7 @@ fn run(home: &Home, arguments: &[&str]) -> Outcome {
     home.run(arguments).succeeded()
 }
 
-/// Logs in as Ada with an API key, which has to succeed.
+/// Logs in as Ada with an API key; this must succeed.
 #[track_caller]
 fn log_in(home: &Home, sandbox: &Sandbox, profile: &str, more: &[&str]) -> Outcome {
     home.log_in(sandbox.api_key("ada").unwrap(), profile, more).succeeded()

@@ -19,7 +19,7 @@ use baseten_testing::stored::{
 use baseten_testing::wait::PATIENCE;
 use rustix::process::Signal;
 
-/// Starts so many processes at once and returns the token, which must be the same for all.
+/// Starts this many processes at once and returns the token, which must be the same for all.
 fn race(homes: &[&Home], processes: usize, name: &str) -> String {
     let running: Vec<Running> = (0..processes)
         .map(|number| homes[number % homes.len()].start(&["auth", "token", "--profile", name]))
@@ -339,7 +339,7 @@ fn a_token_that_cannot_be_stored_is_printed_and_the_failure_is_reported() {
     let old = session(&sandbox, "ada", -1);
     let before = store([("stuck", in_file(&sandbox.remote_url(), &old))]);
     home.write_store(&before);
-    // The rehearsal renames in another way.
+    // The rehearsal uses another kind of rename.
     let outcome = straced(&home, "renameat2:error=EIO:when=1", &["auth", "token"], "");
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(sandbox.is_live(outcome.stdout.trim()), "{outcome}");

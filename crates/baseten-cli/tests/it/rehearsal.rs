@@ -1,4 +1,4 @@
-//! Nothing is asked of a server that cannot be undone, unless its answer can be kept.
+//! A request that cannot be undone is only sent if its answer can be stored.
 
 #![cfg(target_os = "linux")]
 
@@ -20,10 +20,10 @@ use baseten_testing::stored::{
 
 const REFRESH: [&str; 2] = ["auth", "token"];
 
-/// What makes it impossible to store anything, until it is dropped.
+/// Makes it impossible to store anything, until it is dropped.
 type Fault = Box<dyn Any>;
 
-/// A home whose current profile has a session that has to be refreshed, and one profile more.
+/// A home whose current profile has a session that has to be refreshed, and a second profile.
 fn home(sandbox: &Sandbox) -> Home {
     let home = Home::at(sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
     fill(&home, sandbox);
@@ -33,7 +33,7 @@ fn home(sandbox: &Sandbox) -> Home {
 fn fill(home: &Home, sandbox: &Sandbox) {
     let remote = sandbox.remote_url();
     let old = in_file(&remote, &session(sandbox, "ada", -1));
-    // The locks of profiles are everybody's.
+    // All tests share the locks of profiles.
     home.write_store(&store([
         (name("session").as_str(), old),
         ("other", with_key(&remote, "key")),
@@ -41,11 +41,11 @@ fn fill(home: &Home, sandbox: &Sandbox) {
 }
 
 fn directory(home: &Home) -> &Path {
-    // The home outlives what is made of this.
+    // The returned fault needs the home to live on.
     Box::leak(home.auth_json().parent().unwrap().to_owned().into_boxed_path())
 }
 
-/// Everything that would do something at the server is refused, and the session lives on.
+/// Every request that would change something at the server is refused, and the session stays valid.
 fn assert_refused(sandbox: &Sandbox, home: &Home, reason: &str, run: impl Fn(&[&str]) -> Outcome) {
     let before = home.store();
     let requests = sandbox.requests().len();
@@ -133,7 +133,7 @@ fn a_disk_without_room_for_the_answer() {
         return;
     }
     let sandbox = sandbox();
-    // Files without content still fit, or not even these.
+    // Empty files still fit, or not even these.
     for (options, size) in [("size=64k", 64 * 1024), ("nr_inodes=8", 0)] {
         let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
         let _disk = Mount::disk(directory(&home), options);
@@ -153,7 +153,7 @@ fn a_disk_without_room_for_the_answer() {
     }
 }
 
-/// A file attribute that holds for root too, for as long as this lives.
+/// A file attribute that applies to root too, as long as this value lives.
 struct Attribute(&'static str, std::path::PathBuf);
 
 impl Attribute {
@@ -192,7 +192,7 @@ fn a_file_of_another_user_in_a_shared_directory_is_refused() {
         return;
     }
     let sandbox = sandbox();
-    // Where others may not remove it, and where they may.
+    // In a directory where others may not remove it, and in one where they may.
     for permissions in [0o1777, 0o777] {
         let home = home(&sandbox);
         set_mode(&home.path().join(".config"), 0o755);
@@ -201,7 +201,7 @@ fn a_file_of_another_user_in_a_shared_directory_is_refused() {
         assert_refused(&sandbox, &home, "it belongs to another user", |arguments| {
             run_as(STRANGER, &home, arguments, "")
         });
-        // Its owner may do what they like with it.
+        // Its owner may replace it.
         home.run(&REFRESH).succeeded();
         assert_eq!(mode(&home.auth_json()), 0o600);
     }
@@ -213,7 +213,7 @@ fn a_change_on_a_file_system_without_locks_is_refused() {
     for errno in ["ENOLCK", "ENOSYS"] {
         let home = home(&sandbox);
         assert_refused(&sandbox, &home, "the file system does not lock it", |arguments| {
-            // The locks of profiles are elsewhere, and may do.
+            // The locks of profiles are in another directory, which may be writable.
             let lock = format!("{}.lock", home.auth_json().display());
             let mut command = home.command_of(find("strace", "strace"), &[]);
             command
@@ -288,7 +288,7 @@ fn a_mounted_file_is_refused_for_a_refresh() {
     baseten_testing::assert_outcome!(home, outcome);
     assert_eq!((home.store(), sandbox.refresh_count()), (before, 0));
     drop(mount);
-    // The same file, where it is at home.
+    // The same file, in its own directory.
     fs::rename(home.path().join("host.json"), home.auth_json()).unwrap();
     assert_session_is_unharmed(&sandbox, &home);
 }
@@ -313,7 +313,7 @@ fn a_mounted_file_is_written_in_place() {
     assert_eq!(fs::read_to_string(&host).unwrap(), home.store());
     assert!(home.store().ends_with("}\n"), "{}", home.store());
     assert_eq!((fs::metadata(&host).unwrap().ino(), mode(&host)), (inode, 0o600));
-    // Nothing is left of a replacement that was tried.
+    // No temporary file is left of an attempted replacement.
     let left: Vec<_> = fs::read_dir(directory(&home)).unwrap().collect();
     assert!(left.iter().all(|entry| {
         let name = entry.as_ref().unwrap().file_name();
@@ -330,7 +330,7 @@ fn a_mounted_file_is_whole_at_every_moment() {
     let (home, _mount) = mounted(&sandbox);
     home.log_in_with_key(&sandbox, "grace", "a-profile-that-makes-it-longer");
     let before = read(&home);
-    // Killed after the new text was written, and before the old one's end was cut off.
+    // Killed after the new text was written, and before the file was truncated.
     let logout = ["auth", "logout", "--profile", "a-profile-that-makes-it-longer"];
     let outcome = straced(&home, "ftruncate:signal=KILL:when=1", &logout, "");
     assert_eq!(outcome.status, 137, "{outcome}");
@@ -380,7 +380,7 @@ mod slow_tests {
         let sandbox = sandbox();
         let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "file");
         fill(&home, &sandbox);
-        // A little less than what can be read.
+        // Slightly smaller than the largest file that can be read.
         let text = home.store();
         let filler = " ".repeat(64 * 1024 * 1024 - 4096 - text.len());
         let large = text.replacen('{', &format!("{{\"filler\": \"{filler}\","), 1);

@@ -1,5 +1,5 @@
-//! Secrets are recognizable here, and are looked for everywhere: in all output, in the arguments
-//! and environments of whatever is started, in files, in a crash.
+//! Secrets are recognizable here, and are searched for everywhere: in all output, in the arguments
+//! and environments of all started programs, in files, and after a crash.
 
 #![cfg(target_os = "linux")]
 
@@ -24,7 +24,7 @@ const KEY: &str = "CANARY-api-key";
 const ACCESS: &str = "CANARY-access-token";
 const REFRESH: &str = "CANARY-refresh-token";
 const DEVICE: &str = "CANARY-device-code";
-/// What all of them have in common, as it is, as base64 at each offset, and as hex.
+/// What all secrets contain: as it is, as base64 at each offset, and as hex.
 const TRACES: &[&str] = &["CANARY", "Q0FOQVJ", "NBTkFSW", "DQU5BUl", "43414e415259"];
 
 fn has_secret(bytes: &[u8]) -> bool {
@@ -36,7 +36,7 @@ fn assert_silent(outcome: &Outcome) {
     assert!(!has_secret(outcome.to_string().as_bytes()), "{outcome}");
 }
 
-/// A home with a profile of each kind, whose requests go to a server that plays this.
+/// A home with a profile of each kind, whose requests go to a server with this script.
 fn logged_in(expiry: &str, script: impl IntoIterator<Item = Act>) -> Home {
     let remote = "https://app.baseten.co";
     let home = Home::with_script(script);
@@ -65,7 +65,7 @@ fn tokens() -> Act {
 /// A server that repeats whatever it was sent.
 fn echo(status: u16) -> Act {
     let text = format!("no {KEY} {ACCESS} {REFRESH} {DEVICE} CANARY");
-    // A secret that this run did not send cannot be known, so each is told apart below.
+    // A secret that this run did not send cannot be recognized, so each is tested separately below.
     answer(status, "", &text)
 }
 
@@ -76,7 +76,7 @@ fn repeats(status: u16, secret: &str) -> [Act; 2] {
     [answer(status, "", &oauth.to_string()), answer(status, "", &other.to_string())]
 }
 
-/// Secrets are in these two files only, and whatever is below the directory is for its owner.
+/// Only these two files contain secrets, and only the owner can use what is in the directory.
 fn assert_files_are_private(home: &Home) {
     let own = home.path().join(".config/baseten");
     let mut directories = vec![home.path().to_owned()];
@@ -126,7 +126,7 @@ fn no_command_that_works_shows_a_secret() {
         let home = Home::with_script([started(), tokens(), me()]);
         run(&home, &["auth", "login", "--web", "--no-wait", "--insecure-storage"]);
         run(&home, &["auth", "login", "--resume"]);
-        // Without a keyring to be had, and saying so.
+        // Without an available keyring, with the warning about that.
         let home = Home::with_script([started(), tokens(), me()]);
         run(&home, &["auth", "login", "--web"]);
         let home = Home::with_script([me(), me()]).with("BASETEN_API_KEY", KEY);
@@ -157,8 +157,8 @@ fn identity_token() -> String {
     jwt(&claims(), "CANARY-signature")
 }
 
-/// A workload whose identity token comes from there, and whose requests go to a server that plays
-/// this.
+/// A workload whose identity token comes from this source, and whose requests go to a server with
+/// this script.
 fn workload(source: &str, script: impl IntoIterator<Item = Act>) -> (Vec<Server>, Home) {
     let server = Server::start(script);
     let mut home = Home::served_by(&server).with("BASETEN_TRUST_RULE", "ci");
@@ -235,7 +235,7 @@ fn a_secret_that_the_server_repeats_is_not_shown() {
                     .run(&login),
             );
         }
-        // In no form of ours: nothing of it is shown.
+        // The body is not in a form that we know, so nothing of it is shown.
         let home = logged_in(LIVES, [echo(status), echo(status)]);
         assert_silent(&home.run(&["whoami", "--profile", "bot", "-v"]));
         assert_silent(&logged_in(EXPIRED, [echo(status)]).run(&["auth", "token", "-v"]));
@@ -376,7 +376,8 @@ fn nothing_that_is_started_gets_a_secret() {
     assert!(started.contains("bin/browser") && started.contains("HOME="), "{started}");
     assert!(!has_secret(started.as_bytes()), "{started}");
 
-    // Anybody on this machine can read arguments. A browser has to be told the code; we have not.
+    // Anybody on this machine can read arguments. A browser has to get the code as one; we must not
+    // have it in ours.
     let code = "USER-CODE";
     let page = r#"{"device_code": "d", "user_code": "USER-CODE", "interval": 1, "expires_in": 60,
         "verification_uri": "https://app.example.com/device",
@@ -407,7 +408,8 @@ fn nothing_that_is_started_gets_a_secret() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_crash_leaves_no_core_dump() {
-    // A program that forbids nothing leaves one, where the machine keeps them in the directory.
+    // A program that does not forbid core dumps leaves one, if the machine writes them into the
+    // directory.
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let start = |home: &Home, program: &str| {
         let script = format!("ulimit -c unlimited && exec {program}");
@@ -435,10 +437,10 @@ fn a_crash_leaves_no_core_dump() {
     let home = Home::new();
     let arguments = "auth login --with-api-key --insecure-storage --profile p";
     let mut login = start(&home, &format!("{} {arguments}", baseten()));
-    // It reads on until the end of its input, which does not come.
+    // It reads on until the end of its input, which never comes.
     login.0.stdin.as_mut().unwrap().write_all(KEY.as_bytes()).unwrap();
     let id = login.0.id();
-    // No longer the shell, which starts without a limit of its own.
+    // The shell, which has no limit of its own at first, has been replaced.
     wait::until("the login runs", || name(id) == "baseten\n" && limit(id) == "0");
     let status = end(login);
     assert_eq!(status.signal(), Some(6), "{status}");

@@ -17,7 +17,7 @@ fn three_profiles() -> Home {
     Home::with_store(&store(["current", "flag", "variable"].map(profile)))
 }
 
-/// Every combination of what can select, and what is selected then.
+/// Every combination of selections, and the result.
 const PRECEDENCE: &[(bool, bool, bool, &str)] = &[
     // --profile, BASETEN_API_KEY, BASETEN_PROFILE
     (false, false, false, "current"),

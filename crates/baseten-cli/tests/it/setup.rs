@@ -1,5 +1,5 @@
-//! `auth setup`: coding agents that ask for their token. Everything else in their settings stays as
-//! it was, to the letter.
+//! `auth setup`: coding agents that ask for their token. Everything else in their settings stays
+//! exactly as it was.
 
 #![cfg(target_os = "linux")]
 
@@ -37,7 +37,8 @@ fn write(home: &Home, file: &str, text: &str) -> PathBuf {
     path
 }
 
-/// The outcome without the warning that the program is in a temporary directory, as it may be here.
+/// The outcome without the warning that the program is in a temporary directory, which may be true
+/// in tests.
 fn setup(home: &Home, arguments: &[&str]) -> Outcome {
     let mut outcome = home.run(&[&["auth", "setup"], arguments].concat());
     let lines = outcome.stderr.split_inclusive('\n');
@@ -45,7 +46,7 @@ fn setup(home: &Home, arguments: &[&str]) -> Outcome {
     outcome
 }
 
-/// The line of a home's helper.
+/// The command line of a home's helper.
 fn line(home: &Home, profile: &str, remote: &str) -> String {
     let program = home.path().join("bin/baseten").display().to_string();
     format!("{program} auth token --no-input --min-ttl 6m{profile} --expect-remote {remote}")
@@ -101,7 +102,7 @@ fn the_helper_prints_the_token_of_its_profile() {
     setup(&home, &["claude-code", "--model", "m"]).succeeded();
     let settings: serde_json::Value = serde_json::from_str(&home.read(CLAUDE)).unwrap();
     let helper = settings["apiKeyHelper"].as_str().unwrap();
-    // In an environment that selects another one.
+    // In an environment that selects another profile.
     let mut command = home.command_of("/bin/sh", &["-c", helper]);
     let outcome = Outcome::from(command.env("BASETEN_PROFILE", "staging").output().unwrap());
     assert_eq!(outcome, Outcome::done("the-token\n"));
@@ -210,7 +211,7 @@ fn keys_that_are_taken_are_replaced_only_by_force() {
         write(&home, file, text);
         assert_outcome!(home, setup(&home, &[agent]));
         assert_eq!(home.read(file), text);
-        // What is not ours is not removed either.
+        // Settings that are not ours are not removed either.
         assert_eq!(setup(&home, &[agent, "--remove"]).status, 0);
         assert_eq!(home.read(file), text);
         let forced = setup(&home, &[agent, "--force"]).succeeded();
@@ -254,7 +255,7 @@ fn what_was_changed_since_stays() {
     let outcome = setup(&home, &["claude-code", "--remove"]).succeeded();
     assert!(outcome.stderr.contains("env.ANTHROPIC_BASE_URL stays"), "{outcome}");
     assert!(home.read(CLAUDE).contains("http://localhost:1"), "{}", home.read(CLAUDE));
-    // A provider that has keys, and no name, would be an error of Codex.
+    // Codex would reject a provider that has keys but no name.
     setup(&home, &["codex"]).succeeded();
     let text = home.read(CODEX);
     write(&home, CODEX, &text.replace("wire_api", "request_max_retries = 9\nwire_api"));
@@ -389,7 +390,7 @@ fn without_a_stored_profile_the_environment_is_asked_each_time() {
         let written = home.read(CLAUDE);
         assert!(!(outcome.to_string() + &written).contains("canary"), "{written}");
     }
-    // A profile whose session has ended can be set up.
+    // A profile can be set up even if its session has ended.
     let ended = in_file(REMOTE, &tokens("t", "r", EXPIRED));
     let home = home();
     home.write_store(&store([("ended", ended)]));
@@ -429,7 +430,7 @@ fn a_program_that_is_not_found_by_its_name_is_named_by_its_path() {
     fs::create_dir_all(&cache).unwrap();
     let copy = cache.join("baseten");
     fs::copy(baseten(), &copy).unwrap();
-    // What is found in PATH is another file.
+    // The program in PATH is another file.
     let mut command = home.command_of(&copy, &["auth", "setup", "claude-code"]);
     let outcome = Outcome::from(command.output().unwrap()).succeeded();
     let warning = format!("warning: {} may be removed, ", copy.display());
@@ -456,7 +457,7 @@ fn a_setup_killed_anywhere_leaves_whole_settings() {
             }
             assert_eq!(outcome.status, 137, "{inject}: {outcome}");
             (old, new) = if is_done { (old, new + 1) } else { (old + 1, new) };
-            // What it left behind is removed by the next run that finds it old.
+            // A later run removes leftovers once they are old.
             for entry in fs::read_dir(directory).unwrap() {
                 let file = fs::File::options().append(true).open(entry.unwrap().path()).unwrap();
                 file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();

@@ -104,7 +104,7 @@ fn a_signal_after_a_login_is_stored_ends_the_wait_for_the_old_session() {
 fn a_signal_ends_a_command_whose_output_nobody_reads() {
     let home = logged_in(LIVES, []);
     let (_reader, writer) = std::io::pipe().unwrap();
-    // Full, so that the next byte has to wait.
+    // Fill the pipe, so that the next byte has to wait.
     let mut filler = std::process::Command::new("/bin/sh");
     filler.args(["-c", "exec timeout 1 cat /dev/zero"]).stdout(writer.try_clone().unwrap());
     filler.status().unwrap();
@@ -152,7 +152,7 @@ fn an_answer_that_came_while_the_process_was_stopped_is_kept() {
     let running = home.start(&["auth", "token"]);
     let mut stream = arrival.recv_timeout(PATIENCE).unwrap();
     running.signal(Signal::STOP);
-    // It stops a moment later.
+    // Until it has stopped, a moment later.
     within(Duration::from_millis(500), || false);
     stream.write_all(&http(200, "", &refreshed("access-2", Some("refresh-2")))).unwrap();
     within(Duration::from_secs(27), || false);

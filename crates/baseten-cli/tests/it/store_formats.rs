@@ -210,7 +210,7 @@ fn a_secret_of_the_wrong_type_is_never_used_and_hides_no_other() {
 
 #[test]
 fn an_empty_store_counts_as_new() {
-    // A file without content is waited for, and has a test where other programs write.
+    // An empty file is read again for a while; `other_writers` tests that.
     for store in ["{}", "{\"profiles\": null}", r#"{"version": 1, "current": ""}"#] {
         let sandbox = sandbox();
         let home = Home::with_store(store).with("BASETEN_REMOTE_URL", sandbox.remote_url());
@@ -291,7 +291,7 @@ fn windows_line_endings_are_accepted() {
     let home = Home::with_store(&UNKNOWN_KEYS.replace('\n', "\r\n"));
     assert_eq!(run(&home, &["auth", "token"]).stdout, "access\n");
     run(&home, &["auth", "switch", "--profile", "work"]);
-    // What was not changed is written as it was read.
+    // Unchanged parts are written as they were read.
     assert_eq!(home.store().replace('\r', ""), UNKNOWN_KEYS);
 }
 
@@ -375,7 +375,7 @@ fn an_invalid_entry_does_not_hide_the_others() {
     }
 }
 
-/// A profile that has one name twice, in one of the places where that is possible.
+/// A profile with a duplicate key, in each of the possible places.
 const TWICE: &[&str] = &[
     r#"{"remote_url": "https://app.example.com", "auth_type": "api_key", "api_key": "canary", "api_key": "k"}"#,
     r#"{"remote_url": "https://app.example.com", "auth_type": "api_key", "api_key": "canary", "x": 1, "x": 2}"#,
@@ -399,7 +399,7 @@ fn a_profile_with_a_duplicate_name_breaks_only_itself() {
         run(&home, &["auth", "switch", "--profile", "bot"]);
         assert!(home.store().contains(twice), "{}", home.store());
         assert_eq!(run(&home, &["auth", "token", "--profile", "work"]).stdout, "access\n");
-        // A login of that name replaces it.
+        // A login with that name replaces it.
         home.log_in_with_key(&sandbox, "ada", "twice");
         assert!(!home.store().contains("canary"), "{}", home.store());
         run(&home, &["auth", "token", "--profile", "twice"]);

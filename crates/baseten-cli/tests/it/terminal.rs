@@ -257,9 +257,9 @@ fn assert_key_unseen(terminal: &Terminal, key: &str) {
     assert!(!bytes.contains(&key[..8]), "the key is on the screen\n{}", terminal.screen());
 }
 
-// Cancelling, at each place where a command waits for a person.
+// Canceling, at each place where a command waits for the user.
 
-/// Where a command waits for a person.
+/// Where a command waits for the user.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Method,

@@ -167,7 +167,7 @@ fn a_second_step_that_deletes_its_login_keeps_a_newer_one() {
     let home = Home::at(&sandbox);
     home.run(FIRST);
     deny(&sandbox);
-    // It stops for two seconds when it has found that the file is its own, before it removes it.
+    // It is paused for two seconds after checking that the file is its own, before removing it.
     let mut second = home.command_of(find("strace", "strace"), &[]);
     let (trace, file) = (home.path().join("trace"), pending_file(&home));
     second

@@ -109,7 +109,7 @@ fn a_scanner_reads_the_picture_on_dark_and_light_backgrounds() {
 #[test]
 fn a_scanner_reads_the_picture_without_colours() {
     let sandbox = sandbox();
-    // Some terminals tell their foreground and background in `COLORFGBG`.
+    // Some terminals report their foreground and background in `COLORFGBG`.
     for (told, inks, background) in [
         (None, (WHITE, BLACK), BLACK),
         (Some("15;0"), (WHITE, BLACK), BLACK),
@@ -151,7 +151,7 @@ fn typing_while_waiting_does_not_disturb_the_cleanup() {
         let (mut login, _) = start_login(&terminal, &home);
         login.shows("Waiting");
         terminal.press("\r\rtyped\r");
-        // It would be shown by now.
+        // The line would be shown by now.
         login.shows("14:58");
         if canceled {
             terminal.press(CONTROL_C);
@@ -169,7 +169,7 @@ fn control_z_suspends_the_wait() {
     let sandbox = sandbox();
     let home = on_terminal(&sandbox);
     let terminal = Terminal::of_size(80, 40);
-    // An interactive shell, which gives the terminal its own modes back when a job stops.
+    // An interactive shell restores the terminal's modes when a job stops.
     let script = "exec bash --norc -i -c 'set -m; \"$0\" auth login --web --insecure-storage; \
                   echo suspended; read line; echo \"got $line\"; fg' \"$0\"";
     let mut login = terminal.start_script(&home, script);

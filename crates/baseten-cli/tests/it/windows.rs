@@ -1,5 +1,5 @@
-//! What is different on Windows: where files are, how open files are replaced, and the Credential
-//! Manager, which is always available and takes up to 2,560 bytes.
+//! What is different on Windows: the paths of files, how open files are replaced, and the
+//! Credential Manager, which is always available and takes up to 2,560 bytes.
 
 #![cfg(windows)]
 

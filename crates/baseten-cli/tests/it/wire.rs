@@ -39,7 +39,7 @@ fn request(server: &Server, method: &str, path: &str, headers: &[&str], body: &s
     format!("{method} {path} HTTP/1.1\n{}\n\n{body}", lines.join("\n"))
 }
 
-/// The requests of a server in the same form.
+/// The requests to a server in the same form.
 fn requests(server: &Server) -> Vec<String> {
     let requests = server.requests();
     let in_order = requests.iter().map(|request| {
@@ -124,7 +124,7 @@ fn a_refresh_without_a_new_refresh_token_keeps_the_old_one() {
     let kept = tokens_of(&home, "ada@example.com:localhost");
     assert_eq!(kept["access_token"], "access-2");
     assert_eq!(kept["refresh_token"], "refresh/1+=&");
-    // The expiry is not known, so the token is not refreshed before the server refuses it.
+    // The expiry is unknown, so the token is only refreshed when the server refuses it.
     assert_eq!(kept["expiry"], "0001-01-01T00:00:00Z");
     assert!(server.requests()[5].contains("Bearer access-2"));
 }

@@ -1,5 +1,5 @@
-//! A workload without any key: its identity token, from an issuer that other people wrote, is
-//! exchanged for an access token.
+//! A workload without any key: its identity token, from an issuer that others wrote, is exchanged
+//! for an access token.
 
 use std::fs;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use baseten_testing::server::{Act, Server, answer, http, ok, respond};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// A token of the workload that the sandbox takes.
+/// A token of the workload that the sandbox accepts.
 fn good(issuer: &Issuer) -> String {
     issuer.token(Issuer::SUBJECT, "baseten")
 }
@@ -30,7 +30,7 @@ fn workload(sandbox: &Sandbox) -> Home {
     Home::at(sandbox).with("BASETEN_TRUST_RULE", "ci")
 }
 
-/// A home with this identity token, whose requests go to a server that plays this.
+/// A home with this identity token, whose requests go to a server with this script.
 fn scripted(token: &str, script: impl IntoIterator<Item = Act>) -> (Server, Home) {
     let server = Server::start(script);
     let home = Home::served_by(&server)
@@ -49,7 +49,7 @@ fn grace() -> Act {
     ok(r#"{"user_id": "grace"}"#)
 }
 
-/// The JSON that came with a request.
+/// The JSON in a request.
 fn body(request: &str) -> Value {
     serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
@@ -112,7 +112,7 @@ fn an_identity_token_of_every_source_and_kind_is_exchanged() {
             assert!(header.starts_with("Authorization: Bearer "), "{header}");
             let status = home.run(&["auth", "status", "--check", "-o", "json"]).succeeded().json();
             assert_eq!((&status["valid"], &status["user_id"]), (&json!(true), &json!("grace")));
-            // Known after the exchange, whatever the source.
+            // Known after the exchange, whatever the source is.
             assert_eq!(status["identity"]["subject"], Issuer::SUBJECT, "{source}: {status}");
             assert!(!home.auth_json().exists());
         }
@@ -125,7 +125,7 @@ fn the_commands_of_the_page_about_ci_print_a_token() {
     let page = fs::read_to_string(page).unwrap();
     let values = page.lines().filter_map(|line| {
         let (_, value) = line.split_once("BASETEN_IDENTITY_TOKEN_COMMAND")?;
-        // A line of YAML has it as it is; in a line for a shell, it is quoted.
+        // YAML has the value as it is; a shell line has it quoted.
         let quoted = || value.strip_prefix("='")?.strip_suffix('\'');
         value.strip_prefix(": ").or_else(quoted)
     });
@@ -162,7 +162,7 @@ fn status_shows_what_the_token_at_hand_says_and_asks_nobody() {
     assert_outcome!(home, home.run(&["auth", "status"]));
     identity_file(&home, &said(4_102_444_800));
     assert_outcome!(home, home.run(&["auth", "status", "-o", "json"]));
-    // The first that is set.
+    // The first variable that is set is used.
     home.set("BASETEN_IDENTITY_TOKEN", jwt(&json!({ "exp": now - 3630 }), ""));
     assert_outcome!(home, home.run(&["auth", "status"]));
     home.unset("BASETEN_IDENTITY_TOKEN");
@@ -368,7 +368,7 @@ fn a_401_is_answered_with_one_more_exchange_of_a_token_that_is_read_anew() {
     let (first, second) = (jwt(&claims(), "first"), jwt(&claims(), "second"));
     let path = identity_file(&home, &first);
     let (file, rotated) = (path.clone(), second.clone());
-    // The file rotates between the two.
+    // The file is replaced between the two requests.
     let rotate = respond(move |_| {
         fs::write(&file, &rotated).unwrap();
         http(401, "", r#"{"code": "UNAUTHORIZED"}"#)
@@ -458,7 +458,8 @@ fn answers_that_are_not_the_protocol_or_no_success_are_told_apart() {
         failed(&outcome, status, &[part, "trust rule 'ci'"]);
         assert!(server.requests().len() <= 1);
     }
-    // No lifetime is no error, and neither is a type in lower case or none.
+    // A missing lifetime is not an error, and neither is a token type that is missing or in lower
+    // case.
     for body in [r#"{"access_token": "a"}"#, r#"{"access_token": "a", "token_type": "bearer"}"#] {
         let (_server, home) = scripted(&token, [ok(body)]);
         let json = home.run(&["auth", "token", "-o", "json"]).succeeded().json();
@@ -559,7 +560,7 @@ mod slow_tests {
             assert!((30..45).contains(&seconds), "{variable}: {seconds}");
             home.unset(variable);
         }
-        // What it has started does not outlive it.
+        // Whatever it started has ended with it.
         let id = fs::read_to_string(child).unwrap();
         let state = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
         assert!(state.is_empty() || state.contains(") Z "), "{state}");

@@ -1,4 +1,4 @@
-//! What each agent has in its settings.
+//! The settings of each agent.
 
 use std::path::PathBuf;
 
@@ -8,20 +8,21 @@ use super::helper::Helper;
 use crate::args::options::Agent;
 use crate::settings::{Format, Path, Settings, SettingsError, Value};
 
-/// A key of an agent's settings, and what it is set to.
+/// A key in an agent's settings, and its value.
 pub(super) struct Setting {
     pub(super) path: &'static Path,
     pub(super) value: Value,
 }
 
-/// The key by which Claude Code finds its token.
+/// The key of the command that prints Claude Code's token.
 const API_KEY_HELPER: &Path = &["apiKeyHelper"];
-/// The provider of Codex that is set up, and what is in it.
+/// The Codex provider that is set up, and its keys.
 const PROVIDER: &Path = &["model_providers", "baseten"];
 const COMMAND: &Path = &["model_providers", "baseten", "auth", "command"];
 const ARGS: &Path = &["model_providers", "baseten", "auth", "args"];
 const NAME: &Path = &["model_providers", "baseten", "name"];
-/// Longer than any wait of `auth token`: killed in the middle of a refresh, a session would be lost.
+/// Longer than any wait of `auth token`: if it were killed in the middle of a refresh, a session
+/// would be lost.
 const CODEX_TIMEOUT_MS: i64 = 100_000;
 
 /// The model, which stays when the rest is removed.
@@ -63,7 +64,7 @@ impl Agent {
         }
     }
 
-    /// The URL that it is given, for an inference URL.
+    /// The URL to set, for an inference URL.
     pub(super) fn base_url(self, inference_url: &str) -> String {
         match self {
             Self::ClaudeCode => inference_url.to_owned(),
@@ -71,7 +72,7 @@ impl Agent {
         }
     }
 
-    /// What it is set to, in the order in which it is written.
+    /// The settings, in the order in which they are written.
     pub(super) fn settings(self, helper: &Helper, base_url: &str) -> Vec<Setting> {
         let setting = |path, value| Setting { path, value };
         match self {
@@ -94,7 +95,7 @@ impl Agent {
         }
     }
 
-    /// A helper of this program that an earlier `setup` has written.
+    /// The helper that an earlier `setup` has written, if there is one.
     pub(super) fn helper(self, settings: &Settings) -> Result<Option<Helper>, SettingsError> {
         Ok(match self {
             Self::ClaudeCode => match settings.get(API_KEY_HELPER)? {
@@ -115,7 +116,7 @@ impl Agent {
         [API_KEY_HELPER, COMMAND, ARGS].contains(&path)
     }
 
-    /// Keys beside which the agent does not accept the helper.
+    /// Keys that the agent does not accept together with the helper.
     pub(super) fn excluded(self, settings: &Settings) -> Result<Option<String>, SettingsError> {
         let excluded: [(&Path, bool); 3] = [
             (&["model_providers", "baseten", "env_key"], false),
@@ -134,13 +135,13 @@ impl Agent {
         Ok(None)
     }
 
-    /// Whether a key has to stay when the rest is removed: Codex does not start with a provider that
-    /// has keys, and no name.
+    /// Whether a key has to stay when the rest is removed: Codex does not start if a provider has
+    /// keys but no name.
     pub(super) fn has_to_stay(path: &Path, settings: &Settings) -> Result<bool, SettingsError> {
         Ok(path == NAME && settings.keys(PROVIDER)?.is_some_and(|keys| keys > 1))
     }
 
-    /// A variable that makes it ignore the helper, in its environment or in its settings.
+    /// A variable in its environment or settings that makes it ignore the helper.
     pub(super) fn defeated_by(self, settings: &Settings, env: &Env) -> Option<&'static str> {
         let paths: [&'static Path; 2] =
             [&["env", "ANTHROPIC_AUTH_TOKEN"], &["env", "ANTHROPIC_API_KEY"]];

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use baseten_auth::internal::{Env, Remote};
 
-/// `baseten auth token` with what follows it, as words.
+/// `baseten auth token` and its options, as words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Helper(Vec<String>);
 
-/// What every helper begins with, after the program: by these words an earlier one is recognized.
+/// The first words of every helper, after the program. They identify a helper that an earlier run
+/// wrote.
 const FIRST: [&str; 3] = ["auth", "token", "--no-input"];
 const EXPECT_REMOTE: &str = "--expect-remote";
-/// One more request goes out with the old token after the five minutes for which agents keep it.
+/// Agents keep a token for five minutes, and then send one more request with it.
 const MIN_TTL: &str = "6m";
 
 impl Helper {
@@ -23,7 +24,7 @@ impl Helper {
         words.extend(["--min-ttl", MIN_TTL]);
         let joined = profile.map(|name| format!("--profile={name}"));
         match (profile, &joined) {
-            // It would be taken for an option.
+            // As a separate word, it would be read as an option.
             (Some(name), Some(joined)) if name.starts_with('-') => words.push(joined),
             (Some(name), _) => words.extend(["--profile", name]),
             (None, _) => {}
@@ -32,7 +33,7 @@ impl Helper {
         Self(words.into_iter().map(str::to_owned).collect())
     }
 
-    /// An earlier helper of this program, at whatever path and for whatever profile.
+    /// An earlier helper of this program, with any path and any profile.
     pub(super) fn recognize(words: Vec<String>) -> Option<Self> {
         let (program, arguments) = words.split_first()?;
         let name = Path::new(program).file_stem()?;
@@ -40,7 +41,7 @@ impl Helper {
         is_ours.then_some(Self(words))
     }
 
-    /// The same from a line for a shell.
+    /// The same from a shell command line.
     pub(super) fn recognize_line(line: &str) -> Option<Self> {
         Self::recognize(shlex::split(line)?)
     }
@@ -50,26 +51,26 @@ impl Helper {
         self.0.first().map_or("", String::as_str)
     }
 
-    /// What follows the program.
+    /// The program's arguments.
     pub(super) fn arguments(&self) -> &[String] {
         self.0.get(1..).unwrap_or_default()
     }
 
-    /// The remote that its token is for.
+    /// The remote of its token.
     pub(super) fn remote(&self) -> Option<Remote> {
         let at = self.0.iter().position(|word| word == EXPECT_REMOTE)?;
         Remote::parse(self.0.get(at + 1)?).ok()
     }
 
-    /// A line for a shell.
+    /// The helper as a shell command line.
     pub(super) fn line(&self) -> String {
-        // Only NUL can't be quoted, and it is in no path and in no name.
+        // Only NUL can't be quoted, and no path or name contains it.
         shlex::try_join(self.0.iter().map(String::as_str)).unwrap_or_default()
     }
 }
 
-/// The program that is found by its name if that is this one, for that path survives an upgrade;
-/// else the file of this process.
+/// This program's name in `PATH`, if that leads to this program, because that path survives an
+/// upgrade; else the file of this process.
 pub(super) fn own_program(env: &Env) -> io::Result<String> {
     let own = std::env::current_exe()?;
     let name = format!("baseten{}", std::env::consts::EXE_SUFFIX);
@@ -86,7 +87,7 @@ pub(super) fn own_program(env: &Env) -> io::Result<String> {
     program.into_string().map_err(|_| io::Error::other("its path is not UTF-8"))
 }
 
-/// Whether what is there may be gone tomorrow.
+/// Whether the program at this path may soon be gone.
 pub(super) fn is_short_lived(program: &Path, env: &Env) -> bool {
     let temporary = ["TMPDIR", "TEMP", "TMP"].into_iter().filter_map(|name| env.path(name));
     let usual = ["/tmp", "/var/tmp", "/private/tmp", "/var/folders", "/private/var/folders"];

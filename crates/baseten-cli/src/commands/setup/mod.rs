@@ -1,4 +1,4 @@
-//! `baseten auth setup`: a coding agent that asks this program for its token.
+//! `baseten auth setup`: makes a coding agent ask this program for its token.
 
 mod agent;
 mod helper;
@@ -162,7 +162,7 @@ fn remove(agent: Agent, settings: &mut Settings, env: &Env) -> Result<Done, Sett
     let earlier = Earlier::find(agent, settings, env)?;
     let mut done = Done::default();
     let mut paths: Vec<_> = earlier.settings.iter().map(|setting| setting.path).collect();
-    // The deepest first, and the name of a provider after what else is in it.
+    // The deepest keys first, and a provider's name after its other keys.
     paths.sort_by_key(|path| (Reverse(path.len()), path.ends_with(&["name"]), *path));
     paths.dedup();
     for path in paths {
@@ -178,7 +178,7 @@ fn remove(agent: Agent, settings: &mut Settings, env: &Env) -> Result<Done, Sett
     Ok(done)
 }
 
-/// What an earlier run has set, as far as its helper tells.
+/// What an earlier run has set, as far as its helper shows.
 struct Earlier {
     settings: Vec<Setting>,
 }
@@ -189,14 +189,14 @@ impl Earlier {
             return Ok(Self { settings: Vec::new() });
         };
         let remote = helper.remote();
-        // With what the environment puts in the URL's place, and without.
+        // Both with and without the environment's override of the URL.
         let urls = [env, &Env::default()].map(|env| remote.as_ref()?.inference_url(env).ok());
         let urls = urls.map(|url| url.map(|url| agent.base_url(&url)).unwrap_or_default());
         let settings = urls.iter().flat_map(|url| agent.settings(&helper, url)).collect();
         Ok(Self { settings })
     }
 
-    /// Whether this value of a key is its work.
+    /// Whether an earlier run has set this value of a key.
     fn has_set(&self, path: &Path, now: &Value) -> bool {
         let mut settings = self.settings.iter().filter(|setting| setting.path == path);
         settings.any(|setting| setting.value == *now || Agent::is_helper(path))

@@ -173,7 +173,8 @@ fn nothing_outside_the_record_can_be_reached() {
     }
 }
 
-/// Only then may the definitions be left out where a filter compiles without them.
+/// The definitions are left out if a filter compiles without them, so none may have the name of a
+/// function.
 #[test]
 fn no_definition_hides_a_function() {
     let functions: Vec<_> = functions().map(|(name, args, _)| (name, args.len())).collect();
