@@ -64,11 +64,11 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         "BASETEN_AUTH_SOCK",
-        "The socket of `auth serve` that every credential is asked for at, instead of the stored \
-         profiles",
+        "The socket of `auth serve`; all credentials then come from there, and stored profiles are \
+         not used",
     ),
     ("BASETEN_IDENTITY_TOKEN", "The identity token of a workload"),
-    ("BASETEN_IDENTITY_TOKEN_FILE", "The file that it is read from, anew each time"),
+    ("BASETEN_IDENTITY_TOKEN_FILE", "A file with the identity token; it is read again each time"),
     (
         "BASETEN_IDENTITY_TOKEN_COMMAND",
         "The command that prints it, in words as a shell splits them, run without a shell",
