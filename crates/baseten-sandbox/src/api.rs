@@ -162,7 +162,7 @@ async fn exchange_identity(
     let rule = rules.into_iter().find(|rule| rule.id == rule_id);
     let rule = rule.ok_or(OAuthError::IdentityRefused("there is no such trust rule"))?;
     let user = rule.user.clone();
-    // It may wait for the issuer, and there is one thread for all requests.
+    // This may wait for the issuer, and one thread serves all requests.
     let verified = tokio::task::spawn_blocking(move || identity::verify(&token, &rule));
     let verified = verified.await.unwrap_or(Err("the check has panicked"));
     verified.map_err(OAuthError::IdentityRefused)?;
@@ -203,7 +203,7 @@ struct GraphQlRequest {
     query: String,
 }
 
-/// Answers the one query that `truss whoami` sends. An email or a workspace that a user does not
+/// Answers the only query that `truss whoami` sends. An email or a workspace that a user does not
 /// have is null there too.
 async fn graphql(
     State(shared): SharedState,
@@ -242,7 +242,7 @@ fn authenticate<'a>(state: &'a state::State, headers: &HeaderMap) -> Result<&'a 
     user.ok_or(ApiError::Unauthorized)
 }
 
-/// The credential of a request; its scheme in any case (RFC 9110 §11.1).
+/// The credential of a request; the scheme's case does not matter (RFC 9110 §11.1).
 fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     match scheme.to_ascii_lowercase().as_str() {
@@ -252,7 +252,7 @@ fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     }
 }
 
-/// The fields of a form, none of them twice (RFC 6749 §3.2).
+/// The fields of a form; a field must not be repeated (RFC 6749 §3.2).
 struct Fields(Vec<(String, String)>);
 
 impl Fields {
@@ -281,7 +281,7 @@ impl Fields {
     }
 }
 
-/// An answer that holds secrets (RFC 6749 §5.1).
+/// An answer that contains secrets and must not be cached (RFC 6749 §5.1).
 fn not_stored(answer: Value) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(answer)).into_response()
 }

@@ -12,11 +12,12 @@ pub const CLIENT_ID: &str = "baseten-cli";
 /// How a sandbox behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The port on 127.0.0.1 (and on `::1` where there is one); 0, as by default, for a free one.
+    /// The port on 127.0.0.1 (and on `::1`, if the machine has it); 0, the default, means a free
+    /// one.
     pub port: u16,
     /// Who can log in.
     pub users: Vec<User>,
-    /// Every answer of the API is delayed by this, after its work is done.
+    /// How long every answer of the API is delayed, after its work is done.
     pub latency: Duration,
     /// Seconds between two polls of a device login: sent as given, and enforced. 0 allows any pace.
     pub device_interval: u64,
@@ -27,13 +28,13 @@ pub struct Config {
     /// Whether each refresh replaces the refresh token. If not, the answer to a refresh has no
     /// refresh token and the old one stays valid.
     pub rotate_refresh_tokens: bool,
-    /// The id of a user for whom every device login is allowed at once, without the page.
+    /// The id of a user; every device login is allowed at once as this user, without the page.
     pub auto_approve: Option<String>,
     /// Which identity tokens can be exchanged for access tokens.
     pub trust_rules: Vec<TrustRule>,
 }
 
-/// Which identity tokens can be exchanged for an access token, and whose it is (RFC 8693).
+/// Which identity tokens can be exchanged for an access token, and for which user (RFC 8693).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustRule {
@@ -42,9 +43,9 @@ pub struct TrustRule {
     /// The `iss` of its tokens: an `http` URL on this computer, where the issuer publishes its keys
     /// (OIDC Discovery).
     pub issuer: String,
-    /// The `aud` of its tokens, or one of them.
+    /// The `aud` of its tokens, or one of several.
     pub audience: String,
-    /// The `sub` of its tokens. With a `*` at its end, how their `sub` begins.
+    /// The `sub` of its tokens. If it ends in `*`, the start of their `sub`.
     pub subject: String,
     /// The id of the user that an access token is for.
     pub user: String,

@@ -2,14 +2,14 @@
 
 use std::io;
 
-/// What went wrong with a sandbox, or with what it was asked to do.
+/// What went wrong with a sandbox, or with a request to it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The port can't be listened on, or there is no thread for the server.
+    /// The port can't be listened on, or the server's thread can't be started.
     #[error("the sandbox cannot start on port {port}")]
     Start {
-        /// The port that was asked for.
+        /// The requested port.
         port: u16,
         /// What the operating system says.
         source: io::Error,

@@ -1,4 +1,4 @@
-//! Whether an identity token meets a trust rule: its signature, by the keys that its issuer
+//! Checks an identity token against a trust rule: its signature, with the keys that its issuer
 //! publishes, and its claims (RFC 7519).
 
 use std::time::Duration;
@@ -33,9 +33,8 @@ struct Claims {
     sub: String,
 }
 
-/// Verifies a token, with keys that are fetched anew each time. Blocks meanwhile.
-///
-/// The error says what is wrong, for the log: a client is not told.
+/// Verifies a token with keys that are fetched again each time. This blocks.
+/// The error says what is wrong, for the log: the client is not told.
 pub(crate) fn verify(token: &str, rule: &TrustRule) -> Result<(), &'static str> {
     let header = decode_header(token).map_err(|_| "it is not a signed JWT")?;
     if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
@@ -63,7 +62,7 @@ pub(crate) fn verify(token: &str, rule: &TrustRule) -> Result<(), &'static str> 
     if rule.accepts_subject(&token.claims.sub) { Ok(()) } else { Err("its subject is another one") }
 }
 
-/// Whether an issuer's documents can be fetched from here: there is no TLS.
+/// Whether an issuer's documents can be fetched: this has no TLS.
 pub(crate) fn is_reachable(issuer: &str) -> bool {
     issuer.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && is_loopback(&uri))
 }
@@ -88,7 +87,7 @@ fn fetch<T: DeserializeOwned>(url: &str) -> Option<T> {
     serde_json::from_slice(&body).ok()
 }
 
-/// The key that a token names, or the only one; never one that is meant for something else.
+/// The key that a token names, or the only key; never one for another purpose.
 fn key_of<'a>(header: &Header, keys: &'a JwkSet) -> Option<&'a Jwk> {
     let key = match (&header.kid, keys.keys.as_slice()) {
         (Some(id), _) => keys.find(id)?,

@@ -55,10 +55,9 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a sandbox on a thread of its own. It can be connected to when this returns.
-    ///
-    /// [`Error::Start`] where the port is taken; [`Error::NoSuchUser`] where no user has an id that
-    /// the configuration names; [`Error::Issuer`] where a trust rule's issuer is not on this computer.
+    /// Starts a sandbox on its own thread. It accepts connections when this returns.
+    /// [`Error::Start`] if the port is taken; [`Error::NoSuchUser`] if the configuration names an
+    /// id that no user has; [`Error::Issuer`] if a trust rule's issuer is not on this computer.
     pub fn start(config: Config) -> Result<Self, Error> {
         Ok(Self { server: Server::start(config)? })
     }
@@ -68,7 +67,7 @@ impl Sandbox {
         self.server.shared().port()
     }
 
-    /// The app's URL, to be given as `--remote-url`.
+    /// The app's URL, for `--remote-url`.
     pub fn remote_url(&self) -> String {
         format!("http://localhost:{}", self.port())
     }
@@ -83,18 +82,18 @@ impl Sandbox {
         self.server.shared().state().config().users.clone()
     }
 
-    /// Every request answered so far, oldest first, those for pages included. A request is here
+    /// Every request answered so far, oldest first, including those for pages. A request is listed
     /// before its answer is sent.
     pub fn requests(&self) -> Vec<Request> {
         self.server.shared().requests()
     }
 
-    /// How many of the requests so far were to refresh tokens, whether or not it was granted.
+    /// How many requests so far tried to refresh tokens, successfully or not.
     pub fn refresh_count(&self) -> usize {
         self.requests().iter().filter(|request| request.is_refresh()).count()
     }
 
-    /// Waits until there is a request like this, at most for `timeout`.
+    /// Waits until there is a request like this, for `timeout` at most.
     pub fn wait_for_request(
         &self,
         timeout: Duration,
@@ -103,8 +102,8 @@ impl Sandbox {
         self.server.shared().wait(timeout, |shared| shared.requests().into_iter().find(&like_this))
     }
 
-    /// Waits until a device login waits for an answer, at most for `timeout`: its user code, the
-    /// oldest one's if there are several.
+    /// Waits until a device login waits for an answer, for `timeout` at most. Returns its user
+    /// code; the oldest one, if there are several.
     pub fn wait_for_user_code(&self, timeout: Duration) -> Option<String> {
         self.server.shared().wait(timeout, |shared| {
             shared.state().pending_user_codes(Instant::now()).into_iter().next()

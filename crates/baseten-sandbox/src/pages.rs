@@ -1,6 +1,5 @@
 //! The pages that people see: the approval of a device login (RFC 8628 §3.3), and a front page.
-//!
-//! Plain HTML without scripts. Everything that a request or a user brings in is escaped by maud.
+//! Plain HTML without scripts. maud escapes everything that comes from a request or a user.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,8 +20,8 @@ use crate::shared::Shared;
 use crate::state::{Answer, Client, DeviceGrant, Verdict};
 use crate::users::User;
 
-/// `same-origin` and not `no-referrer`: with the latter, browsers send our own form with
-/// `Origin: null`, as they send a foreign one. Other sites learn nothing either way.
+/// `same-origin` instead of `no-referrer`: with the latter, browsers send our own form with
+/// `Origin: null`, as they do for a foreign form. Other sites learn nothing either way.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -50,8 +49,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 
 const CSS: &str = include_str!("pages.css");
 
-/// Refuses hosts that are not this computer, so that no website can read our pages under a name
-/// of its own (DNS rebinding); then adds the headers that all pages have.
+/// Refuses hosts that are not this computer, so that no website can read our pages under its own
+/// name (DNS rebinding); then adds the headers that all pages have.
 async fn guard(request: Request, next: Next) -> Response {
     let mut response = if is_for_loopback(request.headers()) {
         next.run(request).await
@@ -93,7 +92,7 @@ struct DeviceQuery {
     user_code: Option<String>,
 }
 
-/// Asks for a code, asks about the login behind it, or says what became of it.
+/// Asks for a code, asks about the login with that code, or shows the result.
 async fn device(
     State(shared): SharedState,
     query: Result<Query<DeviceQuery>, QueryRejection>,
@@ -165,13 +164,13 @@ async fn answer_device(
         (Decision::Allow, Some(user)) if state.user(user).is_ok() => Verdict::Allow(user),
         (Decision::Allow, _) => return incomplete(),
     };
-    // Where it was too late, the next page says what happened instead.
+    // If it was too late, the next page says what happened instead.
     let _ = state.decide(&user_code, verdict, Instant::now());
     Redirect::to(&format!("/device?user_code={user_code}")).into_response()
 }
 
-/// Browsers send `Origin` and `Sec-Fetch-Site`, and no page can forge them. Programs that send
-/// neither are checked by the form's token alone.
+/// Browsers send `Origin` and `Sec-Fetch-Site`, and no page can forge them. For programs that send
+/// neither, only the form's token is checked.
 fn is_from_our_page(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     let same_host = |origin: &str| origin.split_once("://").map(|(_, host)| host) == text(HOST);
@@ -243,7 +242,7 @@ fn client_facts(client: &Client) -> Markup {
     }
 }
 
-/// The first product and the first comment of a user agent (RFC 9110 §10.1.5), in a form for
+/// The first product and the first comment of a user agent (RFC 9110 §10.1.5), formatted for
 /// people: `baseten-cli/1.0 (rust; linux; x86_64)` is `baseten-cli 1.0` on `linux, x86_64`.
 fn program_and_system(user_agent: &str) -> (String, String) {
     let (products, rest) = user_agent.split_once('(').unwrap_or((user_agent, ""));
@@ -253,7 +252,7 @@ fn program_and_system(user_agent: &str) -> (String, String) {
     (product.replacen('/', " ", 1), comment.replace("; ", ", "))
 }
 
-/// Cut to a length that keeps the rest of the page in view, since a program may state anything.
+/// Truncated so that the rest of the page stays in view, because a program may state anything.
 fn stated(text: &str) -> String {
     match text.char_indices().nth(40) {
         None if text.is_empty() => "not stated".to_owned(),
@@ -262,7 +261,7 @@ fn stated(text: &str) -> String {
     }
 }
 
-/// What tells a user from the others: the name and the workspace, and below them the email.
+/// What distinguishes a user: the name and the workspace, and below them the email.
 fn description(user: &User) -> Markup {
     let email = user.email.as_deref().unwrap_or("no email");
     let workspace = user.workspace_name.as_deref().unwrap_or("no workspace");
@@ -272,12 +271,12 @@ fn description(user: &User) -> Markup {
     }
 }
 
-/// A page that only says something.
+/// A page that only shows a message.
 fn message(status: StatusCode, title: &str, text: &str) -> Response {
     page(status, title, &html! { @if !text.is_empty() { p { (text) } } })
 }
 
-/// What all pages have: the title, and that this is not the real thing.
+/// What all pages have: the title, and a note that this is not the real service.
 fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)

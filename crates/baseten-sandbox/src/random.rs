@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-/// How many letters a user code has, the dash not counted.
+/// How many letters a user code has, not counting the dash.
 pub(crate) const USER_CODE_LETTERS: usize = 8;
 
 /// No vowels, so that no words appear, and no digits (RFC 8628 §6.1).
 const USER_CODE_ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
-/// A token of 256 random bits. The prefix says what it is, so that a test can search output for it.
+/// A token of 256 random bits. Its prefix names its kind, so that a test can search output for it.
 pub(crate) fn token(prefix: &str) -> String {
     bytes::<32>().iter().fold(prefix.to_owned(), |mut text, byte| {
         // Writing to a string does not fail.

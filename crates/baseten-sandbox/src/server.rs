@@ -75,8 +75,8 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Listens on 127.0.0.1 and, where the machine has it, on the same port of `::1`: `localhost` can
-/// mean either. For port 0 several free ports are tried, since one may be free on one side only.
+/// Listens on 127.0.0.1 and, if the machine has it, on the same port of `::1`: `localhost` can mean
+/// either. For port 0 it tries several free ports, because a port may be free on one of them only.
 fn bind(port: u16) -> io::Result<Vec<TcpListener>> {
     let mut attempts = if port == 0 { 10 } else { 1 };
     loop {
@@ -84,7 +84,7 @@ fn bind(port: u16) -> io::Result<Vec<TcpListener>> {
         let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         match TcpListener::bind((Ipv6Addr::LOCALHOST, port_of(&v4)?)) {
             Ok(v6) => return Ok(vec![v4, v6]),
-            // Another program would receive half of our requests.
+            // Another program would get half of our requests.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(_) => return Ok(vec![v4]),
@@ -96,8 +96,8 @@ fn port_of(listener: &TcpListener) -> io::Result<u16> {
     listener.local_addr().map(|address| address.port())
 }
 
-/// Serves on a thread of its own until the other end of `stopped` is dropped. Answers in flight
-/// are cut off then, so that stopping takes no time.
+/// Serves on its own thread until the other end of `stopped` is dropped. Then it drops unfinished
+/// answers, so that stopping takes no time.
 fn spawn(
     listeners: Vec<TcpListener>,
     router: &Router,
@@ -114,9 +114,9 @@ fn spawn(
         runtime.spawn(async move { axum::serve(listener, service).await });
     }
     std::thread::Builder::new().name("baseten-sandbox".to_owned()).spawn(move || {
-        // The sender is dropped to stop the server; that arrives here as an error.
+        // Dropping the sender stops the server; it arrives here as an error.
         let _ = runtime.block_on(stopped);
-        // Without waiting for requests to an issuer.
+        // This does not wait for requests to an issuer.
         runtime.shutdown_background();
     })
 }
@@ -161,7 +161,7 @@ async fn log_and_delay(
     response
 }
 
-/// Only schemes that we know: the first word of a malformed header may be the secret itself.
+/// Only known schemes: the first word of a malformed header may be the secret itself.
 fn authorization_scheme(headers: &HeaderMap) -> Option<&'static str> {
     let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
     Some(match value.split_once(' ') {

@@ -30,13 +30,13 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// The scheme of the `Authorization` header: `Bearer`, `Api-Key` or `other`.
     pub authorization: Option<&'static str>,
-    /// The `grant_type` of the request, where it is one that we know.
+    /// The `grant_type` of the request, if it is a known one.
     pub grant_type: Option<&'static str>,
     /// The HTTP status of the answer.
     pub status: u16,
     /// The `error` member (of OAuth) or the `code` member (of the management API) of the answer.
     pub error: Option<&'static str>,
-    /// Why an identity token was refused, which the answer does not say.
+    /// Why an identity token was refused. The answer does not say it.
     pub refusal: Option<&'static str>,
 }
 
@@ -86,7 +86,7 @@ impl Shared {
         self.port
     }
 
-    /// What the sandbox knows. Hold it for one question or one change, and never while waiting.
+    /// The sandbox's state. Hold it for one read or one change, and never while waiting.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,7 +101,7 @@ impl Shared {
         self.logged.notify_all();
     }
 
-    /// Asks again after each request, until there is an answer or `timeout` is over.
+    /// Checks again after each request, until there is a result or `timeout` is over.
     pub(crate) fn wait<T>(
         &self,
         timeout: Duration,
@@ -124,7 +124,7 @@ impl Shared {
     }
 }
 
-/// A header, where it is visible ASCII.
+/// A header, if it is visible ASCII.
 pub(crate) fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }

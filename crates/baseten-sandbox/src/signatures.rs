@@ -10,7 +10,7 @@ use ring::signature::{
 
 /// Makes jsonwebtoken verify with ring, in the whole process.
 pub(crate) fn install() {
-    // Fails if another sandbox of this process has done it already.
+    // Fails if another sandbox in this process has already done it.
     let _ = PROVIDER.install_default();
 }
 
@@ -25,7 +25,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Verifies with this key, whose kind fits the algorithm.
+/// Verifies with this key, which fits the algorithm.
 struct Ring {
     algorithm: Algorithm,
     key: DecodingKey,

@@ -1,6 +1,5 @@
-//! What the sandbox knows, and the rules by which it changes: device codes (RFC 8628), sessions
-//! with rotating refresh tokens (RFC 6749 §6, RFC 9700 §4.14.2), API keys.
-//!
+//! The sandbox's state, and the rules for changing it: device codes (RFC 8628), sessions with
+//! rotating refresh tokens (RFC 6749 §6, RFC 9700 §4.14.2), API keys.
 //! Nothing here reads a clock or uses the network: callers pass the time in.
 
 use std::fmt;
@@ -12,10 +11,10 @@ use crate::error::Error;
 use crate::random;
 use crate::users::User;
 
-/// By how much a client that polls too fast has to slow down (RFC 8628 §3.5).
+/// How much longer a client that polls too fast has to wait (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
-/// No access token for a workload is valid for longer.
+/// The longest lifetime of a workload's access token.
 const MAX_WORKLOAD_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Everything that a running sandbox remembers.
@@ -31,7 +30,7 @@ pub(crate) struct State {
 pub struct Tokens {
     /// For `Authorization: Bearer …`.
     pub access_token: String,
-    /// Gets the next access token; `None` where the old one stays valid.
+    /// Can be exchanged for the next access token; `None` if the old one stays valid.
     pub refresh_token: Option<String>,
     /// Seconds until the access token expires.
     pub expires_in: u64,
@@ -67,7 +66,7 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
 }
 
-/// What became of a device login. Users are named by their id.
+/// The state of a device login. Users are named by their id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Pending,
@@ -77,7 +76,7 @@ pub(crate) enum Answer {
     Used(String),
 }
 
-/// What a person says on the approval page.
+/// The user's answer on the approval page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict<'a> {
     /// Log this user in.
@@ -85,7 +84,7 @@ pub(crate) enum Verdict<'a> {
     Deny,
 }
 
-/// A user's login. It ends by being removed, together with its tokens.
+/// A user's login. It is ended by removing it together with its tokens.
 struct Session {
     user: String,
     access_tokens: Vec<AccessToken>,
@@ -103,7 +102,7 @@ struct ApiKey {
     user: String,
 }
 
-/// What a request authenticates with.
+/// The credential of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Credential<'a> {
     Bearer(&'a str),
@@ -118,11 +117,11 @@ pub(crate) enum OAuthError {
     AccessDenied,
     ExpiredToken,
     InvalidGrant,
-    /// An identity token is refused, for this reason. A client is told no reason.
+    /// An identity token is refused, for this reason. The client is not told.
     IdentityRefused(&'static str),
     InvalidClient,
     UnsupportedGrantType,
-    /// With what is wrong about the request.
+    /// What is wrong with the request.
     InvalidRequest(&'static str),
 }
 
@@ -182,8 +181,8 @@ impl State {
         Ok(self.start_login_session(user, now))
     }
 
-    /// The device login with this user code, as a person would type it: in any case, with or
-    /// without the dash. Whether it has expired is for the caller to ask.
+    /// The device login with this user code, as a person may type it: in any case, with or without
+    /// the dash. The caller has to check whether it has expired.
     pub(crate) fn grant(&self, user_code: &str) -> Option<&DeviceGrant> {
         let user_code = normalized(user_code);
         self.grants.iter().find(|grant| grant.user_code == user_code)
@@ -260,8 +259,8 @@ impl State {
         tokens
     }
 
-    /// Exchanges a refresh token (RFC 6749 §6). One that was used before is a sign of theft and
-    /// ends the session (RFC 9700 §4.14.2).
+    /// Exchanges a refresh token (RFC 6749 §6). A token that was already used is a sign of theft
+    /// and ends the session (RFC 9700 §4.14.2).
     pub(crate) fn refresh(
         &mut self,
         refresh_token: &str,
@@ -300,7 +299,7 @@ impl State {
         self.user(user).ok()
     }
 
-    /// Ends the session of this access token. Whether there was one.
+    /// Ends the session of this access token. Returns whether there was one.
     pub(crate) fn log_out(&mut self, access_token: &str, now: Instant) -> bool {
         let before = self.sessions.len();
         self.sessions.retain(|session| !session.has_access(access_token, now));
@@ -353,8 +352,8 @@ impl DeviceGrant {
         self.answer == Answer::Pending && !self.has_expired(now)
     }
 
-    /// Tells a client to keep polling, and to slow down if it polled too early (RFC 8628 §3.5).
-    /// The interval is between two polls, so the first one is never too early.
+    /// Tells a client to keep polling, and to slow down if it polled too early (RFC 8628 §3.5). The
+    /// interval is between two polls, so the first one is never too early.
     fn still_pending(&mut self, now: Instant) -> OAuthError {
         let since = self.last_poll.replace(now).map(|last| now.saturating_duration_since(last));
         if since.is_some_and(|since| since < self.interval) {
@@ -417,7 +416,7 @@ fn new_access_token(lifetime: Duration, now: Instant) -> AccessToken {
     AccessToken { text: random::token("sandbox-access-"), expires_at }
 }
 
-/// No expiry: it lies beyond what the clock can represent.
+/// `None` means no expiry: it is later than the clock can represent.
 fn is_past(expires_at: Option<Instant>, now: Instant) -> bool {
     expires_at.is_some_and(|at| at <= now)
 }

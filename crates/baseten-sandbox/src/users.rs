@@ -14,7 +14,7 @@ pub struct User {
 }
 
 impl User {
-    /// The user's well-known API key, the same at every start. It works in a sandbox only.
+    /// The user's well-known API key, the same at every start. It works only in a sandbox.
     pub fn api_key(&self) -> String {
         format!("sandbox-api-key-of-{}-which-opens-nothing-but-a-sandbox", self.id)
     }
@@ -25,8 +25,8 @@ impl User {
     }
 }
 
-/// Users that cover every rule for naming a profile: one email in two workspaces, one email twice
-/// in one workspace, no email, only an id.
+/// Users for every rule of naming a profile: one email in two workspaces, one email twice in one
+/// workspace, no email, only an id.
 pub fn sample_users() -> Vec<User> {
     let user = |id: &str, email: Option<&str>, name: Option<&str>, workspace: Option<&str>| User {
         id: id.into(),

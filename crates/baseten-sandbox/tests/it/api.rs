@@ -1,4 +1,4 @@
-//! The API, as programs meet it.
+//! The API, as programs use it.
 
 use std::io::Read as _;
 use std::net::TcpStream;

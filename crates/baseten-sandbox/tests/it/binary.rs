@@ -1,4 +1,4 @@
-//! The binary, as scripts meet it.
+//! The binary, as scripts use it.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};

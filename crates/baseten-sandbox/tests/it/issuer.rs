@@ -1,4 +1,4 @@
-//! An issuer of identity tokens: it signs whatever it is asked to, and publishes its keys.
+//! An issuer of identity tokens: it signs anything, and publishes its keys.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-/// The documents that an issuer publishes. One that is null is never answered.
+/// The documents that an issuer publishes. If one is null, requests for it are never answered.
 #[derive(Clone)]
 pub(crate) struct Published {
     pub(crate) discovery: Value,
@@ -26,13 +26,13 @@ pub(crate) struct Published {
 pub(crate) struct Issuer {
     pub(crate) url: String,
     pub(crate) published: Arc<Mutex<Published>>,
-    /// Hears of each request that is not answered.
+    /// Receives a message for each request that is not answered.
     pub(crate) unanswered: Receiver<()>,
     key: EcdsaKeyPair,
 }
 
 impl Issuer {
-    /// An issuer with a P-256 key, which is called `ec`.
+    /// An issuer with a P-256 key named `ec`.
     pub(crate) fn start() -> Self {
         let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
@@ -60,7 +60,7 @@ impl Issuer {
         Self { url, published, unanswered, key }
     }
 
-    /// Claims that are good for ten minutes.
+    /// Claims that are valid for ten minutes.
     pub(crate) fn claims(&self) -> Value {
         json!({ "iss": self.url, "sub": "repo:acme/models:ref:refs/heads/main", "aud": "baseten",
             "exp": now() + 600, "nbf": now() })
@@ -107,12 +107,12 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A new RSA key, which ring cannot make.
+/// A new RSA key. ring cannot create one, so `openssl` does.
 fn rsa_key() -> RsaKeyPair {
     let mut openssl = Command::new("openssl");
     openssl.args(["genpkey", "-algorithm", "RSA", "-outform", "DER"]).stderr(Stdio::null());
     let der = openssl.output().expect("openssl is missing: install it with apt install openssl");
-    // Which of the two formats it is depends on the version.
+    // The format depends on the version.
     RsaKeyPair::from_der(&der.stdout).or_else(|_| RsaKeyPair::from_pkcs8(&der.stdout)).unwrap()
 }
 

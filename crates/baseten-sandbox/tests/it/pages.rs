@@ -1,4 +1,4 @@
-//! The approval page, as a browser and as an attacker meet it.
+//! The approval page, as a browser and as an attacker use it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn page(sandbox: &Sandbox, user_code: &str) -> Answer {
     send(sandbox, &format!("GET /device?user_code={user_code}"), "")
 }
 
-/// What the form of this page sends when `decision` is pressed.
+/// What this page's form sends when `decision` is pressed.
 fn filled_in(page: &Answer, decision: &str) -> String {
     let field = |name: &str| {
         let (_, rest) = page.body.split_once(&format!("name=\"{name}\" value=\"")).unwrap();

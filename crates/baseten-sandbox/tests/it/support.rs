@@ -33,7 +33,7 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own; `head` is the request line and what headers it needs.
+/// Sends one request on its own connection; `head` is the request line and the necessary headers.
 pub(crate) fn send(sandbox: &Sandbox, head: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", sandbox.port())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
