@@ -17,17 +17,17 @@ use crate::daemon::Daemon;
 use crate::home::Home;
 use crate::wait::{PATIENCE, until};
 
-/// The token that may do everything.
+/// The token with all rights.
 pub const ROOT: &str = "root";
 /// Where the homes of the tests keep their secrets.
 pub const STORE: &str = "openbao:secret/fleet";
 
-/// The policy that the documentation names, for that place.
+/// The policy that the documentation gives for that place.
 pub const POLICY: &str = r#"path "secret/data/fleet/*" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/fleet/*" { capabilities = ["delete"] }
 "#;
 
-/// A server in memory, with a KV engine of version 2 at `secret`. Dropping it stops it.
+/// An in-memory server with a KV version 2 engine at `secret`. Dropping it stops it.
 pub struct Bao {
     _daemon: Option<Daemon>,
     directory: tempfile::TempDir,
@@ -43,7 +43,7 @@ impl Bao {
         Self::with("http", &[])
     }
 
-    /// Starts it with a certificate of an authority of its own.
+    /// Starts it with a certificate of its own authority.
     pub fn with_tls() -> Self {
         Self::with("https", &["-dev-tls"])
     }
@@ -84,7 +84,7 @@ impl Bao {
         file.into_os_string().into_string().unwrap()
     }
 
-    /// A home whose logins go there, with this token.
+    /// A home whose logins are stored there, with this token.
     pub fn home(&self, sandbox: &Sandbox, token: &str) -> Home {
         Home::at(sandbox)
             .with("BASETEN_CREDENTIAL_STORE", STORE)
@@ -92,7 +92,7 @@ impl Bao {
             .with("BAO_TOKEN", token)
     }
 
-    /// Sends a request of the API: the status of the answer, and its body.
+    /// Sends an API request; returns the status and the body of the answer.
     pub fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
         ask(self.port, token, method, path, body)
     }
@@ -104,7 +104,7 @@ impl Bao {
         answer
     }
 
-    /// A new token whose policy is this, for this many seconds.
+    /// A new token with this policy, for this many seconds.
     pub fn token(&self, policy: &str, seconds: u64) -> String {
         let name = crate::stored::name("policy");
         self.must("PUT", &format!("sys/policies/acl/{name}"), &json!({ "policy": policy }));
@@ -126,7 +126,7 @@ impl Bao {
         self.must("GET", &path(sandbox, key), &Value::Null)["data"].clone()
     }
 
-    /// Has the tokens under a key end, by their own word.
+    /// Makes the stored tokens under a key say that they have expired.
     pub fn expire(&self, sandbox: &Sandbox, key: &str) {
         let mut data = self.secret(sandbox, key)["data"].clone();
         let mut tokens: Value = serde_json::from_str(data["credential"].as_str().unwrap()).unwrap();
@@ -136,7 +136,7 @@ impl Bao {
         self.must("POST", &path(sandbox, key), &json!({ "data": data }));
     }
 
-    /// Puts a claim of this client there, which lasts so many seconds.
+    /// Stores a claim of this client, valid for this many seconds.
     pub fn claim(&self, sandbox: &Sandbox, key: &str, by: &str, seconds: i64) {
         let mut data = self.secret(sandbox, key)["data"].clone();
         data["claim"] = json!({ "by": by, "until": crate::stored::ends_in(seconds) });
@@ -165,24 +165,24 @@ pub fn ask(port: u16, token: &str, method: &str, path: &str, body: &Value) -> (u
     (status, serde_json::from_str(&answer[start..end]).unwrap_or(Value::Null))
 }
 
-/// The name of a sandbox as a part of a key, in a URL.
+/// The name of a sandbox as a part of a key, encoded for a URL.
 fn host(sandbox: &Sandbox) -> String {
     let url = sandbox.remote_url();
     let (_, host) = url.split_once("://").unwrap();
     host.replace(':', "%253A")
 }
 
-/// Where a secret is, for requests of the API.
+/// The path of a secret for API requests.
 pub fn path(sandbox: &Sandbox, key: &str) -> String {
     format!("secret/data/fleet/{}/{}", host(sandbox), key.replace('%', "%25"))
 }
 
-/// A port that nobody listens at.
+/// A port at which nothing listens.
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The program.
+/// The path of the program.
 pub fn program() -> PathBuf {
     let libraries = counterpart("python/venv/lib");
     let pythons = fs::read_dir(&libraries).into_iter().flatten().flatten();
@@ -193,18 +193,18 @@ pub fn program() -> PathBuf {
         .expect("OpenBao is missing: `cargo xtask test counterparts` installs it")
 }
 
-/// What befalls one request on its way.
+/// What happens to one request.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     /// Nothing.
     None,
-    /// It arrives, and the answer gets lost.
+    /// It arrives, but the answer is lost.
     AnswerLost,
     /// It does not arrive.
     RequestLost,
     /// It is answered with this status instead.
     Status(u16),
-    /// A look shows the version before the newest.
+    /// A read returns the version before the newest.
     Older,
 }
 
@@ -215,7 +215,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it, with what befalls each request: its number, and its first line.
+    /// Starts it. The function gets each request's number and first line, and decides what happens
+    /// to it.
     pub fn start(
         servers: Vec<u16>,
         mut fault: impl FnMut(usize, &str) -> Fault + Send + 'static,
@@ -225,7 +226,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 let Ok(mut stream) = stream else { continue };
-                // What a client that is killed leaves behind is nobody's error.
+                // A request that a killed client left incomplete is no error.
                 let Some(request) = read(&mut stream) else { continue };
                 let line = String::from_utf8_lossy(&request);
                 let fault = fault(number, line.lines().next().unwrap_or_default());
@@ -290,11 +291,11 @@ fn read(stream: &mut TcpStream) -> Option<Vec<u8>> {
     }
 }
 
-/// Three servers of one cluster (raft), each with a directory of its own.
+/// Three servers of one cluster (raft), each with its own directory.
 pub struct Cluster {
     nodes: Vec<Node>,
     key: String,
-    /// The token that may do everything.
+    /// The token with all rights.
     pub root: String,
 }
 
@@ -328,7 +329,7 @@ impl Cluster {
             ask(first, &cluster.root, "GET", "secret/config", &Value::Null).0 == 200
         });
         until("all have joined", || (0..3).all(|index| cluster.is_ready(index)));
-        // A node has a vote some seconds after it has joined.
+        // A node can vote some seconds after it has joined.
         until("all have a vote", || {
             let path = "sys/storage/raft/configuration";
             let (_, answer) = ask(first, &cluster.root, "GET", path, &Value::Null);
@@ -345,7 +346,7 @@ impl Cluster {
         (0..3).map(|index| self.nodes[(first + index) % 3].port).collect()
     }
 
-    /// Which of them leads.
+    /// The index of the current leader.
     pub fn leader(&self) -> usize {
         crate::wait::until_some("there is a leader", || {
             (0..3).find(|index| {
@@ -355,7 +356,7 @@ impl Cluster {
         })
     }
 
-    /// The one that leads, to ask and to change what is stored.
+    /// The leader, for API requests.
     pub fn api(&self) -> Bao {
         let (directory, root) = (tempfile::tempdir().unwrap(), self.root.clone());
         let port = self.nodes[self.leader()].port;
@@ -367,7 +368,7 @@ impl Cluster {
         self.nodes[index].daemon = None;
     }
 
-    /// Brings one back, and waits until it takes part.
+    /// Starts one again, and waits until it takes part.
     pub fn bring_back(&mut self, index: usize) {
         self.nodes[index].start();
         self.unseal(index);

@@ -22,7 +22,7 @@ pub(crate) fn counterpart(path: &str) -> PathBuf {
     here.join("../../counterparts").join(path)
 }
 
-/// Fails early with what to install.
+/// Fails early, and says what to install.
 fn need_packages(directory: &str) {
     let installed = counterpart(directory).join("node_modules").is_dir();
     assert!(
@@ -32,14 +32,14 @@ fn need_packages(directory: &str) {
     );
 }
 
-/// Node of the version that the counterparts are tested with, whichever the machine has.
+/// The Node version that the counterparts are tested with, whatever the machine has installed.
 fn node() -> PathBuf {
     let node = counterpart("python/venv/bin/node");
     assert!(node.exists(), "Node is missing: `cargo xtask test counterparts` installs it");
     node
 }
 
-/// Starts a server of the counterparts, and gives what it says when it is ready.
+/// Starts a server of the counterparts, and returns what it prints when it is ready.
 fn start_node(script: &str, options: &[&str]) -> (Daemon, Value) {
     need_packages("oidc");
     let mut command = Command::new(node());
@@ -75,9 +75,9 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// The `sub` of the workload that the tests are about.
+    /// The `sub` of the workload in the tests.
     pub const SUBJECT: &str = "repo:acme/models:ref:refs/heads/main";
-    /// The `sub` of another one.
+    /// The `sub` of another workload.
     pub const OTHER_SUBJECT: &str = "repo:acme/other:ref:refs/heads/main";
 
     /// Starts it with these options of its command line.
@@ -99,8 +99,8 @@ impl Issuer {
         body["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
-    /// The trust rule `ci`, by which a sandbox takes its tokens for the audience `baseten`, as
-    /// those of grace.
+    /// The trust rule `ci`: with it, a sandbox accepts its tokens for the audience `baseten`, as
+    /// the user grace.
     pub fn trust_rule(&self) -> TrustRule {
         TrustRule {
             id: "ci".to_owned(),
@@ -134,8 +134,8 @@ impl OidcServer {
         Home::at_remote(&self.remote_url)
     }
 
-    /// The API's requests so far: the grant type, or else the last part of the path, and the
-    /// status with the error that was answered.
+    /// The API requests so far: the grant type, or else the last part of the path, and the status
+    /// with the error in the answer.
     pub fn requests(&self) -> Vec<String> {
         let text = ask(self.port, "GET /_log", "");
         let start = text.find('[').unwrap();
@@ -156,7 +156,7 @@ impl OidcServer {
     }
 }
 
-/// Makes the browser of this home a script that acts as a person in Chromium, with these options.
+/// Sets this home's browser to a script that acts as a person in Chromium, with these options.
 pub fn with_person(mut home: Home, options: &str) -> Home {
     node();
     find("chromium", "chromium");

@@ -7,8 +7,7 @@ use tempfile::NamedTempFile;
 
 use crate::outcome::Running;
 
-/// A program in the background, whose stderr is shown when its test fails. It ends when this is
-/// dropped.
+/// A program in the background, whose stderr is shown if its test fails. Dropping it ends it.
 pub struct Daemon {
     /// Its process.
     pub process: Running,

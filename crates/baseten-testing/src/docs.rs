@@ -1,8 +1,8 @@
-//! What the pages of `docs/` tell a reader to do, so that a test can do it.
+//! The code blocks in `docs/`, so that a test can run them.
 
 use std::path::Path;
 
-/// The block of a page that is in this language and starts like this.
+/// The code block of a page that is in this language and starts like this.
 pub fn block(page: &str, language: &str, start: &str) -> String {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let text = std::fs::read_to_string(docs.join(page)).unwrap();

@@ -25,7 +25,7 @@ const NONE: &str = "/";
 pub struct Script {
     /// The one secret, if there is one.
     pub secret: Option<&'static str>,
-    /// Whether the collection is locked at first. A locked one shows no items.
+    /// Whether the collection is locked at first. A locked collection shows no items.
     pub locked: bool,
     /// How a prompt ends, and how long after it is shown; `None` for a prompt that does not end.
     pub prompt: Option<(PromptEnd, Duration)>,

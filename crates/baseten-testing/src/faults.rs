@@ -11,7 +11,7 @@ use crate::home::Home;
 use crate::outcome::{Outcome, Running};
 use crate::program::{baseten, find};
 
-/// Whether the tests run as root. If not, prints which part is left out.
+/// Whether the tests run as root. If not, prints which part is skipped.
 #[expect(clippy::print_stderr, reason = "what is left out must be seen")]
 pub fn is_root(what: &str) -> bool {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
@@ -46,7 +46,7 @@ impl Mount {
         Self::disk(directory, "size=64k")
     }
 
-    /// Puts a disk with these limits there.
+    /// Mounts a disk with these limits there.
     pub fn disk(directory: &Path, options: &str) -> Self {
         fs::create_dir_all(directory).unwrap();
         let options = format!("mode=0700,{options}");
@@ -54,7 +54,7 @@ impl Mount {
         Self(directory.to_owned())
     }
 
-    /// Puts a file in the place of another one, as a container engine does for a single file.
+    /// Mounts a file over another one, as a container engine does for a single file.
     pub fn file(from: &Path, to: &Path) -> Self {
         fs::write(to, "").unwrap();
         must("mount", &["--bind", from.to_str().unwrap(), to.to_str().unwrap()]);
@@ -68,8 +68,8 @@ impl Drop for Mount {
     }
 }
 
-/// Runs the program under `strace`, with this fault injected, if any, and this on stdin. The file
-/// `trace` in the home has its system calls.
+/// Runs the program under `strace`, with this fault (if any) and this stdin. The file `trace` in
+/// the home gets its system calls.
 pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Outcome {
     let trace = home.path().join("trace");
     let mut command = home.command_of(find("strace", "strace"), &[]);
@@ -81,7 +81,7 @@ pub fn straced(home: &Home, inject: &str, arguments: &[&str], input: &str) -> Ou
     Running::with_input(&mut command, input).end()
 }
 
-/// Nobody's account on this system.
+/// A user id without an account on this system.
 pub const STRANGER: u32 = 60_123;
 
 /// The program with these arguments as another user, who may read it in the home.
@@ -89,8 +89,8 @@ pub fn command_as(user: u32, home: &Home, arguments: &[&str]) -> Command {
     let program = home.path().join("baseten");
     if !program.exists() {
         fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
-        // Not by ourselves: a child that another test starts meanwhile would inherit the open file,
-        // and a program that is open for writing can't be started.
+        // Don't copy it in this process: a child that another test starts meanwhile would inherit
+        // the open file, and a program that is open for writing can't be started.
         must("cp", &[baseten(), program.to_str().unwrap()]);
     }
     let mut command = home.command_of(find("setpriv", "util-linux"), &[]);
@@ -127,7 +127,7 @@ pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Whether an error is EIO, in the words of glibc or musl.
+/// Whether a text contains the message of EIO, from glibc or musl.
 pub fn says_io_error(text: &str) -> bool {
     text.contains("Input/output error") || text.contains("I/O error")
 }

@@ -29,7 +29,7 @@ impl ForeignSocket {
         rustix::net::bind(&socket, address).unwrap();
         let stop = Arc::<AtomicBool>::default();
         let stopped = Arc::clone(&stop);
-        // Who calls `listen` is the peer. Only this thread becomes another user.
+        // The caller of `listen` counts as the peer. Only this thread changes its user.
         let thread = std::thread::spawn(move || {
             set_thread_res_uid(None, Uid::from_raw(NOBODY), None).unwrap();
             rustix::net::listen(&socket, 8).unwrap();
@@ -55,7 +55,7 @@ fn read(listener: &UnixListener, stopped: &AtomicBool) -> Vec<u8> {
     loop {
         match listener.accept() {
             Ok((mut stream, _)) => {
-                // No more than the first chunk: after that, an answer is waited for.
+                // Only the first chunk: after it, the client waits for an answer.
                 let mut chunk = [0; 1024];
                 let amount = stream.read(&mut chunk).unwrap_or_default();
                 received.extend_from_slice(&chunk[..amount]);

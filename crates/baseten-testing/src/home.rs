@@ -34,14 +34,14 @@ impl Home {
             home.set("APPDATA", format!("{path}\\.config"));
             home.set("USERPROFILE", path);
             home.set("COMPUTERNAME", "test");
-            // Without it, Windows finds no sockets.
+            // Without it, Windows can't use sockets.
             home.set("SystemRoot", "C:\\windows");
         } else {
             home.set("PATH", format!("{path}/bin:/usr/local/bin:/usr/bin:/bin"));
             home.set("HOME", path);
         }
         if cfg!(any(windows, target_os = "macos")) {
-            // These always have a display, and tests must not open a browser.
+            // These systems always have a display, and tests must not open a browser.
             home.set("SSH_CONNECTION", "test");
         }
         home
@@ -113,13 +113,13 @@ impl Home {
         self.with("BROWSER", program)
     }
 
-    /// Sets a variable for the commands to come.
+    /// Sets a variable for later commands.
     pub fn set(&mut self, variable: &str, value: impl Into<String>) {
         self.unset(variable);
         self.variables.push((variable.to_owned(), value.into()));
     }
 
-    /// Unsets a variable for the commands to come.
+    /// Unsets a variable for later commands.
     pub fn unset(&mut self, variable: &str) {
         self.variables.retain(|(name, _)| name != variable);
     }
@@ -214,8 +214,8 @@ impl Home {
     }
 }
 
-/// A program that does not find the terminal that the tests were started from, at which somebody
-/// could be asked.
+/// A program without the terminal that the tests were started from, so that it can't ask anybody
+/// there.
 fn without_terminal(program: &Path) -> Command {
     if program == Path::new("setsid") || std::fs::File::open("/dev/tty").is_err() {
         return Command::new(program);

@@ -1,4 +1,4 @@
-//! Identity tokens, and what GitHub Actions does to give one.
+//! Identity tokens, and the endpoint of GitHub Actions that issues them.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,7 +19,7 @@ pub fn jwt_with(header: &Value, claims: &Value, signature: &str) -> String {
     format!("{}.{}.{signature}", encode(header), encode(claims))
 }
 
-/// Claims that are good for ten minutes.
+/// Claims that are valid for ten minutes.
 pub fn claims() -> Value {
     json!({ "iss": "https://issuer.example.com", "sub": "job", "aud": "baseten",
         "exp": Timestamp::now().as_second() + 600 })
@@ -32,11 +32,11 @@ pub struct GitHub(
 );
 
 impl GitHub {
-    /// What allows a job to ask.
+    /// The secret that allows a job to ask.
     pub const REQUEST_TOKEN: &str = "CANARY-request-token";
 
-    /// Answers so many requests with what this function makes for an audience, where a request has
-    /// the token that allows it.
+    /// Answers this many requests with what this function returns for their audience, if they have
+    /// the secret.
     pub fn start(
         requests: usize,
         mint: impl Fn(Option<&str>) -> String + Clone + Send + 'static,

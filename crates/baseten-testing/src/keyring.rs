@@ -34,7 +34,7 @@ impl KeyringSession {
         Self::without_keyring().with_keyring()
     }
 
-    /// The same, and its bus is at a socket that is no file.
+    /// The same, but its bus has an abstract socket, which is not a file.
     pub fn start_abstract() -> Self {
         Self::at("abstract").with_keyring()
     }
@@ -42,7 +42,7 @@ impl KeyringSession {
     fn with_keyring(mut self) -> Self {
         let mut keyring = self.command("gnome-keyring-daemon", "gnome-keyring");
         keyring.args(["--unlock", "--components=secrets", "--foreground"]).stdout(Stdio::null());
-        // An empty password would make no login collection.
+        // With an empty password, there would be no login collection.
         self.keyring = Some(Daemon::with_input(&mut keyring, "password"));
         wait::until("gnome-keyring owns its name", || self.has_keyring());
         self
@@ -86,7 +86,7 @@ impl KeyringSession {
         environment(self.directory.path(), &self.address)
     }
 
-    /// A program in this session, with no variable of the tests' own environment.
+    /// A program in this session, without any variable of the tests' own environment.
     pub fn command(&self, program: &str, package: &str) -> Command {
         command(self.directory.path(), &self.address, program, package)
     }
@@ -103,19 +103,19 @@ impl KeyringSession {
         self.lookup_bytes(profile).map(|secret| String::from_utf8(secret).expect("text"))
     }
 
-    /// The same, which may be no text.
+    /// The same as bytes, because it may not be text.
     pub fn lookup_bytes(&self, profile: &str) -> Option<Vec<u8>> {
         let attributes = ["lookup", "service", "baseten-profile", "username", profile];
         let output = self.secret_tool(&attributes, "");
         output.status.success().then_some(output.stdout)
     }
 
-    /// Stores a secret as `secret-tool` does, which adds an attribute of its own.
+    /// Stores a secret with `secret-tool`, which adds its own attribute.
     pub fn store(&self, profile: &str, secret: &str, options: &[&str]) {
         self.store_bytes(profile, secret.as_bytes(), options);
     }
 
-    /// The same with a secret that may be no text.
+    /// The same with a secret that may not be text.
     pub fn store_bytes(&self, profile: &str, secret: &[u8], options: &[&str]) {
         let mut arguments = vec!["store", "--label=another program's"];
         let (flags, attributes): (Vec<&str>, _) =

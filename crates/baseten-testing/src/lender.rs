@@ -31,7 +31,7 @@ impl Lender {
         Self::run(&mut home.command(&arguments))
     }
 
-    /// Starts one by this command, which prints records.
+    /// Starts one with this command, which prints records.
     pub fn run(command: &mut std::process::Command) -> Self {
         let mut running = Running::start(command);
         let records = Arc::<Mutex<Vec<Value>>>::default();
@@ -81,7 +81,7 @@ pub fn ask(socket: &Path, request: &Value) -> Value {
 pub fn say(socket: &Path, bytes: &[u8]) -> Value {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
-    // A lender that has heard enough does not read the rest.
+    // A lender that has read enough ignores the rest.
     let _ = stream.write_all(bytes);
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).unwrap();
@@ -89,9 +89,9 @@ pub fn say(socket: &Path, bytes: &[u8]) -> Value {
     serde_json::from_str(&answer).unwrap()
 }
 
-// What tests of lenders begin with.
+// What tests of lenders start with.
 
-/// A home with a session that ends in so many seconds, and its profile.
+/// A home with a session that expires in this many seconds, and its profile.
 pub fn with_session(sandbox: &Sandbox, seconds: i64) -> (Home, String) {
     let home = Home::at(sandbox);
     let profile = in_file(&sandbox.remote_url(), &session(sandbox, "ada", seconds));
@@ -99,7 +99,7 @@ pub fn with_session(sandbox: &Sandbox, seconds: i64) -> (Home, String) {
     (home, name)
 }
 
-/// A home with two profiles, of which no request is made.
+/// A home with two profiles, for which no requests are made.
 pub fn with_two() -> Home {
     let session = in_file(REMOTE, &tokens("the-token", "canary-refresh", &ends_in(3600)));
     Home::with_store(&store([("session", session), ("key", with_key(REMOTE, "the-key"))]))

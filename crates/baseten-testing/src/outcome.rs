@@ -19,7 +19,7 @@ impl Running {
     /// Starts a program.
     pub fn start(command: &mut Command) -> Self {
         let mut started = command.spawn();
-        // Wine does not always manage to start a process while it starts others.
+        // Wine does not always manage to start two processes at once.
         for _ in 0..3 {
             let error = started.as_ref().err().and_then(std::io::Error::raw_os_error);
             if cfg!(windows) && error == Some(INTERNAL_ERROR) {
@@ -33,7 +33,7 @@ impl Running {
     /// Starts a program with this on stdin.
     pub fn with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Self {
         let mut running = Self::start(command.stdin(Stdio::piped()));
-        // A program that does not read all of it says why in its outcome.
+        // If the program leaves some of it unread, its outcome says why.
         let _ = running.0.stdin.take().unwrap().write_all(input.as_ref());
         running
     }
@@ -137,7 +137,7 @@ impl fmt::Display for Outcome {
 }
 
 /// Compares an [`Outcome`] with its snapshot file, in which ports, codes and the home are
-/// placeholders. `INSTA_UPDATE=always` writes the file anew.
+/// placeholders. `INSTA_UPDATE=always` writes the file again.
 #[macro_export]
 macro_rules! assert_outcome {
     ($home:expr, $outcome:expr) => {{
@@ -154,7 +154,7 @@ macro_rules! assert_outcome {
     }};
 }
 
-/// Paths of Windows as they are on Linux, so that both have the same snapshots.
+/// Windows paths in the form that they have on Linux, so that both have the same snapshots.
 pub fn with_slashes(text: String) -> String {
     if cfg!(windows) { text.replace(r"\\", "/").replace('\\', "/") } else { text }
 }

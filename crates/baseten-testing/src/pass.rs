@@ -15,12 +15,12 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Makes a key and a store in this home.
+    /// Creates a key and a store in this home.
     pub fn start(home: Home) -> Self {
         Self::with_passphrase(home, "")
     }
 
-    /// The same, and the key has a passphrase, which `pinentry-curses` asks for.
+    /// The same with a passphrase for the key, which `pinentry-curses` asks for.
     pub fn with_passphrase(home: Home, passphrase: &str) -> Self {
         let pass = Self { home };
         pass.run("mkdir", "coreutils", &["-m", "700", ".gnupg"]);
@@ -29,7 +29,7 @@ impl Pass {
         let quietly = ["--batch", "--pinentry-mode", "loopback", "--passphrase", passphrase];
         let key = ["--quick-gen-key", "test", "future-default", "default", "never"];
         pass.run("gpg", "gnupg", &[&quietly[..], &key].concat());
-        // The agent remembers the passphrase, and must not.
+        // The agent remembers the passphrase. It must not.
         pass.run("gpgconf", "gnupg", &["--kill", "gpg-agent"]);
         pass.run("pass", "pass", &["init", "test"]);
         pass

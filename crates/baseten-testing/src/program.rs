@@ -5,8 +5,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// The path of the built `baseten`. Cargo sets it when it runs the tests of the crate with the
-/// binary; where `BASETEN_TEST_BINARY` is set, it is that one.
+/// The path of the built `baseten`. Cargo sets it for the tests of the crate with the binary; if
+/// `BASETEN_TEST_BINARY` is set, that is used instead.
 pub fn baseten() -> &'static str {
     static PROGRAM: LazyLock<String> = LazyLock::new(|| {
         std::env::var("BASETEN_TEST_BINARY")

@@ -16,7 +16,7 @@ pub enum Act {
     Close,
     /// Resets the connection without having read the request.
     Reset,
-    /// Never says anything.
+    /// Never answers.
     Hang,
     /// Reads the request and answers with what this function returns for it.
     Respond(Box<dyn FnOnce(String) -> Vec<u8> + Send>),

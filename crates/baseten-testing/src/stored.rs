@@ -16,14 +16,13 @@ pub const EXPIRED: &str = "2020-01-01T00:00:00Z";
 /// A remote that no request reaches: the homes of these tests override its API URL.
 pub const REMOTE: &str = "https://app.example.com";
 
-/// A profile name that no other test uses: the locks of profiles are shared by all of a user's
-/// processes.
+/// A profile name that no other test uses: all of a user's processes share the locks of profiles.
 pub fn name(what: &str) -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     format!("{what}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// An expiry so many seconds from now.
+/// An expiry this many seconds from now.
 pub fn ends_in(seconds: i64) -> String {
     (Timestamp::now() + SignedDuration::from_secs(seconds)).to_string()
 }
@@ -33,12 +32,12 @@ pub fn tokens(access: &str, refresh: &str, expiry: &str) -> Value {
     json!({ "access_token": access, "refresh_token": refresh, "expiry": expiry })
 }
 
-/// The tokens of a session, stored with an expiry so many seconds from now.
+/// The tokens of a session, stored with an expiry this many seconds from now.
 pub fn session_tokens(session: &Tokens, seconds: i64) -> Value {
     tokens(&session.access_token, session.refresh_token.as_deref().unwrap(), &ends_in(seconds))
 }
 
-/// The tokens of a new session of this user, stored with an expiry so many seconds from now.
+/// The tokens of a new session of this user, stored with an expiry this many seconds from now.
 pub fn session(sandbox: &Sandbox, user: &str, seconds: i64) -> Value {
     session_tokens(&sandbox.new_session(user).unwrap(), seconds)
 }

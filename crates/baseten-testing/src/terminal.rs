@@ -1,4 +1,4 @@
-//! A pseudo-terminal with the program in it, and the screen that a person would see.
+//! A pseudo-terminal that runs the program, and the screen that a person would see.
 
 #![cfg(target_os = "linux")]
 
@@ -75,7 +75,7 @@ impl Terminal {
         self.start_redirected(home, arguments, "")
     }
 
-    /// The same, after redirections in the shell's words.
+    /// The same with redirections, in shell syntax.
     pub fn start_redirected(
         &self,
         home: &Home,
@@ -96,7 +96,7 @@ impl Terminal {
         self.spawn_command(home.command_of("setsid", &[&["--ctty"], words].concat()))
     }
 
-    /// The same of a command whose program is `setsid --ctty`.
+    /// The same for a command whose program is `setsid --ctty`.
     pub fn spawn_command(&self, mut command: Command) -> OnTerminal<'_> {
         let stream = || Stdio::from(self.window.try_clone().unwrap());
         let modes = self.modes();
@@ -163,7 +163,7 @@ impl Terminal {
         });
     }
 
-    /// A number that grows with each program that ends on it, as soon as that is seen.
+    /// A counter that grows when a program on it has ended and all its output was read.
     fn ends(&self) -> usize {
         self.shown().bytes.windows(END.len()).filter(|bytes| *bytes == END).count()
     }
@@ -193,7 +193,7 @@ impl OnTerminal<'_> {
             if self.child.has_ended() {
                 ended.get_or_insert_with(Instant::now);
             }
-            // What it wrote last may not have been read yet.
+            // Its last output may not have been read yet.
             is_so(self.terminal) || ended.is_some_and(|at| at.elapsed() > Duration::from_secs(1))
         });
         let screen = self.terminal.screen();
@@ -204,7 +204,7 @@ impl OnTerminal<'_> {
         );
     }
 
-    /// Waits for a prompt and answers it. The prompt is there when the terminal no longer echoes.
+    /// Waits for a prompt and answers it. The prompt is ready when the terminal no longer echoes.
     pub fn answer(&mut self, prompt: &str, keys: &str) {
         self.asks(prompt);
         self.terminal.press(keys);
@@ -226,7 +226,7 @@ impl OnTerminal<'_> {
         self.child
     }
 
-    /// Sends a signal to the program alone.
+    /// Sends a signal only to the program.
     pub fn signal(&self, signal: Signal) {
         self.child.signal(signal);
     }

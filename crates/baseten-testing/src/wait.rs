@@ -1,4 +1,4 @@
-//! Waiting for what another thread or process does.
+//! Waits for other threads or processes.
 
 use std::time::{Duration, Instant};
 
