@@ -1,8 +1,7 @@
 //! `cargo xtask bench`: what every command costs, as a ratio to a hello-world.
-//!
-//! Everything is measured in one go, in rounds that run each command once, so that a machine that
-//! gets slower or faster meanwhile does so for all of them. It happens in a keyring session of its
-//! own, against a sandbox: nothing of the person's is touched.
+//! Everything is measured together, in rounds that run each command once: if the machine gets
+//! slower or faster meanwhile, that affects all commands. It runs in its own keyring session,
+//! against a sandbox, and touches nothing of the user's.
 
 pub(crate) mod cases;
 mod engine;
@@ -75,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     run_command(&mut session)
 }
 
-/// A hello-world that needs no dynamic loader, as a program that is shipped statically does not.
+/// A hello-world that needs no dynamic loader, for comparison with the static program.
 fn build_static_hello(programs: &Path) -> Outcome {
     let flags = ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols"];
     let mut rustc = command("rustc", flags);
@@ -103,7 +102,8 @@ fn measure(args: &Args, programs: &Path) -> Outcome {
     if args.quick { Ok(()) } else { page::write(&page) }
 }
 
-/// The times of every command, from rounds that run each once; the slow ones join in a few.
+/// The times of every command, from rounds that run each once; slow commands are only in a few
+/// rounds.
 fn walls(
     cases: &[Case],
     rounds: usize,
@@ -124,7 +124,8 @@ fn walls(
     Ok(walls)
 }
 
-/// In another order for each round: what runs after a large program finds its caches cold.
+/// A different order for each round: a command that runs after a large program finds its caches
+/// cold.
 fn shuffled(cases: &[Case], round: usize) -> Vec<&Case> {
     let mut cases: Vec<&Case> = cases.iter().collect();
     cases.sort_by_cached_key(|case| {
@@ -135,7 +136,7 @@ fn shuffled(cases: &[Case], round: usize) -> Vec<&Case> {
     cases
 }
 
-/// Instructions and memory, of what is one process.
+/// Instructions and memory, if the case is one process.
 fn counts(case: &Case) -> Outcome<(Option<u64>, Option<u64>)> {
     let instructions = if case.is_peer { None } else { case.count(Invocation::instructions)? };
     Ok((instructions, case.count(Invocation::peak_memory)?))

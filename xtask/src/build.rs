@@ -1,4 +1,4 @@
-//! Builds, and where cargo puts what it builds: a person's `CARGO_TARGET_DIR`, `CARGO_BUILD_TARGET`
+//! Builds, and where cargo puts their results. The user's `CARGO_TARGET_DIR`, `CARGO_BUILD_TARGET`
 //! and configuration decide that, so cargo is asked.
 
 use std::collections::BTreeMap;
@@ -15,14 +15,14 @@ use crate::process::{self, cargo};
 pub(crate) struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
-    /// Where a program is.
+    /// The path of a program.
     pub(crate) fn path(&self, name: &str) -> Outcome<PathBuf> {
         let path = self.0.get(name).cloned();
         path.ok_or_else(|| format!("cargo does not say where it put the program {name}").into())
     }
 }
 
-/// Runs a build with the output of the person who started it.
+/// Runs a build, whose output goes to the user.
 pub(crate) fn build(cargo: &mut Command) -> Outcome<Programs> {
     cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     process::show(cargo);
@@ -41,8 +41,8 @@ pub(crate) fn build(cargo: &mut Command) -> Outcome<Programs> {
     Ok(Programs(programs))
 }
 
-/// Makes release builds, each package on its own: together, one would get what another asks of a
-/// library that both use.
+/// Makes release builds, each package separately: in one build, a package would get the features
+/// that another one enables in a shared library.
 pub(crate) fn release(packages: &[&str]) -> Outcome<Programs> {
     let mut programs = BTreeMap::new();
     for package in packages {
@@ -60,7 +60,7 @@ pub(crate) fn target_directory() -> Outcome<PathBuf> {
     Ok(directory.ok_or("cargo does not say where its target directory is")?.into())
 }
 
-/// Cargo's own directory, with its configuration and what it has downloaded.
+/// Cargo's own directory, with its configuration and its downloads.
 pub(crate) fn cargo_home() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo");
     std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)

@@ -1,6 +1,6 @@
-//! The two commands of the README, on a machine with nothing but git, a C compiler and Rust: a fresh
-//! clone of the commit, an empty home, empty caches. Of this machine it has the kernel, the network,
-//! the compiler, and how packages are reached: package mirrors, proxies, certificates.
+//! Runs the two commands of the README on a machine with only git, a C compiler and Rust: a fresh
+//! clone of the commit, an empty home, empty caches. From this machine it uses the kernel, the
+//! network, the compiler, and the settings for reaching packages: mirrors, proxies, certificates.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,23 +17,23 @@ use crate::test::in_ci;
 /// The README's commands, and how many minutes each may take.
 const COMMANDS: [(&str, u64); 2] = [("cargo xtask demo", 30), ("cargo xtask test", 60)];
 
-/// What the README asks for, but for Rust.
+/// What the README asks for, except for Rust.
 const PACKAGES: [&str; 4] = ["git", "ca-certificates", "gcc", "libc6-dev"];
 
 /// The empty home, and the clone in it.
 const HOME: &str = "home/user";
 const CLONE: &str = "home/user/baseten";
 
-/// Where the toolchain is, beside what Debian has on its `PATH`.
+/// Where the toolchain is, in addition to Debian's `PATH`.
 const RUST: &str = "/usr/local/rust";
 const PATH: &str =
     "/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Makes the root a file system of its own, which the namespaces of the tests need, and mounts what a
-/// running system has, then the pairs of what is lent and where. Runs the rest of its arguments
-/// there, with this machine's own file system out of sight: in a mere `chroot`, the kernel gives
-/// nobody a user namespace, as containers have one. All of it ends with the namespaces that it is
-/// started in.
+/// Makes the root a separate file system, which the namespaces of the tests need. Mounts what a
+/// running system has, and then the given pairs of paths here and there. Runs the remaining
+/// arguments there, without access to this machine's own file system. A simple `chroot` is not
+/// enough: in it, the kernel refuses user namespaces, which containers need. Everything ends with
+/// the namespaces in which it was started.
 const ENTER: &str = "\
 set -e
 root=$1
@@ -57,7 +57,8 @@ exec chroot . sh -c 'umount -l /mnt && exec \"$@\"' sh \"$@\"
 pub(crate) fn run(_: &[&str]) -> Outcome {
     let machine = Machine::make()?;
     let outcome = readme_commands(&machine);
-    // A look at what failed needs gigabytes, which a hosted machine may not have.
+    // The root is kept after a failure so that one can look at it. That takes gigabytes, which a
+    // hosted machine may not have.
     if outcome.is_ok() || in_ci() {
         machine.system.remove()?;
     }
@@ -78,7 +79,7 @@ fn readme_commands(machine: &Machine) -> Outcome {
     Ok(())
 }
 
-/// The clean system, and what this machine lends it.
+/// The clean system, and the paths of this machine that it can use.
 struct Machine {
     system: System,
     /// A path here, and its path there.
@@ -112,7 +113,7 @@ impl Machine {
         Ok(Self { system, lent, variables })
     }
 
-    /// Runs a script there, in its empty home, for so many minutes at most.
+    /// Runs a script there, in its empty home, for this many minutes at most.
     fn run(&self, script: &str, minutes: u64) -> Outcome {
         println!("  # in the clean root: {script}");
         // What it starts ends with it, and it ends with us.
@@ -125,7 +126,7 @@ impl Machine {
         enter.args(["--", "sh", "-c", script]).env_clear();
         enter.envs(self.variables.iter().map(|(name, value)| (name, value)));
         enter.env("PATH", PATH).env("HOME", Path::new("/").join(HOME));
-        // Nothing is built twice there.
+        // Nothing is built twice there, so incremental builds would only take space.
         enter.env("CARGO_INCREMENTAL", "0");
         let ended = wait(&mut spawn(&mut enter)?, Duration::from_mins(minutes));
         let problem = match ended {
@@ -137,12 +138,12 @@ impl Machine {
     }
 }
 
-/// Where a path of the system is for us.
+/// The path, seen from here, of a path in the system.
 fn inside(system: &System, path: &Path) -> PathBuf {
     system.path(path.to_string_lossy().trim_start_matches('/'))
 }
 
-/// What something can be mounted on: a file on a file, a directory on a directory.
+/// Creates a mount point: a file for a file, a directory for a directory.
 fn mount_point(here: &Path, there: &Path) -> Outcome {
     if here.is_dir() {
         return Ok(fs::create_dir_all(there)?);
@@ -154,7 +155,7 @@ fn mount_point(here: &Path, there: &Path) -> Outcome {
     Ok(())
 }
 
-/// The commit, as anybody would get it.
+/// Clones the commit, as anybody would get it.
 fn clone(system: &System) -> Outcome {
     let commit = output(&mut command("git", ["rev-parse", "HEAD"]))?;
     let clone = system.path(CLONE);
@@ -164,7 +165,7 @@ fn clone(system: &System) -> Outcome {
     run_command(checkout.current_dir(&clone))
 }
 
-/// How this machine's apt reaches its mirrors.
+/// This machine's apt settings for reaching its mirrors.
 fn apt_settings() -> Outcome<String> {
     let settings = output(&mut command("apt-config", ["dump"]))?;
     let lent =
@@ -172,7 +173,7 @@ fn apt_settings() -> Outcome<String> {
     Ok(settings.lines().filter(lent).flat_map(|line| [line, "\n"]).collect())
 }
 
-/// Whether a variable says how packages are reached.
+/// Whether a variable is a setting for reaching packages.
 fn is_lent(name: &str) -> bool {
     const PREFIXES: [&str; 7] = [
         "pip_",
@@ -191,8 +192,8 @@ fn is_lent(name: &str) -> bool {
         || name.ends_with("_proxy")
 }
 
-/// The variables that say how packages are reached. The programs that look into the home for their
-/// configuration are told where it is, since the home there stays empty.
+/// The variables with settings for reaching packages. The home there stays empty, so programs that
+/// look for their configuration in the home are told where it is.
 fn variables() -> Vec<(OsString, OsString)> {
     let mut variables: Vec<_> =
         std::env::vars_os().filter(|(name, _)| is_lent(&name.to_string_lossy())).collect();
@@ -206,7 +207,7 @@ fn variables() -> Vec<(OsString, OsString)> {
     variables
 }
 
-/// Files that say how packages are reached, and where they are looked for there.
+/// Files with settings for reaching packages, and their paths there.
 fn configuration() -> Vec<(PathBuf, PathBuf)> {
     let same =
         ["/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/usr/local/share/ca-certificates"];

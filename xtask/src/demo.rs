@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: the whole story, with the real program, a sandbox, and a person played by
-//! the approval page's own form.
+//! `cargo xtask demo`: a login and everything after it, with the real program and a sandbox. The
+//! approval is sent as the page's own form would send it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// The running sandbox; it ends with this value.
+/// A running sandbox, which ends with this value.
 pub(crate) struct Sandbox {
     child: Child,
     pub(crate) remote: String,
@@ -68,7 +68,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // It may have ended before us.
+        // It may have already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -81,7 +81,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// The program, in an environment that leads to nothing of the person's own.
+    /// The program, in an environment that leads to nothing of the user's own.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(&self.program, arguments);
         command
@@ -93,7 +93,7 @@ impl Demo {
         command
     }
 
-    /// Shows a command, runs it with our output, and expects it to work.
+    /// Shows a command, runs it with our output, and expects success.
     fn baseten(&self, arguments: &[&str], input: Option<&str>) -> Outcome {
         let echo = if input.is_some() { "echo $API_KEY | " } else { "" };
         println!("\n$ {echo}baseten {}", arguments.join(" "));
@@ -106,7 +106,7 @@ impl Demo {
         succeeded(&command, child.wait()?)
     }
 
-    /// Logs in through the browser: a person's own, or the page's form sent by us.
+    /// Logs in through the browser: the user's own, or by sending the page's form.
     fn browser_login(&self, with_browser: bool) -> Outcome {
         let arguments = ["auth", "login", "--web"];
         println!("\n$ baseten {}", arguments.join(" "));
@@ -138,13 +138,13 @@ impl Demo {
     }
 }
 
-/// What a browser needs to find the person's screen.
+/// The variables that a browser needs to find the user's screen.
 fn screen() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
     let names = ["PATH", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"];
     names.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
 }
 
-/// Allows a login as a person does: opens the page, leaves the first user chosen, presses Allow.
+/// Allows a login as a person would: opens the page, leaves the first user chosen, presses Allow.
 pub(crate) fn approve(url: &str) -> Outcome {
     let page = ureq::get(url).call()?.into_body().read_to_string()?;
     let field = |name: &str| {

@@ -1,4 +1,4 @@
-//! What the command line says of itself, for the pages that are made from it.
+//! Parts of the command line's own descriptions, for the pages that are generated from it.
 
 use clap::{Arg, ArgAction, Command};
 
@@ -7,7 +7,7 @@ pub(crate) fn visible(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|command| !command.is_hide_set())
 }
 
-/// A command's description, without the line that says it once more and shorter.
+/// A command's description, without its one-line summary.
 pub(crate) fn paragraphs(command: &Command) -> String {
     let text = command.get_long_about().or(command.get_about());
     let text = text.map(ToString::to_string).unwrap_or_default();
@@ -28,7 +28,7 @@ pub(crate) fn argument_name(argument: &Arg) -> String {
     names.first().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Whether an option has a value, and is not a switch.
+/// Whether an option has a value, and so is not a switch.
 pub(crate) fn takes_value(option: &Arg) -> bool {
     matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
 }

@@ -1,6 +1,7 @@
-//! `cargo xtask dist`: what is shipped for Linux, into `dist/`: a static program as a tar archive
-//! and as packages of Debian, RPM and Python, with a list of its dependencies and checksums; and what other
-//! package managers make packages from. The same commit gives the same bytes.
+//! `cargo xtask dist`: builds what is shipped for Linux, into `dist/`: a static program as a tar
+//! archive and as packages for Debian, RPM and Python, with a list of its dependencies and
+//! checksums; and what other package managers make packages from. The same commit gives the same
+//! bytes.
 
 mod debian;
 mod program;
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     make(&targets)
 }
 
-/// Makes `dist/` anew.
+/// Creates `dist/` again.
 pub(crate) fn make(targets: &[Target]) -> Outcome {
     needs::meet(&[NEEDS, wheel::NEEDS].concat())?;
     let (directory, epoch) = (root().join("dist"), epoch()?);
@@ -69,7 +70,7 @@ pub(crate) fn make(targets: &[Target]) -> Outcome {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// When the commit was made: the time of everything that is shipped.
+/// The time of the commit, which becomes the time of everything that is shipped.
 fn epoch() -> Outcome<String> {
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(epoch);
@@ -77,7 +78,7 @@ fn epoch() -> Outcome<String> {
     Ok(output(&mut command("git", ["log", "-1", "--format=%ct"]))?.trim_end().to_owned())
 }
 
-/// What is shipped, and where it is put together.
+/// What is shipped, and where it is assembled.
 struct Shipment {
     directory: PathBuf,
     target: Target,
@@ -86,7 +87,7 @@ struct Shipment {
     epoch: String,
 }
 
-/// Where a package has the completion script of a shell, and how the shell is called.
+/// A shell's name, and where a package has its completion script.
 const COMPLETIONS: [(&str, &str, &str); 3] = [
     ("bash", "baseten", "usr/share/bash-completion/completions"),
     ("zsh", "_baseten", "usr/share/zsh/vendor-completions"),

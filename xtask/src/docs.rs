@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: what is written about the command line, made from the command line itself.
+//! `cargo xtask docs`: generates the documentation of the command line from the command line.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if args.picture { picture::draw() } else { Ok(()) }
 }
 
-/// The front page with the library's example in it, without the comment at the example's top.
+/// The README with the library's example in it, without the comment at the top of the example.
 fn with_example(readme: &str, example: &str) -> String {
     let Some((before, rest)) = readme.split_once("```rust\n") else { return readme.to_owned() };
     let Some((_, after)) = rest.split_once("```\n") else { return readme.to_owned() };

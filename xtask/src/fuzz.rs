@@ -1,6 +1,6 @@
-//! Every fuzz target, for seconds or for long. It builds them as `cargo fuzz` does, so that nothing has
-//! to be installed; one alone is `cargo fuzz run <target> --sanitizer none fuzz/corpus/<target>
-//! fuzz/seeds/<target>`.
+//! Runs every fuzz target, for seconds or for long. It builds them as `cargo fuzz` does, so that
+//! nothing has to be installed; a single one is `cargo fuzz run <target> --sanitizer none
+//! fuzz/corpus/<target> fuzz/seeds/<target>`.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -23,14 +23,14 @@ const TARGETS: &[&str] = &[
     "token_answer",
 ];
 
-/// What makes the compiler count the branches that an input takes.
+/// Makes the compiler count the branches that an input takes.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
     --cfg fuzzing -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
     -Cllvm-args=-sanitizer-coverage-stack-depth -Ccodegen-units=1";
 
-/// The target is named, for only then are build scripts left alone by the flags.
+/// The target is named, because otherwise the flags would apply to build scripts too.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// Fuzzes each target for ten seconds.
@@ -57,7 +57,7 @@ fn run(time: Duration) -> Outcome {
 
 fn fuzz(target: &str, program: &Path, time: Duration) -> Outcome {
     let directory = |kind: &str| root().join("fuzz").join(kind).join(target);
-    // What is found to be new goes into the first directory of inputs.
+    // New inputs are written to the first of the input directories.
     let (corpus, artifacts) = (directory("corpus"), directory("artifacts"));
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&artifacts)?;

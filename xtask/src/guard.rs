@@ -1,6 +1,6 @@
-//! `cargo xtask guard`: notices a slow start or a heavy dependency when it comes in, without a
-//! timer. What a command executes beyond a hello-world is counted, which is the same on a busy
-//! machine, and on another one as far as the compiler and the C library are the same.
+//! `cargo xtask guard`: notices a slower start or a heavy new dependency, without measuring time.
+//! It counts the instructions that a command executes beyond a hello-world. Their number is the
+//! same on a busy machine, and on any machine with the same compiler and C library.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 
 pub(crate) const NEEDS: &[Need] = &[Need::Program("valgrind", "valgrind")];
 
-/// How much more a command may execute than was committed, in percent.
+/// How many more instructions than the committed figure are allowed, in percent.
 const ROOM: u64 = 3;
 
 /// The figures, relative to the workspace.
@@ -64,7 +64,7 @@ pub(crate) fn check(_: &[&str]) -> Outcome {
     run(&Args { update: false })
 }
 
-/// The figures of now: instructions beyond the hello-world's, and the number of crates.
+/// The current figures: instructions beyond the hello-world's, and the number of crates.
 fn figures() -> Outcome<Map<String, Value>> {
     let programs = build::release(&["hello", "baseten-cli"])?;
     let home = tempfile::tempdir()?;
@@ -85,7 +85,7 @@ fn figures() -> Outcome<Map<String, Value>> {
 
 const CRATES: &str = "crates";
 
-/// What people wait for most often: at the prompt, in scripts, at the tab key.
+/// The commands that people wait for most often: at the prompt, in scripts, when pressing Tab.
 fn commands(baseten: &Path, home: &Path, many: &Path) -> [(&'static str, Invocation); 4] {
     let completion = invocation(baseten, "-- baseten auth status --profile a", home)
         .with("BASETEN_COMPLETE", "bash")
@@ -102,13 +102,13 @@ fn invocation(program: &Path, arguments: &str, home: &Path) -> Invocation {
     Invocation::new(program, arguments).with("HOME", home).with("BASETEN_CONFIG_DIR", home)
 }
 
-/// Hash tables start from random numbers, so that two runs are not quite the same.
+/// Hash tables start from random numbers, so two runs differ slightly.
 fn fewest_instructions(invocation: &Invocation) -> Outcome<u64> {
     let runs: Outcome<Vec<u64>> = (0..3).map(|_| invocation.instructions()).collect();
     Ok(runs?.into_iter().min().unwrap_or(0))
 }
 
-/// How many crates the command is made of on this system, itself included.
+/// How many crates the command consists of on this system, including itself.
 fn crates() -> Outcome<usize> {
     let arguments = ["tree", "--locked", "-p", "baseten-cli", "-e", "normal", "--prefix", "none"];
     let tree = output(&mut cargo(arguments))?;

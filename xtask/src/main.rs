@@ -1,5 +1,5 @@
 //! The project's own chores; `cargo xtask --help` lists them. A chore is a file with an `Args` and
-//! a `run`, and an arm of [`Chore`].
+//! a `run`, and a variant of [`Chore`].
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

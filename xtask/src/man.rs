@@ -1,5 +1,5 @@
-//! The man pages, a page for each command, from the command line itself. `clap_mangen` shows no
-//! values in a synopsis and has none of the sections below OPTIONS.
+//! The man pages, one for each command, from the command line itself. `clap_mangen` shows no values
+//! in a synopsis and has none of the sections below OPTIONS.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn write(directory: &Path) -> Outcome {
     Ok(())
 }
 
-/// The day of the commit, as a page's date; empty in a copy without a repository.
+/// The date of the commit, for the pages; empty if there is no repository.
 fn date() -> String {
     let date = output(&mut program("git", ["log", "-1", "--format=%cs"]));
     date.unwrap_or_default().trim().to_owned()
@@ -57,7 +57,7 @@ struct Page<'p> {
     /// The program's name and the command's.
     words: &'p [&'p str],
     command: &'p Command,
-    /// Of all pages.
+    /// The names of all pages.
     names: &'p [String],
 }
 
@@ -200,7 +200,7 @@ fn names(option: &Arg) -> Vec<String> {
     short.into_iter().chain(long).collect()
 }
 
-/// An argument's help, and the values that it may have.
+/// An argument's help, and its possible values.
 fn explained(argument: &Arg) -> String {
     let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let values = argument.get_possible_values();
@@ -211,20 +211,20 @@ fn explained(argument: &Arg) -> String {
     format!("{help}. One of: {}.", values.join(", "))
 }
 
-/// A term, and below it what it means.
+/// A term, and its meaning below it.
 fn entry(page: &mut Roff, term: Vec<Inline>, meaning: &str) {
     page.control("TP", []).text(term);
     text(page, meaning);
 }
 
-/// A paragraph, in lines that are not too long for the source of a man page.
+/// A paragraph, in lines that are short enough for the source of a man page.
 fn text(page: &mut Roff, paragraph: &str) {
     for line in wrapped(paragraph, 65) {
         page.text([roman(line)]);
     }
 }
 
-/// A paragraph in lines of at most so many bytes.
+/// A paragraph in lines of at most this many bytes.
 pub(crate) fn wrapped(paragraph: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in paragraph.split_whitespace() {
@@ -238,7 +238,7 @@ pub(crate) fn wrapped(paragraph: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// For the arguments of a macro, which `roff` passes on as they are.
+/// Escapes the arguments of a macro, which `roff` passes on unchanged.
 fn escaped(text: &str) -> String {
     text.replace('-', r"\-")
 }
@@ -258,7 +258,7 @@ mod tests {
         }
         let mut mandoc = Command::new("mandoc");
         mandoc.args(["-T", "lint"]).args(pages.iter().map(|(name, _)| name));
-        // It has to be installed (Debian package mandoc).
+        // mandoc has to be installed (Debian package mandoc).
         assert_eq!(output(mandoc.current_dir(directory.path())).unwrap(), "");
     }
 

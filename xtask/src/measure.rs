@@ -12,7 +12,7 @@ use fs_err as fs;
 use crate::outcome::Outcome;
 use crate::process::spawn;
 
-/// A command to measure, in an environment that holds nothing but what stands here.
+/// A command to measure, in an environment with only these variables.
 #[derive(Clone)]
 pub(crate) struct Invocation {
     pub(crate) program: PathBuf,
@@ -45,7 +45,7 @@ impl Invocation {
         self.parallel(1)
     }
 
-    /// From the start of the first to the end of the last of so many at once.
+    /// Starts this many at once, and measures from the first start to the last end.
     pub(crate) fn parallel(&self, processes: usize) -> Outcome<Duration> {
         let started = Instant::now();
         let mut children = Vec::with_capacity(processes);
@@ -65,12 +65,12 @@ impl Invocation {
         Ok(started.elapsed())
     }
 
-    /// The instructions that it executes outside the kernel.
+    /// The instructions that it executes outside of the kernel.
     pub(crate) fn instructions(&self) -> Outcome<u64> {
         Ok(self.instructions_by_object()?.values().sum())
     }
 
-    /// The same, by the file that they come from: the program, the dynamic loader, a library.
+    /// The same, by the file that contains them: the program, the dynamic loader, a library.
     pub(crate) fn instructions_by_object(&self) -> Outcome<BTreeMap<String, u64>> {
         let counts = tempfile::NamedTempFile::new()?;
         let file = format!("--callgrind-out-file={}", counts.path().display());
@@ -78,7 +78,7 @@ impl Invocation {
         Ok(by_object(&fs::read_to_string(counts.path())?))
     }
 
-    /// The most memory that it holds at any time, in bytes.
+    /// The most memory that it uses at any time, in bytes.
     pub(crate) fn peak_memory(&self) -> Outcome<u64> {
         let peak = tempfile::NamedTempFile::new()?;
         let path = peak.path().to_string_lossy().into_owned();
@@ -115,7 +115,7 @@ impl Invocation {
     }
 }
 
-/// Adds up callgrind's own counts (not those of what was called) by object file.
+/// Adds up callgrind's own counts (without those of called functions) by object file.
 fn by_object(counts: &str) -> BTreeMap<String, u64> {
     let mut names = HashMap::new();
     let mut object = String::new();
@@ -138,7 +138,7 @@ fn by_object(counts: &str) -> BTreeMap<String, u64> {
     totals
 }
 
-/// A name that is written out the first time, as `(1) /lib/ld.so`, and later stands as `(1)`.
+/// A name that is written in full the first time, as `(1) /lib/ld.so`, and later only as `(1)`.
 fn resolve(reference: &str, names: &mut HashMap<String, String>) -> String {
     match reference.split_once(' ') {
         Some((number, path)) => {

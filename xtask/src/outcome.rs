@@ -1,4 +1,4 @@
-//! How every chore ends.
+//! The result of every chore.
 
-/// What a chore ends with: its own sentence where it fails.
+/// The result of a chore: if it fails, an error with its own sentence.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;

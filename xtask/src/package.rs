@@ -1,5 +1,5 @@
-//! What is shipped, tested: the static program by the command's own tests, the Debian package on a
-//! clean system root, and the other packages by the tools that they are for.
+//! Tests of what is shipped: the static program with the command's own tests, the Debian package on
+//! a clean system root, and the other packages with their own tools.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -31,7 +31,8 @@ pub(crate) const NEEDS: &[Need] = &[
     Need::Program("ruby", "ruby"),
 ];
 
-/// The command's tests, of the static program: its name look-ups, trusted certificates, keyring.
+/// Runs the command's tests with the static program: its name look-ups, trusted certificates,
+/// keyring.
 pub(crate) fn static_build(words: &[&str]) -> Outcome {
     let program = dist::build(Target::HERE)?;
     let mut test = cargo(["test", "--locked", "--package", "baseten-cli", "--test", "it"]);
@@ -39,7 +40,7 @@ pub(crate) fn static_build(words: &[&str]) -> Outcome {
     run(&mut test)
 }
 
-/// Installs, uses and removes the package where nothing but Debian's essential packages is.
+/// Installs, uses and removes the package on a system with only Debian's essential packages.
 pub(crate) fn package(_: &[&str]) -> Outcome {
     dist::make(&[Target::HERE])?;
     let lintian = ["--fail-on", "error,warning", "--allow-root"];
@@ -78,7 +79,7 @@ impl CleanSystem {
         self.0.path(inside)
     }
 
-    /// What a shell there prints; an error where its last command fails.
+    /// What a shell prints there; an error if its last command fails.
     fn run(&self, script: &str) -> Outcome<String> {
         let mut shell = command("chroot", [self.0.root()]);
         shell
@@ -111,7 +112,8 @@ impl CleanSystem {
     }
 
     /// A name in `/etc/hosts`, and `localhost`; an authority in the system's collection, and in
-    /// `SSL_CERT_FILE`: none of that is the C library's that Debian's own programs use.
+    /// `SSL_CERT_FILE`. The static program does not use the C library of Debian's own programs for
+    /// any of these.
     fn names_and_certificates(&self) -> Outcome {
         let server = TlsServer::start()?;
         fs::write(self.path("etc/hosts"), "127.0.0.1 localhost api.baseten.test\n")?;
@@ -137,7 +139,7 @@ fn package_file() -> Outcome<PathBuf> {
     package.ok_or_else(|| "no Debian package in dist/".into())
 }
 
-/// `openssl s_server` with one answer, on a port of its own.
+/// `openssl s_server` with one answer, on its own port.
 struct TlsServer {
     directory: tempfile::TempDir,
     child: Child,
@@ -186,7 +188,7 @@ impl Drop for TlsServer {
     }
 }
 
-/// An authority, and a certificate of it for the server's two names.
+/// An authority, and its certificate for the server's two names.
 fn certificates(directory: &Path) -> Outcome {
     const SCRIPT: &str = "\
 set -e

@@ -1,5 +1,5 @@
-//! The picture of a login that the front page shows: what tmux shows of a real one, in a session
-//! with a real keyring, as SVG.
+//! The picture of a login on the front page: the screen of a real login in tmux, in a session with
+//! a real keyring, as SVG.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -50,7 +50,7 @@ pub(crate) fn draw() -> Outcome {
     let api = sandbox.remote.replace("://", "://api.");
     window.type_line(&format!("baseten auth token --header | curl -sH @- {api}/v1/users/me"))?;
     let screen = window.wait_for("\"email\"")?;
-    // The port that the sandbox has when nobody asks for a free one.
+    // Shows the sandbox's default port instead of the free one.
     let port = sandbox.remote.rsplit(':').next().unwrap_or_default();
     let screen = screen.replace(&format!("localhost:{port}"), "localhost:8000");
     let screen = screen.replace("\n$ ", "\n\n$ ");
@@ -59,7 +59,7 @@ pub(crate) fn draw() -> Outcome {
     Ok(())
 }
 
-/// What the browser was told to open.
+/// What the browser was started with.
 fn written(url: &Path) -> Outcome<String> {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
@@ -71,7 +71,7 @@ fn written(url: &Path) -> Outcome<String> {
     Err("the login opens no browser".into())
 }
 
-/// A tmux server of its own, in a session with a keyring.
+/// A separate tmux server, in a session with a keyring.
 struct Window {
     server: String,
     session: Child,
@@ -79,7 +79,7 @@ struct Window {
 
 impl Window {
     /// A shell that has this project's program, the session's keyring, and a browser that only
-    /// writes down what it is to open.
+    /// writes down the page to open.
     fn open(home: &Path, program: &Path, url: &Path, remote_url: &str) -> Outcome<Self> {
         let browser = home.join("browser");
         fs::write(&browser, format!("#!/bin/sh\nprintf %s \"$1\" >{}\n", url.display()))?;
@@ -112,7 +112,7 @@ impl Window {
     fn wait_for(&self, text: &str) -> Outcome<String> {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(30) {
-            // There is no window before the keyring is there.
+            // The window appears only after the keyring has started.
             match self.tmux(&["capture-pane", "-p", "-e"]) {
                 Ok(screen) if screen.contains(text) => return Ok(screen),
                 _ => std::thread::park_timeout(Duration::from_millis(100)),
@@ -135,8 +135,8 @@ impl Drop for Window {
     }
 }
 
-/// A terminal window that shows a screen. It is dark with a border, so that it can be read on a
-/// light page and on a dark one.
+/// A terminal window that shows a screen. It is dark with a border, so that it is readable on a
+/// light and on a dark page.
 fn svg(screen: &str) -> String {
     let body: String = screen.lines().enumerate().map(|(row, line)| drawn(line, row)).collect();
     let width = (units(COLUMNS) * CELL.0 + 2.0 * MARGIN).round();
@@ -158,12 +158,13 @@ fn top(row: usize) -> f64 {
     TITLE_BAR + MARGIN / 2.0 + units(row) * CELL.1
 }
 
-/// Few enough characters for any number.
+/// The count is small enough for any number type.
 fn units(count: usize) -> f64 {
     u32::try_from(count).map_or(0.0, f64::from)
 }
 
-/// A line: each run of characters that look the same, as wide as its cells whatever the font is.
+/// Draws a line: each run of characters with the same style is as wide as its cells, whatever the
+/// font is.
 fn drawn(line: &str, row: usize) -> String {
     let (mut text, mut column, mut look) = (String::new(), 0, "");
     if let Some(typed) = line.strip_prefix("$ ") {

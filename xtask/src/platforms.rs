@@ -1,4 +1,4 @@
-//! The machines that are not this one: Windows in Wine, macOS as far as types go, ARM emulated.
+//! Other platforms: Windows in Wine, type checks for macOS, emulated ARM.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,21 +22,21 @@ pub(crate) const WINDOWS_NEEDS: &[Need] = &[
     Need::Program(WINE, "wine64"),
 ];
 
-/// What Wine 8 can't be asked: for a chain of an unknown authority it says that the revocation
-/// could not be checked, where Windows says that the chain ends early.
+/// Tests that Wine 8 can't run. For a chain with an unknown authority, it says that the revocation
+/// could not be checked; Windows says that the chain is incomplete.
 const NOT_UNDER_WINE: &[&str] = &[
     "an_unknown_authority_is_told_apart",
     "a_proxy_that_speaks_tls_itself",
     "the_certificate_is_checked_behind_a_proxy_too",
 ];
 
-/// The library's and the command's tests as Windows programs.
+/// Runs the library's and the command's tests as Windows programs.
 pub(crate) fn windows(words: &[&str]) -> Outcome {
     let rust = Toolchain::for_target(WINDOWS)?;
     let wine = Wine::prepare()?;
     let lint = if rust.has_components() { "clippy" } else { "check" };
     run(rust.cargo(lint).args(CRATES).arg("--all-targets"))?;
-    // One of the tests runs an example, which is not built for it when tests are named.
+    // One of the tests runs an example, which is not built if tests are named.
     run(rust.cargo("build").args(["--package", "baseten-auth", "--examples"]))?;
     let mut test = rust.cargo("test");
     test.args(CRATES).args(["--lib", "--bins", "--tests", "--no-fail-fast", "--"]).args(words);
@@ -46,7 +46,7 @@ pub(crate) fn windows(words: &[&str]) -> Outcome {
     run(wine.environment(&mut test))
 }
 
-/// A Windows of our own: its registry and its Credential Manager are in the target directory.
+/// A separate Windows: its registry and its Credential Manager are in the target directory.
 struct Wine {
     prefix: PathBuf,
 }
@@ -64,7 +64,7 @@ impl Wine {
         Ok(wine)
     }
 
-    /// No screen, no chatter, and the snapshots where a Windows program finds them.
+    /// No screen, no log messages, and the path of the snapshots for a Windows program.
     fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let workspace = root().to_string_lossy().replace('/', "\\");
         command
@@ -78,14 +78,14 @@ impl Wine {
 }
 
 impl Drop for Wine {
-    /// Ends the server of our prefix, and only that.
+    /// Ends only the server of our own prefix.
     fn drop(&mut self) {
         let mut stop = command("/usr/lib/wine/wineserver64", ["-k"]);
         let _ = run(self.environment(&mut stop));
     }
 }
 
-/// Rust asks a library for random numbers that Wine 8 does not have yet.
+/// For random numbers, Rust uses a library that Wine 8 does not have yet.
 fn random_numbers(library: &Path) -> Outcome {
     const SOURCE: &str = "\
 #include <windows.h>
@@ -103,19 +103,19 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE buffer, SIZE_T length) {
     run(compile.arg(library).arg(&source).arg("-ladvapi32"))
 }
 
-/// All of the code that macOS would run, as far as the compiler's checks go: nothing can be linked
-/// or run here.
+/// Checks all code for macOS, as far as the compiler can: nothing can be linked or run here.
 pub(crate) fn macos(_: &[&str]) -> Outcome {
     let rust = Toolchain::for_target(MACOS)?;
     let lint = if rust.has_components() { "clippy" } else { "check" };
     let mut check = rust.cargo(lint);
     check.args(CRATES).arg("--all-targets");
-    // There is no C compiler for it, and none is needed for a check: these succeed and do nothing.
+    // There is no C compiler for it, and a check needs none: these commands succeed and do nothing.
     check.env("CC_aarch64_apple_darwin", "true").env("AR_aarch64_apple_darwin", "true");
     run(&mut check)
 }
 
-/// Modules of the command's tests that look at what a processor could change: files, processes, TLS.
+/// Modules of the command's tests whose results could depend on the processor: files, processes,
+/// TLS.
 const UNDER_QEMU: &[&str] = &[
     "credential_store::",
     "errors::",
@@ -128,8 +128,8 @@ const UNDER_QEMU: &[&str] = &[
     "two_steps::",
 ];
 
-/// Tests of these modules in which a filter of `--jq` runs: it is a second process of the program, which
-/// the kernel, that knows nothing of the emulator, does not start.
+/// Tests in these modules that run a `--jq` filter. A filter runs in a second process of the
+/// program, and the kernel, which does not know about the emulator, can't start that.
 const WITH_A_FILTER: &[&str] = &[
     "errors::every_error_can_be_read_here",
     "exit_status::a_filter_that_does_not_fit_the_record_is_1",
@@ -140,8 +140,8 @@ const WITH_A_FILTER: &[&str] = &[
     "selection::names_are_printed_unchanged",
 ];
 
-/// The library's unit tests as a program for ARM, and some of the command's tests with the static
-/// program as it is shipped; both are emulated.
+/// Runs the library's unit tests as a program for ARM, and some of the command's tests with the
+/// static program as it is shipped; both are emulated.
 pub(crate) fn arm(words: &[&str]) -> Outcome {
     const TARGET: Target = Target::Aarch64;
     let mut test = dist::cargo_for(TARGET, "test", Vec::new())?;
@@ -153,7 +153,8 @@ pub(crate) fn arm(words: &[&str]) -> Outcome {
     run(command("chmod", ["755"]).arg(&emulated))?;
     let mut test = cargo(["test", "--locked", "--package", "baseten-cli", "--test", "it"]);
     test.env("BASETEN_TEST_BINARY", emulated).args(["--", "--skip", "slow_tests::"]);
-    // Another module whose name ends like one of those; containers get a program as a file.
+    // `refresh::` also matches this module. It gives containers only the program's file, without
+    // the emulator.
     test.args(["--skip", "serve_refresh::"]);
     test.args(WITH_A_FILTER.iter().flat_map(|name| ["--skip", name]));
     run(test.args(if words.is_empty() { UNDER_QEMU } else { words }))

@@ -1,4 +1,4 @@
-//! Starting other programs from the workspace's root.
+//! Starts other programs in the workspace's root.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::outcome::Outcome;
 
-/// What `cargo run` sets for this program and what cargo would take as meant for itself: build
-/// scripts that watch these would run again, and half of the workspace be compiled twice.
+/// Variables that `cargo run` sets for this program, and that another cargo would apply to itself:
+/// build scripts that watch them would run again, and half of the workspace would be compiled
+/// twice.
 const OF_THE_CARGO_THAT_STARTED_US: &[&str] =
     &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
 
-/// The workspace's root: cargo's word at run time, for a binary in a target directory that several
-/// work trees share was perhaps built in another one.
+/// The workspace's root, as cargo names it at run time: if several work trees share a target
+/// directory, this binary may have been built in another one.
 pub(crate) fn root() -> PathBuf {
     let here =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -45,7 +46,7 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
     cargo
 }
 
-/// Prints a command, runs it with our output, and fails as it does.
+/// Prints a command, runs it with our output, and fails if it does.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     show(command);
     let status = spawn(command)?.wait()?;
@@ -58,7 +59,7 @@ pub(crate) fn spawn(command: &mut Command) -> Outcome<Child> {
     command.spawn().map_err(|error| format!("{}: {error}", shown(command)).into())
 }
 
-/// Waits for the end of a child that ends soon enough; after that, it is killed.
+/// Waits for a child, and kills it after this time.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Outcome<ExitStatus> {
     let started = Instant::now();
     while started.elapsed() < limit {
@@ -72,7 +73,7 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Outcome<ExitStatus> {
     Err(format!("did not end within {} s", limit.as_secs()).into())
 }
 
-/// Runs a command to its end, and gives what it printed; fails with what it said on stderr.
+/// Runs a command and returns what it printed; the error contains its stderr.
 pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     let output =
         spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()?;
@@ -88,12 +89,12 @@ pub(crate) fn show(command: &Command) {
     println!("  $ {}", shown(command));
 }
 
-/// An error that names the command, unless its end was a success.
+/// An error that names the command, unless it succeeded.
 pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("{}: {status}", shown(command)).into()) }
 }
 
-/// Whether there is such a program: a name to look up in `PATH`, or a whole path.
+/// Whether a program exists: a name in `PATH`, or a full path.
 pub(crate) fn has_program(program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).exists();

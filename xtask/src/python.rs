@@ -1,5 +1,5 @@
-//! The Python module, tested: its style, its types, and its tests, where they can reach nothing but
-//! this machine.
+//! Tests of the Python module: its style, its types, and its tests, which can reach only this
+//! machine.
 
 use crate::build;
 use crate::needs::{Need, in_venv};
@@ -12,8 +12,8 @@ pub(crate) const NEEDS: &[Need] = &[
     Need::Program("ip", "iproute2"),
 ];
 
-/// Runs its arguments with a network of their own, in which truss finds the API of a remote on this
-/// machine. The file is mounted, and needs its name no longer.
+/// Runs its arguments in their own network, in which truss finds the API of a remote on this
+/// machine. The hosts file is mounted, so its name is no longer needed.
 const ALONE: &str = "\
 set -e
 ip link set lo up
@@ -24,7 +24,7 @@ rm \"$hosts\"
 exec \"$@\"
 ";
 
-/// Most tests wait for a login.
+/// Run in parallel, because most tests wait for a login.
 const SPREAD: [&str; 4] = ["--quiet", "--numprocesses=4", "--dist=loadfile", "--durations=3"];
 
 pub(crate) fn run(_: &[&str]) -> Outcome {

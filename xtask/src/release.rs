@@ -1,4 +1,4 @@
-//! `cargo xtask release`: what makes a version of the tree, and a rehearsal of all that follows.
+//! `cargo xtask release`: makes a version of the tree, and rehearses everything that follows.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     prepare(&clone, version)?;
     let here = |mut command: std::process::Command| -> Outcome {
-        // What is built already is of use there too.
+        // Existing build results can be used there too.
         command.env("CARGO_TARGET_DIR", target_directory()?);
         run_command(command.current_dir(&clone))
     };
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// The crates, packed, and compiled from what was packed.
+/// Packs the crates, and compiles what was packed.
 fn publish() -> std::process::Command {
     let crates = ["--package", "baseten-auth", "--package", "baseten-cli"];
     let mut publish = cargo(["publish", "--dry-run", "--locked"]);
@@ -69,7 +69,7 @@ fn publish() -> std::process::Command {
     publish
 }
 
-/// The crates as they would be published, and with the oldest Rust that they promise to work with.
+/// The crates as they would be published, also compiled with the oldest supported Rust.
 pub(crate) fn crates(_: &[&str]) -> Outcome {
     run_command(publish().arg("--allow-dirty"))?;
     let oldest = env!("CARGO_PKG_RUST_VERSION");
@@ -82,7 +82,7 @@ pub(crate) fn crates(_: &[&str]) -> Outcome {
     run_command(rustup.args(check).env_remove("RUSTUP_TOOLCHAIN"))
 }
 
-/// The packages made in another directory, at another place of the clock, are the same bytes.
+/// The packages, made in another directory and another time zone, have the same bytes.
 pub(crate) fn reproducible(_: &[&str]) -> Outcome {
     clean_tree()?;
     crate::dist::make(&[Target::HERE])?;
@@ -90,7 +90,7 @@ pub(crate) fn reproducible(_: &[&str]) -> Outcome {
     clone_to(&elsewhere)?;
     let target = elsewhere.join("built");
     fs::create_dir_all(&target)?;
-    // The tool that is used is no part of what is compared.
+    // Both use the same tools, which are not compared.
     let tools = target_directory()?.join("tools");
     run_command(command("ln", ["-s"]).arg(tools).arg(&target))?;
     let mut dist = command(std::env::current_exe()?, ["dist"]);

@@ -1,4 +1,4 @@
-//! A Debian 12 of its own in a directory: its essential packages, and few others.
+//! A Debian 12 in a directory: its essential packages, and a few others.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub(crate) const DEBOOTSTRAP: Need = Need::Program("/usr/sbin/debootstrap", "deb
 
 const RELEASE: &str = "bookworm";
 
-/// Whether this machine can have one: an error says why not.
+/// Whether this machine can create one; an error says why not.
 pub(crate) fn possible() -> Outcome {
     if !can_install() {
         return Err("a Debian in a directory needs root on Debian".into());
@@ -21,13 +21,13 @@ pub(crate) fn possible() -> Outcome {
     output(&mut command("unshare", ["--mount", "--pid", "--fork", "true"])).map(|_| ())
 }
 
-/// A system in the target directory. It stays there for a look if a test fails.
+/// A system in the target directory. It is kept if a test fails, so that one can look at it.
 pub(crate) struct System {
     root: PathBuf,
 }
 
 impl System {
-    /// Makes it anew, with these packages beside the essential ones.
+    /// Creates it again, with these packages in addition to the essential ones.
     pub(crate) fn make(name: &str, packages: &[&str]) -> Outcome<Self> {
         let directory = target_directory()?.join("systems");
         let system = Self { root: directory.join(name) };
@@ -47,7 +47,7 @@ impl System {
         &self.root
     }
 
-    /// Where something inside is, given without a leading slash.
+    /// The path of a file in the system, given without a leading slash.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside)
     }
@@ -68,14 +68,14 @@ fn bootstrap(directory: &Path, packages: &[&str], template: &Path) -> Outcome {
     }
     fs::create_dir_all(directory)?;
     run(bootstrap.arg(RELEASE).arg(directory).args(sources()?.first().map(|source| &source.uri)))?;
-    // An archive that is cut short must not be taken for one.
+    // An incomplete archive must not be taken for a complete one.
     let part = template.with_extension("part");
     let mut pack = command("tar", ["--create", "--file"]);
     run(pack.arg(&part).arg("--directory").arg(directory).arg("."))?;
     Ok(fs::rename(part, template)?)
 }
 
-/// Packages of the release, as this machine gets them.
+/// A source of the release's packages, as this machine uses it.
 pub(crate) struct Source {
     uri: String,
     suite: String,
@@ -88,8 +88,8 @@ impl Source {
     }
 }
 
-/// Where this machine gets Debian's packages from, the release itself first; nothing where it is
-/// another system, and debootstrap knows a place.
+/// This machine's sources of Debian packages, the release itself first; empty if this is another
+/// system, for which debootstrap knows a source.
 pub(crate) fn sources() -> Outcome<Vec<Source>> {
     let list = ["indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)"];
     let only = ["Created-By: Packages", "Origin: Debian"];

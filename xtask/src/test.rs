@@ -1,6 +1,5 @@
-//! `cargo xtask test`: every test there is, against real counterparts.
-//!
-//! A Rust test whose counterpart is missing fails and names the package; here they are installed
+//! `cargo xtask test`: runs all tests, against real counterparts.
+//! A Rust test whose counterpart is missing fails and names the package; this command installs them
 //! first.
 
 use std::path::PathBuf;
@@ -38,13 +37,13 @@ pub(crate) struct Args {
 /// Tests that are started together, and what they need.
 struct Group {
     name: &'static str,
-    /// About how many minutes it takes on two cores, where nothing was built yet, if it is slow: then
-    /// it runs only with `--all` or when named.
+    /// For a slow group: about how many minutes it takes on two cores if nothing is built yet. It
+    /// runs only with `--all` or when named.
     slow: Option<u64>,
     needs: &'static [Need],
     /// An error says why this machine can't run it.
     possible: fn() -> Outcome,
-    /// Gets the filters that name no group.
+    /// Gets the filters that are not names of groups.
     run: fn(&[&str]) -> Outcome,
 }
 
@@ -62,8 +61,8 @@ impl Group {
     }
 }
 
-/// In order of worth: where time is short, the last are left out. A longer one has its function in a
-/// file of its own.
+/// The most important first: if time is short, the last ones are left out. A longer one has its
+/// function in its own file.
 const GROUPS: &[Group] = &[
     Group::new("counterparts", COUNTERPARTS, counterparts),
     Group::new("rust", COUNTERPARTS, rust),
@@ -85,7 +84,7 @@ const GROUPS: &[Group] = &[
     Group::new("crates", &[], release::crates).slow(4),
     Group::new("reproducible", &[], release::reproducible).slow(8),
     Group::new("arm", COUNTERPARTS, platforms::arm).slow(10),
-    // Only without a limit: no gate has time or room for these.
+    // These run only without a time limit: a gate does not have the time or the space.
     Group::new("fleet", COUNTERPARTS, fleet).slow(20),
     Group::new("agents", AGENTS, agents).slow(50),
     Group::new("fuzz-long", FUZZ, fuzz::long).slow(180),
@@ -186,7 +185,7 @@ enum Ending {
     LeftOut,
 }
 
-/// Words that name no group are for Rust tests.
+/// Words that are not names of groups filter the Rust tests.
 fn is_chosen(group: &Group, all: bool, named: &[&str], words: &[&str]) -> bool {
     if named.is_empty() && words.is_empty() {
         return all || group.slow.is_none();
@@ -203,7 +202,7 @@ fn ending(group: &Group, words: &[&str], deadline: Option<Instant>) -> Ending {
         return Ending::LeftOut;
     }
     let possible = (group.possible)();
-    // What CI can't run must not go unnoticed.
+    // In CI, a group that can't run must not go unnoticed.
     if let Err(problem) = &possible
         && !in_ci()
     {
@@ -225,12 +224,12 @@ fn ending(group: &Group, words: &[&str], deadline: Option<Instant>) -> Ending {
     }
 }
 
-/// Whether this runs where nobody looks at what is left, and nothing may be skipped.
+/// Whether this runs in CI: nobody looks at what is left, and nothing may be skipped.
 pub(crate) fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-/// The counterparts on their own, so that a failure there is not taken for the program's.
+/// The counterparts on their own: a failure there is not the program's.
 fn counterparts(_: &[&str]) -> Outcome {
     run_command(&mut command(
         in_venv(needs::COUNTERPARTS, "node"),
@@ -239,14 +238,15 @@ fn counterparts(_: &[&str]) -> Outcome {
     run_command(&mut command("counterparts/keyrings/prove.sh", [""; 0]))
 }
 
-/// Many hosts and a cluster whose nodes are killed. Says what the page about performance has.
+/// Many hosts and a cluster whose nodes are killed. Prints the figures for the page about
+/// performance.
 fn fleet(_: &[&str]) -> Outcome {
     let test = ["test", "--package", "baseten-cli", "--test", "it", "--locked", "--"];
     let ignored = ["fleet_tests::", "--ignored", "--test-threads=1", "--nocapture"];
     run_command(cargo(test).args(ignored))
 }
 
-/// Coding agents with a token that they ask for, where they can reach nothing but this machine.
+/// Coding agents that ask for a token, and can reach only this machine.
 fn agents(_: &[&str]) -> Outcome {
     const PROVE: &str = "ip link set lo up && exec \"$@\"";
     let mut prove = command("unshare", ["--map-root-user", "--net", "sh", "-c", PROVE, "sh"]);
@@ -262,14 +262,14 @@ fn shared(_: &[&str]) -> Outcome {
     run_command(prove.args(programs()?))
 }
 
-/// Whether a file system can be mounted that programs serve: an error says why not.
+/// Whether FUSE file systems can be mounted; an error says why not.
 fn can_share() -> Outcome {
     system::possible()?;
     let fuse = std::path::Path::new("/dev/fuse");
     if fuse.exists() { Ok(()) } else { Err("there is no /dev/fuse".into()) }
 }
 
-/// The program and its sandbox.
+/// The paths of the program and its sandbox.
 fn programs() -> Outcome<[PathBuf; 2]> {
     let packages = ["--package", "baseten-cli", "--package", "baseten-sandbox"];
     let programs = build::build(cargo(["build", "--locked"]).args(packages))?;
@@ -277,18 +277,18 @@ fn programs() -> Outcome<[PathBuf; 2]> {
 }
 
 fn rust(words: &[&str]) -> Outcome {
-    // Examples too: a test runs one, and `cargo test --examples` builds them as tests only.
+    // Examples too: a test runs one, and `cargo test --examples` would only build them as tests.
     run_command(&mut cargo(["build", "--workspace", "--locked", "--bins", "--examples"]))?;
-    // The library without what can be left out.
+    // The library without its optional features.
     let bare = ["check", "--package", "baseten-auth", "--no-default-features", "--locked"];
     run_command(&mut cargo(bare))?;
-    // Not the doc tests, which are a group of their own.
+    // Not the doc tests, which are their own group.
     let targets = ["--lib", "--bins", "--tests", "--examples"];
     let mut test = cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
     run_command(test.args(targets).arg("--").args(words))
 }
 
-/// The examples in comments, and the library's page without a broken link.
+/// The examples in comments, and the links in the library's documentation.
 fn doctests(_: &[&str]) -> Outcome {
     run_command(&mut cargo(["test", "--workspace", "--locked", "--doc"]))?;
     let mut page = cargo(["doc", "--locked", "--no-deps", "--package", "baseten-auth"]);

@@ -12,13 +12,13 @@ use crate::process::{cargo, command, has_program, output, run};
 /// How to build for a target.
 pub(crate) struct Toolchain {
     target: &'static str,
-    /// Where rustup has no standard library for the target: Debian's compiler, which builds one
-    /// from its source.
+    /// If rustup has no standard library for the target: Debian's compiler, which builds one from
+    /// source.
     debian: Option<PathBuf>,
 }
 
 /// Debian's compiler, its standard library and the source of that, and what LLVM needs and a small
-/// system may not have; unpacked beside the system's; a hundred megabytes.
+/// system may not have. They are unpacked in a separate directory, and take a hundred megabytes.
 const DEBIAN_PACKAGES: &[&str] = &[
     "rustc-web",
     "rust-web-src",
@@ -33,7 +33,7 @@ const DEBIAN_PACKAGES: &[&str] = &[
 ];
 
 impl Toolchain {
-    /// Sees to it that programs for `target` can be built: with rustup's standard library, which
+    /// Makes it possible to build programs for `target`: with rustup's standard library, which
     /// takes seconds to install, or else with Debian's compiler.
     pub(crate) fn for_target(target: &'static str) -> Outcome<Self> {
         let rustup = Self { target, debian: None };
@@ -63,7 +63,7 @@ impl Toolchain {
         Ok(Self { target, debian: Some(debian) })
     }
 
-    /// Whether there are rustup's components, such as clippy, and not only a compiler.
+    /// Whether rustup's components, such as clippy, are installed too.
     pub(crate) fn has_components(&self) -> bool {
         self.debian.is_none()
     }
@@ -80,15 +80,16 @@ impl Toolchain {
                 .env("RUSTC", debian.join("usr/bin/rustc"))
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("LD_LIBRARY_PATH", format!("{}:{}", libraries.display(), multiarch.display()))
-                // Another compiler: what the usual one made would be thrown away each time.
+                // A separate directory for another compiler: each would discard what the other one
+                // has built.
                 .env("CARGO_TARGET_DIR", debian.with_file_name("debian"));
         }
         cargo
     }
 
-    /// The compiler's flags for a static program. Rust's own builds of the standard library bring
-    /// the start files and `libunwind`. Debian's brings neither: they are musl's, and the C
-    /// compiler's, which needs one function of glibc that musl does not have.
+    /// The compiler's flags for a static program. Rust's own builds of the standard library include
+    /// the start files and `libunwind`. Debian's includes neither: they come from musl and from the
+    /// C compiler, and the latter needs one function of glibc that musl does not have.
     pub(crate) fn static_flags(&self, compiler: &Path) -> Outcome<Vec<String>> {
         let Some(debian) = &self.debian else { return Ok(Vec::new()) };
         let directory = debian.with_file_name("debian").join("unwind");

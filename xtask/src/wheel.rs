@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::process::{command, output, root, run as run_command};
 use crate::system::{DEBOOTSTRAP, System};
 
-/// What it is made with.
+/// The tools that build it.
 const TOOLS: Need = Need::Pip("packaging/python/requirements.txt", 91);
 
 pub(crate) const NEEDS: &[Need] = &[TOOLS];
@@ -19,21 +19,21 @@ pub(crate) const PROOF_NEEDS: &[Need] = &[TOOLS, DEBOOTSTRAP];
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a wheel is made from, and where it is put.
+/// What a wheel is made from, and its directory.
 pub(crate) struct Wheel<'a> {
     pub(crate) program: &'a Path,
-    /// Rust's name of the system that the program is for.
+    /// Rust's name for the program's target.
     pub(crate) target: &'a str,
-    /// A list of what the program is made of.
+    /// The list of the program's dependencies.
     pub(crate) sbom: &'a Path,
-    /// Seconds since 1970: the time of all that is in it.
+    /// Seconds since 1970: the time of all files in it.
     pub(crate) epoch: &'a str,
     pub(crate) directory: &'a Path,
 }
 
 impl Wheel<'_> {
-    /// Makes the wheel. The program is the one that is shipped elsewhere too: maturin, which would
-    /// build one of its own, writes the metadata.
+    /// Makes the wheel from the program that is shipped in the other packages too: maturin only
+    /// writes the metadata, and does not build a program.
     pub(crate) fn make(&self) -> Outcome {
         let stage = tempfile::tempdir()?;
         let part = |name: &str| stage.path().join(format!("baseten_auth-{VERSION}.{name}"));
@@ -59,7 +59,7 @@ impl Wheel<'_> {
         output(&mut write)?;
         let file = metadata.join("WHEEL");
         let wheel = fs::read_to_string(&file)?;
-        // No library of the system is used, so any version of glibc and of musl will do.
+        // It uses no library of the system, so any version of glibc and of musl works.
         let (processor, _) = self.target.split_once('-').unwrap_or((self.target, ""));
         let platforms = ["manylinux_2_17", "musllinux_1_1"];
         let tags = platforms.map(|platform| format!("Tag: py3-none-{platform}_{processor}\n"));
@@ -69,7 +69,7 @@ impl Wheel<'_> {
     }
 }
 
-/// Makes the source distribution, which builds where Rust is.
+/// Makes the source distribution, which builds on machines with Rust.
 pub(crate) fn source(directory: &Path, epoch: &str) -> Outcome {
     let mut sdist = maturin(&["sdist", "--out"]);
     output(sdist.arg(directory).env("SOURCE_DATE_EPOCH", epoch)).map(|_| ())
@@ -86,13 +86,13 @@ fn install(from: &Path, to: &Path, mode: &str) -> Outcome {
     output(command("install", ["-D", "-m", mode]).arg(from).arg(to)).map(|_| ())
 }
 
-/// The wheel, installed and used in each way that the page of the module names; and on a Debian that
-/// has Python, as its user gets it.
+/// Installs and uses the wheel in each way that the module's page names, and on a clean Debian with
+/// Python, as a user would.
 pub(crate) fn prove(_: &[&str]) -> Outcome {
     dist::make(&[Target::HERE])?;
     let (wheel, source) = (shipped(".whl")?, shipped(".tar.gz")?);
     let mut prove = command("packaging/python/prove.sh", [&wheel, &source]);
-    // Its build of the source shares with ours what both need.
+    // Building from source reuses what our own build has compiled.
     prove.arg(VERSION).arg(root().join("packaging/python/venv"));
     run_command(prove.env("CARGO_TARGET_DIR", target_directory()?))?;
     let system = System::make("wheel", &["python3-venv"])?;
@@ -114,7 +114,7 @@ pub(crate) fn prove(_: &[&str]) -> Outcome {
     system.remove()
 }
 
-/// The file of the Python package with that end among what is shipped.
+/// The shipped file of the Python package that ends in this.
 fn shipped(end: &str) -> Outcome<PathBuf> {
     let mut entries = fs::read_dir(root().join("dist"))?.flatten().map(|entry| entry.path());
     let found = entries.find(|path| {

@@ -1,4 +1,4 @@
-//! The commands to measure, and the stores that they find.
+//! The commands to measure, and the stores that they read.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,26 +23,26 @@ pub(super) const STATIC_HELLO: &str = "hello-static";
 
 /// One command to measure.
 pub(super) struct Case {
-    /// Names it in the table; unique.
+    /// Its unique name in the table.
     pub(super) name: String,
     work: Work,
     before: Before,
-    /// Runs in a few rounds only.
+    /// Whether it runs only in a few rounds.
     pub(super) slow: bool,
-    /// Another project's program, in a language that callgrind takes too long for.
+    /// Another project's program, in a language for which callgrind takes too long.
     pub(super) is_peer: bool,
 }
 
 enum Work {
     Command(Invocation),
     Parallel(Invocation, usize),
-    /// A command, and what of its time is a wait that the protocol asks for.
+    /// A command, and how much of its time is a wait that the protocol requires.
     Waiting(Invocation, Duration),
-    /// A file of this content, written as safely as the store is.
+    /// A file with this content, written as safely as the store.
     Write(PathBuf, Vec<u8>),
 }
 
-/// What has to be so before each run.
+/// What is prepared before each run.
 enum Before {
     Nothing,
     /// Nobody is logged in.
@@ -72,7 +72,7 @@ impl Case {
         }
     }
 
-    /// Something counted of one run; `None` where it is not one process.
+    /// A count for one run; `None` if it is not one process.
     pub(super) fn count(&self, count: fn(&Invocation) -> Outcome<u64>) -> Outcome<Option<u64>> {
         self.before.prepare()?;
         match &self.work {
@@ -105,7 +105,7 @@ fn expire(path: &Path) -> Outcome {
     Ok(fs::write(path, store.to_string())?)
 }
 
-/// What a change of the store comes down to: a temporary file, fsync, rename, fsync.
+/// The minimum for changing the store: a temporary file, fsync, rename, fsync.
 fn durable_write(path: &Path, content: &[u8]) -> Outcome<Duration> {
     let started = Instant::now();
     let directory = path.parent().ok_or("a file has a directory")?;
@@ -117,19 +117,19 @@ fn durable_write(path: &Path, content: &[u8]) -> Outcome<Duration> {
     Ok(started.elapsed())
 }
 
-/// The commands, and what has to stay alive for them.
+/// The commands, and what must stay alive while they run.
 pub(super) struct Cases {
     pub(super) list: Vec<Case>,
-    /// Where the programs are.
+    /// The directory of the programs.
     programs: PathBuf,
     shipped: Option<PathBuf>,
     homes: Homes,
-    /// What answers them.
+    /// The engine that they use.
     engine: Engine,
     _kept: (Sandbox, Lender),
 }
 
-/// Lends the login of a home; it ends with this value.
+/// Lends the login of a home, until this value is dropped.
 struct Lender(Child);
 
 impl Lender {
@@ -150,14 +150,14 @@ impl Lender {
 
 impl Drop for Lender {
     fn drop(&mut self) {
-        // It may have ended before us.
+        // It may have already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Cases {
-    /// Logs in where that is needed, and lists the commands.
+    /// Logs in where needed, and lists the commands.
     pub(super) fn prepare(programs: &Path, shipped: Option<&Path>) -> Outcome<Self> {
         let sandbox =
             Sandbox::start(&programs.join("baseten-sandbox"), &["--auto-approve", "ada"])?;
@@ -249,7 +249,7 @@ impl Cases {
         self.list.append(&mut cases);
     }
 
-    /// What ours are compared with, as far as it is installed.
+    /// The programs to compare ours with, as far as they are installed.
     fn counterparts(&mut self) -> Outcome {
         let lookup = "lookup service baseten-profile username bot";
         let lookup = self.homes.invocation(Path::new(SECRET_TOOL), lookup, "one");
@@ -305,15 +305,15 @@ pub(super) const GH_STATUS: &str = "`gh auth status`, which asks its server";
 pub(super) const GH_TOKEN: &str = "`gh auth token`";
 pub(super) const AWS_LIST: &str = "`aws configure list`";
 
-/// Name, program, arguments, whether it is slow, whether it fails here.
+/// Name, program, arguments, whether it is slow, whether it fails in this setup.
 const PEERS: &[(&str, &str, &str, bool, bool)] = &[
-    // The token is invented: asking the server about it fails.
+    // The token is made up: asking the server about it fails.
     (GH_STATUS, "/usr/bin/gh", "auth status", true, true),
     (GH_TOKEN, "/usr/bin/gh", "auth token", false, false),
     (AWS_LIST, "/usr/bin/aws", "configure list", true, false),
 ];
 
-/// A directory with one for each store.
+/// A directory with a subdirectory for each store.
 struct Homes {
     directory: TempDir,
     remote: String,
@@ -366,8 +366,8 @@ impl Homes {
     }
 }
 
-/// A store as it comes to be: half the profiles from browser logins into the keyring, half API
-/// keys in the file. The first, which is current, has its tokens in the file.
+/// A realistic store: half the profiles are browser logins in the keyring, half are API keys in the
+/// file. The first, which is current, has its tokens in the file.
 pub(crate) fn store(profiles: usize) -> Outcome<String> {
     let profile = |number: usize| {
         let name = format!("user{number:05}@example.com");

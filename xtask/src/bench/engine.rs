@@ -12,7 +12,7 @@ use crate::process::{command, output, spawn};
 /// The program that reads the same secret.
 pub(super) const CURL: &str = "/usr/bin/curl";
 
-/// A server in memory; it ends with this value.
+/// An in-memory server, which ends with this value.
 pub(super) struct Engine {
     server: Child,
     address: String,
@@ -38,21 +38,21 @@ impl Engine {
         Ok(engine)
     }
 
-    /// A command of ours that keeps its secrets there.
+    /// Makes a command of ours keep its secrets there.
     pub(super) fn used_by(&self, ours: Invocation) -> Invocation {
         ours.with("BASETEN_CREDENTIAL_STORE", "openbao:secret/fleet")
             .with("BAO_ADDR", &self.address)
             .with("BAO_TOKEN", "root")
     }
 
-    /// What reads the secret of the profile `bot` of this remote.
+    /// The URL of the secret of the profile `bot` of this remote.
     pub(super) fn url(&self, remote: &str) -> String {
         let (_, host) = remote.split_once("://").unwrap_or(("", remote));
         let host = host.replace(':', "%253A");
         format!("{}/v1/secret/data/fleet/{host}/bot", self.address)
     }
 
-    /// That, with `curl`.
+    /// Reads that URL with `curl`.
     pub(super) fn read(
         &self,
         remote: &str,
@@ -65,7 +65,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // It may have ended before us.
+        // It may have already ended.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }

@@ -1,4 +1,4 @@
-//! `docs/performance.md`: the tables, and what was written below them by hand.
+//! `docs/performance.md`: the tables, and the hand-written part below them.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ pub(super) fn page(cases: &[Case], results: &Results) -> Outcome<String> {
     Ok(page)
 }
 
-/// Puts the page where the old one is, under which the hand-written part stays.
+/// Replaces the page, but keeps its hand-written part.
 pub(super) fn write(page: &str) -> Outcome {
     let path = root().join("docs/performance.md");
     let old = fs::read_to_string(&path).unwrap_or_default();
@@ -66,7 +66,7 @@ fn machine() -> Outcome<String> {
         processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("a processor of unknown make", |(_, model)| model);
     let cores = std::thread::available_parallelism()?;
-    // Without what the machine's owner calls their builds.
+    // Without the build's name, which the machine's owner may have chosen.
     let kernel = told(&["uname", "-sr"])?;
     let kernel = kernel.split('-').next().unwrap_or_default();
     Ok(format!("{cores} cores of {model}, {kernel}, {}", told(&["rustc", "--version"])?))

@@ -11,10 +11,10 @@ pub(super) struct Figures {
     pub(super) memory: Option<u64>,
 }
 
-/// What was measured in all.
+/// All measurements of a run.
 pub(super) struct Results {
     pub(super) figures: BTreeMap<String, Figures>,
-    /// Instructions by the file that they come from.
+    /// Instructions by the file that contains them.
     pub(super) objects: BTreeMap<&'static str, BTreeMap<String, u64>>,
     /// Sizes of programs, in bytes.
     pub(super) sizes: Vec<(&'static str, u64)>,

@@ -1,4 +1,4 @@
-//! What the program has promised, and whether it holds.
+//! The performance targets, and whether they are met.
 
 use super::cases::{
     AWS_LIST, CURL_ENGINE, EXEC, GH_STATUS, GH_TOKEN, HELLO, LIST, LIST_10_000, SECRET_TOOL_LOOKUP,
@@ -7,14 +7,14 @@ use super::cases::{
 };
 use super::results::{Figures, Results};
 
-/// A target, and how it stands.
+/// A target, and whether it is met.
 pub(super) struct Target {
     pub(super) text: String,
     pub(super) measured: String,
     pub(super) met: bool,
 }
 
-/// The targets for which everything was measured.
+/// The targets that have all their measurements.
 pub(super) fn targets(results: &Results) -> Vec<Target> {
     let sight = Sight(results);
     let memory = results.figures.get(STATUS).and_then(|figures| figures.memory);
@@ -57,7 +57,7 @@ pub(super) fn mebibytes_of(bytes: u64) -> f64 {
 struct Sight<'a>(&'a Results);
 
 impl Sight<'_> {
-    /// Milliseconds; `None` where it was not measured.
+    /// Milliseconds; `None` if it was not measured.
     fn wall(&self, name: &str) -> Option<f64> {
         self.0.figures.get(name).map(Figures::milliseconds)
     }
@@ -71,7 +71,7 @@ impl Sight<'_> {
         })
     }
 
-    /// A program that is started with a token, compared with a token and the program alone.
+    /// Compares `auth exec` with getting a token and running the program alone.
     fn exec(&self) -> Option<Target> {
         let ratio = self.wall(EXEC)? / (self.wall(TOKEN)? + self.wall(TRUE)?);
         Some(Target {
@@ -90,8 +90,8 @@ impl Sight<'_> {
         })
     }
 
-    /// Beyond reading the store, a switch may take as long as writing it once, and that again for
-    /// laying the text out, comparing it and wiping it.
+    /// Besides reading the store, a switch may take twice as long as writing it once: once for the
+    /// write, and once for formatting, comparing and wiping the text.
     fn one_write(&self) -> Option<Target> {
         let beyond = self.wall(SWITCH_10_000)? - self.wall(STATUS_10_000)?;
         let writes = beyond / self.wall(WRITE_10_000)?;

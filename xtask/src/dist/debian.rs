@@ -39,7 +39,7 @@ impl Shipment {
         run_command(&mut build)
     }
 
-    /// This version's part of the changelog, in Debian's form.
+    /// This version's part of the changelog, in Debian's format.
     fn debian_changelog(&self, control: &str) -> Outcome<String> {
         let changelog = fs::read_to_string(root().join("CHANGELOG.md"))?;
         let version = changelog.split("\n## ").find(|part| part.starts_with(VERSION));

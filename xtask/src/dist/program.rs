@@ -16,13 +16,13 @@ use crate::toolchain::Toolchain;
 /// The static program.
 pub(crate) fn build(target: Target) -> Outcome<PathBuf> {
     let mut flags: Vec<String> = [
-        // Relative to the workspace: no path of this machine gets into Cargo's hashes.
+        // Relative to the workspace, so that no path of this machine gets into Cargo's hashes.
         "-Clink-arg=-Wl,-T,packaging/no-unwind-tables.ld,--no-eh-frame-hdr",
         "-Clink-arg=-Wl,-z,pack-relative-relocs",
     ]
     .map(str::to_owned)
     .into();
-    // No path of this machine gets into the program, from Rust or from C.
+    // Keeps this machine's paths out of the program, both from Rust and from C.
     let hidden =
         [(root(), "/baseten"), (target_directory()?, "/baseten/target"), (cargo_home(), "/cargo")];
     flags.extend(
@@ -43,7 +43,7 @@ pub(crate) fn build(target: Target) -> Outcome<PathBuf> {
     Ok(program)
 }
 
-/// Cargo, for static programs, with more flags of the compiler.
+/// Cargo, for static programs, with additional compiler flags.
 pub(crate) fn cargo_for(target: Target, subcommand: &str, more: Vec<String>) -> Outcome<Command> {
     needs::meet(target.needs())?;
     let rust = Toolchain::for_target(target.triple())?;
@@ -62,7 +62,7 @@ pub(crate) fn cargo_for(target: Target, subcommand: &str, more: Vec<String>) -> 
     Ok(cargo)
 }
 
-/// A target as it is written in the names of variables.
+/// A target, as the names of variables contain it.
 fn variable(target: Target) -> String {
     target.triple().replace('-', "_")
 }
@@ -78,11 +78,11 @@ fn names_no_path(program: &Path, paths: &[PathBuf]) -> Outcome {
     Ok(())
 }
 
-/// A C compiler for musl: Debian has one for its own processor. For another one, it is Debian's cross
-/// compiler with the files that musl has there.
+/// A C compiler for musl. Debian has one for its own processor. For another processor, it is
+/// Debian's cross compiler with the files of musl for that processor.
 fn c_compiler(target: Target) -> Outcome<PathBuf> {
-    /// Lists of packages apart from the system's, which does not know the other processor. A path
-    /// that is not absolute would be in the system's directory.
+    /// Package lists separate from the system's, which does not know the other processor. Relative
+    /// paths would be in the system's directory.
     const FETCH: &str = "\
 set -e
 mkdir -p lists/partial
@@ -111,12 +111,12 @@ mv part musl-gcc
     Ok(compiler)
 }
 
-/// The tool by which a program carries the list of its dependencies, and where it is found.
+/// The tool that puts the list of dependencies into the program, added to `PATH`.
 fn path_with_auditable() -> Outcome<OsString> {
     const TOOL: &str = "cargo-auditable@0.7.7";
     let tools = target_directory()?.join("tools").join(TOOL);
     if !tools.join("bin/cargo-auditable").exists() {
-        // Quick to build is worth more than quick to run.
+        // A debug build: this is run rarely, so it should be quick to build.
         let mut install = cargo(["install", "--locked", "--debug", "--quiet", TOOL, "--root"]);
         run(install.arg(&tools))?;
     }

@@ -1,4 +1,4 @@
-//! The RPM package, which is made from the archive.
+//! The RPM package, made from the archive.
 
 use super::{Shipment, VERSION};
 use crate::outcome::Outcome;

@@ -1,4 +1,4 @@
-//! The list of what a program is made of, in the form of `CycloneDX`.
+//! The list of a program's dependencies, in `CycloneDX` format.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ struct Component {
 }
 
 pub(super) fn document(target: Target) -> Outcome<String> {
-    // What runs in the compiler is not in the program.
+    // Leaves out what only runs in the compiler.
     let edges = "normal,no-proc-macro";
     let mut tree = cargo(["tree", "--locked", "--package", "baseten-cli", "--edges", edges]);
     tree.args(["--no-dedupe", "--prefix", "depth", "--format", "|{p}|{l}"]);
@@ -57,7 +57,8 @@ fn purl(name: &str, version: &str) -> String {
     format!("pkg:cargo/{name}@{version}")
 }
 
-/// Each line of the tree is: depth, `|`, name and version (with a directory where it is ours), `|`, license.
+/// Each line of the tree is: depth, `|`, name and version (with a directory if it is ours), `|`,
+/// license.
 fn components(tree: &str) -> Outcome<BTreeMap<String, Component>> {
     let mut components = BTreeMap::<String, Component>::new();
     let mut above: Vec<String> = Vec::new();
@@ -87,7 +88,7 @@ fn components(tree: &str) -> Outcome<BTreeMap<String, Component>> {
     Ok(components)
 }
 
-/// The checksums of the lock file, by crate.
+/// The checksums in the lock file, by crate.
 fn checksums(lock: &str) -> BTreeMap<String, String> {
     let value = |package: &str, key: &str| {
         let line = package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \""));

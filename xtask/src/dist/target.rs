@@ -1,4 +1,4 @@
-//! The processors for which there are programs.
+//! The processors that we build programs for.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ impl Target {
     pub(crate) const HERE: Self =
         if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 };
 
-    /// As Rust calls it.
+    /// Its name in Rust.
     pub(crate) fn triple(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-musl",
@@ -29,7 +29,7 @@ impl Target {
         }
     }
 
-    /// As the kernel and RPM call it.
+    /// Its name in the kernel and RPM.
     pub(crate) fn processor(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -37,7 +37,7 @@ impl Target {
         }
     }
 
-    /// As Debian calls it.
+    /// Its name in Debian.
     pub(crate) fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
@@ -45,7 +45,7 @@ impl Target {
         }
     }
 
-    /// What a static program is built with, and what runs one of another processor.
+    /// What is needed to build a static program, and to run one for another processor.
     pub(crate) fn needs(self) -> &'static [Need] {
         match self {
             here if here == Self::HERE => &[Need::Program("musl-gcc", "musl-tools")],
@@ -65,12 +65,13 @@ impl Target {
         format!("{}-linux-gnu-{program}", self.processor())
     }
 
-    /// What C has to be compiled with: atomic operations of ARM would else be functions that need glibc.
+    /// C flags for it: without this one, atomic operations on ARM would call functions that need
+    /// glibc.
     pub(crate) fn c_flags(self) -> Option<&'static str> {
         (self == Self::Aarch64).then_some("-mno-outline-atomics")
     }
 
-    /// A program for this processor, ready to be started on this machine.
+    /// Starts a program for this processor on this machine.
     pub(crate) fn start(self, program: &Path) -> Command {
         if self == Self::HERE {
             return command(program, [""; 0]);

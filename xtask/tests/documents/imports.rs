@@ -1,4 +1,4 @@
-//! Data flows one way: no two modules of a crate import from each other, however long the way round.
+//! Data flows one way: modules of a crate do not import each other in a circle, however long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use fs_err as fs;
 
 use super::{root, rust_files};
 
-/// Modules by their paths in the crate, and the paths of what each imports.
+/// Modules by their paths in the crate, with the paths that each imports.
 type Imports = BTreeMap<Vec<String>, BTreeSet<Vec<String>>>;
 
 #[test]
@@ -16,7 +16,8 @@ fn no_module_imports_in_a_circle() {
         let source = root().join("crates").join(name).join("src");
         let mut imports = imports(&source);
         assert!(imports.len() > 5, "{name}");
-        // Whoever imports nothing that is left is in no circle. What remains is one, or leads to one.
+        // Repeatedly remove modules that import nothing that is left. What remains is in a circle,
+        // or leads to one.
         loop {
             let modules: BTreeSet<_> = imports.keys().cloned().collect();
             imports.retain(|_, imported| !imported.is_disjoint(&modules));
@@ -42,7 +43,7 @@ fn imports(source: &Path) -> Imports {
     files.iter().map(imported).collect()
 }
 
-/// A file's module and its text, as far as its tests; `None` for a crate's root and for tests.
+/// A file's module and its text up to its tests; `None` for a crate's root and for tests.
 fn module(source: &Path, file: &Path) -> Option<(Vec<String>, String)> {
     let path = file.strip_prefix(source).unwrap().with_extension("");
     let mut module: Vec<String> =
@@ -93,7 +94,7 @@ fn expand(path: &str) -> Vec<String> {
     parts.iter().flat_map(|part| expand(&format!("{start}{part}"))).collect()
 }
 
-/// Where a path leads in the crate; `None` for other crates.
+/// The module in the crate that a path leads to; `None` for other crates.
 fn absolute(module: &[String], path: &str) -> Option<Vec<String>> {
     let mut words = path.split("::").map(str::to_owned).peekable();
     let mut base = match words.peek()?.as_str() {

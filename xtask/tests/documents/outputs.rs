@@ -13,7 +13,8 @@ fn every_variable_is_described() {
     let files = sources.iter().flat_map(|directory| rust_files(&root().join(directory)));
     let mut read: BTreeSet<String> =
         files.flat_map(|path| variables_in(&fs::read_to_string(path).unwrap())).collect();
-    // The shells' scripts set the first one; the others are for what `auth exec` starts.
+    // The shells' scripts set the first one; `auth exec` sets the others for the program that it
+    // starts.
     let others =
         ["BASETEN_COMPLETE", "BASETEN_TRUSS_AUTH_REMOTE_URL", "BASETEN_TRUSS_AUTH_API_KEY"];
     read.retain(|name| !others.contains(&name.as_str()));

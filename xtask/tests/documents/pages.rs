@@ -50,7 +50,7 @@ fn every_file_on_the_map_exists() {
     }
 }
 
-/// Whether a page has the heading that an anchor stands for.
+/// Whether a page has the heading for an anchor.
 fn has_heading(page: &Path, anchor: &str) -> bool {
     let text = fs::read_to_string(page).unwrap();
     text.lines().filter(|line| line.starts_with('#')).any(|line| {
@@ -72,12 +72,12 @@ fn every_command_that_they_show_exists() {
                 if !command.starts_with("baseten ") || is_usage {
                     continue;
                 }
-                // Some go on in the background.
+                // Some run in the background.
                 let command = command.strip_suffix(" &").unwrap_or(command);
                 let words = command.split(" < ").next().unwrap_or_default().split_whitespace();
                 let parsed = baseten_cli::command().try_get_matches_from(words);
                 let kind = parsed.err().map(|error| error.kind());
-                // `baseten auth` alone, for the whole of it, stops for its help.
+                // `baseten auth` alone stands for all its commands, and shows its help.
                 let is_known = matches!(
                     kind,
                     None | Some(
@@ -93,8 +93,8 @@ fn every_command_that_they_show_exists() {
     assert!(commands > 40, "{commands}");
 }
 
-/// What is shown as code: whole lines in blocks for a shell, the steps in those of a CI system, and
-/// pieces in lines of text.
+/// The code on a page: whole lines in shell blocks, the steps in those of a CI system, and inline
+/// code in text.
 fn lines_of_code(text: &str) -> Vec<&str> {
     let mut code = Vec::new();
     let mut block = None;

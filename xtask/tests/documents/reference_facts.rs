@@ -36,7 +36,7 @@ const FACTS: &[Fact] = &[
     ("status", "verbose", Some('v'), Bool, None),
 ];
 
-/// Options that the reference does not have.
+/// Options that are not in the reference.
 #[rustfmt::skip]
 const OURS: &[(&str, &str)] = &[
     ("login", "no-browser"), ("login", "no-wait"), ("login", "resume"), ("status", "check"),

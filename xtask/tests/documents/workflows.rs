@@ -1,4 +1,4 @@
-//! What the workflows name is there: files, commands of ours, packages, images.
+//! What the workflows name exists: files, our commands, packages, images.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use fs_err as fs;
 
 use crate::root;
 
-/// The words of all workflows, with the file that each is in.
+/// The words of all workflows, each with its file.
 fn words() -> Vec<(String, String)> {
     let entries = fs::read_dir(root().join(".github/workflows")).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
@@ -24,7 +24,7 @@ fn words() -> Vec<(String, String)> {
     words.filter(|(_, word)| !word.is_empty()).collect()
 }
 
-/// Whether a path in a workflow is one of the repository, and not one that a step makes, an action, a
+/// Whether a path in a workflow is in the repository, and not created by a step, an action, a
 /// branch or an image.
 fn is_ours(word: &str) -> bool {
     let first = word.trim_start_matches("$/").split('/').next().unwrap_or_default();
@@ -38,7 +38,7 @@ fn every_path_in_a_workflow_exists() {
     let mut paths = 0;
     for (file, word) in words() {
         let word = word.trim_start_matches("$/").trim_start_matches("$GITHUB_WORKSPACE/");
-        // A directory with all below it.
+        // A directory and everything below it.
         let path = word.trim_end_matches("/**");
         if is_ours(path) && !path.starts_with("dist/") {
             assert!(root().join(path).exists(), "{file}: {word}");
@@ -69,7 +69,7 @@ fn every_package_in_a_workflow_is_one_of_the_workspace() {
     let words = words();
     let packages =
         words.windows(2).filter(|words| ["-p", "--package"].contains(&words[0].1.as_str()));
-    // Of mkdir, too.
+    // Leaves out the `-p` of mkdir.
     let packages = packages.filter(|words| !words[1].1.contains("dist/"));
     let mut count = 0;
     for package in packages {
