@@ -51,7 +51,7 @@ rpm_package() {
     local package=$dist/baseten-$version-1.$processor.rpm
     mkdir -p "$root"
     rpm --root "$root" --initdb
-    # Debian's `rpm` wants to hear it.
+    # Debian's `rpm` insists on this.
     local force=()
     [ ! -f /etc/debian_version ] || force=(--force-debian)
     rpm --root "$root" "${force[@]}" --install "$package"
@@ -70,7 +70,7 @@ arch_package() {
     printf 'CARCH=%s\nPKGEXT=.pkg.tar.gz\nOPTIONS=(!strip !debug zipman)\n' "$processor" >>"$build/makepkg.conf"
     chown -R nobody "$work/makepkg"
     chmod 711 "$work"
-    # It does not run as root.
+    # makepkg does not run as root.
     (cd "$build" && HOME=$build setpriv --reuid=nobody --regid=nogroup --clear-groups \
         makepkg --config "$build/makepkg.conf" --nodeps --noconfirm)
     printf '[options]\nArchitecture = %s\n' "$processor" >"$work/pacman.conf"
@@ -109,7 +109,7 @@ install_script() {
     as_user "$PATH" "$work/install.sh"
     "$prefix/bin/baseten" --version | grep -F "baseten version $version "
     [ -s "$prefix/share/man/man1/baseten-auth-login.1" ] || fail "no man pages"
-    # Once more, over what is there, and with the other downloader.
+    # Again, over the existing installation, and with the other downloader.
     local without=$work/without-curl program
     mkdir "$without"
     for program in sh uname mktemp dirname mkdir cp chmod mv rm rmdir cat tar gzip sha256sum wget; do
@@ -119,7 +119,7 @@ install_script() {
     grep '^+ wget' "$work/said"
     as_user "$PATH" "$work/install.sh" --uninstall
     removed "$work/home"
-    # Half of the script does nothing; a changed archive is not installed.
+    # A truncated script does nothing; a changed archive is not installed.
     head -c 3000 "$work/install.sh" >"$work/half.sh"
     as_user "$PATH" "$work/half.sh" >/dev/null 2>&1 || true
     [ ! -e "$prefix/bin/baseten" ] || fail "half of the script has installed something"
@@ -165,7 +165,7 @@ END
 }
 
 for part in checksums dependencies rpm_package arch_package install_script recipes; do
-    # As a condition, it would go on after a failure.
+    # If it were part of a condition, it would go on after a failure.
     set +e
     (set -eE; trap 'echo "failed: $BASH_COMMAND" >&2' ERR; "$part") >"$work/log" 2>&1
     status=$?

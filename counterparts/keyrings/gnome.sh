@@ -27,7 +27,7 @@ done
 main() {
     [ -z "$prompt" ] || start_display
     start_bus org.gnome.keyring.SystemPrompter org.gnome.keyring.PrivatePrompter
-    # A keyring is made by the first unlocking, and not if the password is empty.
+    # The first unlocking creates a keyring, but not with an empty password.
     start_daemon --unlock
     [ -z "$prepare" ] || sh -c "$prepare"
     if [ -n "$locked" ]; then

@@ -30,7 +30,7 @@ main() {
     run_command "$@"
 }
 
-# A database that lets its root group be seen: there is no command for that, but an import keeps it.
+# A database that lets clients see its root group. No command sets that, but an import keeps it.
 make_database() {
     cat >"$private/database.xml" <<'END'
 <KeePassFile>
@@ -63,7 +63,7 @@ ConfirmDeleteItem=false
 END
 }
 
-# Whether the collection is there, and is locked (true) or not (false).
+# Whether the collection exists, and is locked (true) or not (false).
 lock_is() {
     dbus-send --session --print-reply --reply-timeout=5000 --dest=org.freedesktop.secrets \
         "$COLLECTION" org.freedesktop.DBus.Properties.Get \

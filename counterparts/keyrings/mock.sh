@@ -17,7 +17,7 @@ fi
 [ "$1" = -- ] && shift
 
 start_bus
-# The distribution's Python, for which its package is.
+# The distribution's Python: the package is installed for that one.
 background /usr/bin/python3 -m dbusmock --session --template "$(dirname "$0")/mock.py" \
     --parameters "{\"fault\":\"$fault\",\"seconds\":$seconds$at}"
 await has_owner org.freedesktop.secrets

@@ -7,9 +7,9 @@ set -u
 while sleep 0.1; do
     window=$(xdotool search --onlyvisible --class gcr-prompter 2>/dev/null | tail -n 1)
     [ -n "$window" ] || continue
-    # Keys would be lost elsewhere, and on a busy machine this takes a while.
+    # Without the focus, the keys would be lost. On a busy machine this takes a while.
     timeout 5 xdotool windowfocus --sync "$window" || continue
-    # The prompt is drawn before it listens.
+    # The prompt is drawn before it reads keys.
     sleep 0.5
     if [ "$1" = cancel ]; then
         xdotool key Escape

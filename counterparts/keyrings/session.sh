@@ -34,13 +34,13 @@ background() {
 cleanup() {
     local group
     set +e
-    # bash tells of every process that was killed.
+    # bash would report every process that is killed.
     exec 2>/dev/null
     for group in "${groups[@]}"; do
         kill -CONT -- "-$group"
         kill -TERM -- "-$group"
     done
-    # The answering loop sleeps and a frozen daemon may not listen: nobody outlives us.
+    # The answering loop may sleep, and a frozen daemon does not react: kill what is left.
     sleep 0.1
     for group in "${groups[@]}"; do
         kill -KILL -- "-$group"

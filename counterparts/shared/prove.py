@@ -94,7 +94,7 @@ def prove(one, other, home):
     said(start(one, environment, "auth", "login", "--web", "--no-browser"))
     seen = set()
     for _ in range(ROUNDS):
-        # One after the other: the second remembers what the first has replaced.
+        # One after the other: the second host has cached what the first one replaces.
         time.sleep(REMEMBERED)
         expire(one)
         (one / "baseten/auth.json").read_bytes()

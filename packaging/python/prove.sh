@@ -16,7 +16,7 @@ export HOME="$directory/home" PIP_NO_INDEX=1 UV_OFFLINE=1 UV_TOOL_DIR="$director
 mkdir "$HOME"
 unset BASETEN_API_KEY BASETEN_PROFILE
 
-# The program by its path, and how it is started, which must be the wheel's own.
+# Checks that a program, given by its path and how it is started, is the wheel's.
 is_it() {
     said=$("$@" --version)
     case $said in
@@ -41,7 +41,7 @@ python3 -m venv "$directory/venv"
 "$directory/venv/bin/pip" install --quiet "$wheel"
 is_it "$directory/venv/bin/baseten"
 module_works "$directory/venv/bin/python"
-# What the program is made of, where that was written beside the wheel.
+# The list of the program's dependencies, if it was written beside the wheel.
 sbom=$(dirname "$wheel")/baseten-$version-$(uname -m)-unknown-linux-musl.cdx.json
 if [ -e "$sbom" ]; then
     cmp "$sbom" "$directory"/venv/lib/python3*/site-packages/"baseten_auth-$version.dist-info/sboms/baseten.cdx.json"
@@ -59,7 +59,7 @@ is_it "$directory/bin/baseten"
 "$tools/uv" tool uninstall --quiet baseten-auth
 is_it "$tools/uvx" --quiet --from "$wheel" baseten
 
-# The same file is for systems with musl: pip chooses it there, and the program needs no file of them.
+# The same wheel is for systems with musl: pip chooses it there, and the program needs none of their files.
 for platform in manylinux_2_17 musllinux_1_1; do
     "$directory/venv/bin/pip" install --quiet --platform "${platform}_$(uname -m)" --only-binary=:all: \
         --target "$directory/$platform" --no-deps --find-links "$(dirname "$wheel")" "baseten-auth==$version"
@@ -70,7 +70,7 @@ if [ "$(id -u)" = 0 ]; then
     is_it chroot "$directory/empty" /baseten
 fi
 
-# Where Rust is, the source. Optimized, it takes minutes.
+# If there is Rust, the source. An optimized build would take minutes.
 CARGO_HOME=$cargo_home RUSTUP_HOME=$rustup_home PATH="$tools:$PATH" MATURIN_PEP517_ARGS="--profile=dev" \
     "$tools/python" -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$directory/built" "$sdist"
 "$directory/venv/bin/pip" install --quiet "$directory"/built/baseten_auth-*.whl

@@ -212,7 +212,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_a_forked_process_asks_for_itself(fake: FakeProgram) -> None:
     go = fake.answers_after()
-    # From Python 3.12 on, a fork beside a thread is a warning.
+    # From Python 3.12 on, a fork while threads run causes a warning.
     code = "import warnings; warnings.simplefilter('ignore')\n" + FORKED
     process = python(code, fake.home, fake.home / "runs", go)
     assert process.communicate(timeout=30)[0] == "7\n"

@@ -119,5 +119,5 @@ class TestTruss:
         sandbox.log_in()
         script = f"baseten auth logout && {truss} whoami"
         ended = execute("sh", "-c", script, status=1)
-        # It breaks its lines somewhere.
+        # It wraps its lines.
         assert "401 Client Error: Unauthorized" in " ".join(ended.stdout.split())

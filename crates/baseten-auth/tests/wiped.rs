@@ -101,7 +101,7 @@ impl Read for Masked<'_> {
     }
 }
 
-/// A single test, since all tests of a process share its memory.
+/// A single test, because all tests of a process share its memory.
 #[test]
 fn nothing_is_left_of_a_secret_that_is_dropped() {
     an_api_key_that_was_read();

@@ -226,7 +226,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 let Ok(mut stream) = stream else { continue };
-                // A request that a killed client left incomplete is no error.
+                // A request that a killed client left incomplete is not an error.
                 let Some(request) = read(&mut stream) else { continue };
                 let line = String::from_utf8_lossy(&request);
                 let fault = fault(number, line.lines().next().unwrap_or_default());

@@ -53,7 +53,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What needs another package is imported when it is used, and is not in ``import *``."""
+    """Imports names that need another package on first use. ``import *`` does not have them."""
     if name == "HTTPXAuth":
         from ._httpx import HTTPXAuth
 

@@ -1,4 +1,4 @@
-"""Credentials for Anthropic's SDK, whose ``auth_token`` takes no function."""
+"""Credentials for Anthropic's SDK, whose ``auth_token`` can't be a function."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class _Provider:
         else:
             token = get_token(self._profile, self._min_ttl)
         self._last = token
-        # To the SDK, an end of 0 means that the provider keeps the token itself.
+        # To the SDK, an expiry of 0 means that the provider caches the token itself.
         return AccessToken(token, expires_at=0)

@@ -1,4 +1,4 @@
-"""Credentials, and the memory that keeps them."""
+"""Credentials, and the cache for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Callable, NamedTuple, Optional, Union
 from ._program import ask
 
 MinTTL = Union[int, float, str, None]
-"""How long a token has to live yet: seconds, or a text such as ``"10m"``."""
+"""How long a token must still be valid: seconds, or a text such as ``"10m"``."""
 
 _SHORTEST_TTL = 60.0
 _API_KEY_SECONDS = 300.0
@@ -32,22 +32,22 @@ class Credential:
     token_type: str
     """The scheme of the ``Authorization`` header: ``Bearer`` or ``Api-Key``."""
     expires_at: Optional[datetime]
-    """When the token ends, with a time zone; ``None`` where it has no known end."""
+    """When the token expires, with a time zone; ``None`` if that is unknown."""
 
 
 class _Kept(NamedTuple):
-    """A credential in memory. Times are seconds since 1970."""
+    """A cached credential. Times are seconds since 1970."""
 
     credential: Credential
     end: float
     """Until when it may be used without asking again."""
     ttl: float
-    """What it was asked for with."""
+    """The ``min_ttl`` that it was requested with."""
     asked_at: float
 
     def serves(self, ttl: float) -> bool:
         now = time.time()
-        # A server's tokens may be too short-lived for `ttl`: then not each call asks again.
+        # If the server's tokens do not live for `ttl`, do not ask again at each call.
         recent = ttl <= self.ttl and 0 <= now - self.asked_at < _PAUSE_SECONDS
         return now < self.end - ttl or (recent and now < self.end)
 
@@ -64,17 +64,17 @@ _asking: dict[_Question, Future[Credential]] = {}
 
 
 def get_token(profile: Optional[str] = None, min_ttl: MinTTL = None) -> str:
-    """A valid access token or API key, from memory where possible.
+    """A valid access token or API key, from memory if possible.
 
     ``profile`` is a stored profile; by default, the environment and ``baseten auth switch`` select
-    one. The token lives for another ``min_ttl`` at least: seconds or a text such as ``"10m"``; a
+    one. The token stays valid for ``min_ttl`` at least: seconds or a text such as ``"10m"``; a
     minute by default. Raises :class:`AuthError`.
     """
     return credential(profile, min_ttl).token
 
 
 def credential(profile: Optional[str] = None, min_ttl: MinTTL = None) -> Credential:
-    """The same as :func:`get_token`, with the token's type and end."""
+    """The same as :func:`get_token`, with the token's type and expiry."""
     kept = _kept.get(profile)
     if kept is not None and kept.serves(_seconds(min_ttl)):
         return kept.credential
@@ -82,7 +82,7 @@ def credential(profile: Optional[str] = None, min_ttl: MinTTL = None) -> Credent
 
 
 def another(refused: str, profile: Optional[str], min_ttl: MinTTL) -> Credential:
-    """Another credential than one that a server answered with 401."""
+    """A new credential, to replace one that a server answered with 401."""
     return _answer(_Question(profile, _text(min_ttl), refused)).result()
 
 
@@ -128,16 +128,16 @@ def clear_cache() -> None:
 
 
 def _answer(question: _Question) -> Future[Credential]:
-    """The answer to come: one for all threads that want to know the same.
+    """The pending answer, which all threads with the same question share.
 
-    A thread of its own asks, so that a Ctrl-C ends only the waiting for it.
+    A separate thread asks, so that Ctrl-C ends only the wait for it.
     """
     with _lock:
         kept = _kept.get(question.profile)
         if kept is not None and kept.credential.token == question.refused:
             del _kept[question.profile]
         elif kept is not None and kept.serves(_seconds(question.min_ttl)):
-            # Somebody else's answer came in just now.
+            # Another thread's answer has just arrived.
             done: Future[Credential] = Future()
             done.set_result(kept.credential)
             return done
@@ -145,7 +145,7 @@ def _answer(question: _Question) -> Future[Credential]:
         if future is not None:
             return future
         future = _asking[question] = Future()
-        # From now on, whoever waits can't cancel it for the others.
+        # From now on, one waiting thread can't cancel it for the others.
         future.set_running_or_notify_cancel()
     thread = threading.Thread(
         target=_work, args=(question, future), name="baseten-auth", daemon=True
@@ -153,7 +153,7 @@ def _answer(question: _Question) -> Future[Credential]:
     try:
         thread.start()
     except RuntimeError:
-        # Python is about to end, and starts no more threads.
+        # Python is shutting down, and starts no more threads.
         _work(question, future)
     return future
 
@@ -174,11 +174,11 @@ def _work(question: _Question, future: Future[Credential]) -> None:
 def _ask(question: _Question) -> Credential:
     record = ask(*question)
     end = record.get("expires_at")
-    # In UTC. Without fractions of a second, of which Python before 3.11 can't read all.
+    # In UTC. Without fractions of a second: Python before 3.11 can't read all of them.
     expires_at = datetime.fromisoformat(end[:19] + "+00:00") if end else None
     credential = Credential(record["token"], record["token_type"], expires_at)
     now, ttl = time.time(), _seconds(question.min_ttl)
-    # An API key has no end: it is asked for again after some time, as it may have been replaced.
+    # An API key does not expire. It is requested again after a while: it may have been replaced.
     until = now + _API_KEY_SECONDS + ttl if expires_at is None else expires_at.timestamp()
     with _lock:
         _kept[question.profile] = _Kept(credential, until, ttl, now)
@@ -190,7 +190,7 @@ def _seconds(min_ttl: MinTTL) -> float:
         return _SHORTEST_TTL
     if isinstance(min_ttl, str):
         match = re.fullmatch(r"(\d+)([smh])", min_ttl)
-        # The program refuses other texts; until then, nothing is known of them.
+        # The program will refuse this text.
         if match is None:
             return float("inf")
         min_ttl = int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
@@ -198,14 +198,14 @@ def _seconds(min_ttl: MinTTL) -> float:
 
 
 def _text(min_ttl: MinTTL) -> Optional[str]:
-    """For the program, which takes whole numbers."""
+    """As the program takes it: whole seconds, or a text."""
     if min_ttl is None or isinstance(min_ttl, str):
         return min_ttl
     return f"{-int(-min_ttl // 1)}s"
 
 
 def _start_anew() -> None:
-    """In a forked process, no thread is there that would answer, or let the lock go."""
+    """A forked process has no thread to answer, or to release the lock."""
     global _lock
     _lock = threading.Lock()
     _asking.clear()

@@ -1,4 +1,4 @@
-"""How asking for a token fails: an exception for each exit status of the program."""
+"""How a request for a token fails: an exception for each exit status of the program."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Optional
 
 
 class AuthError(Exception):
-    """No token could be had. Subclasses say why; the message is the program's own sentence.
+    """No token could be obtained. Subclasses say why; the message is the program's own sentence.
 
     ``hint`` is what to do about it, if the program said so; ``exit_status`` is the program's, or
-    ``None`` where it did not run to its end.
+    ``None`` if it did not run to its end.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ _BY_STATUS: dict[int, type[AuthError]] = {
 
 
 def error_of(status: int, stderr: str) -> AuthError:
-    """The exception for an exit status and what the program said: a sentence, and then a hint."""
+    """The exception for an exit status and what the program printed: a sentence and a hint."""
     _, _, said = ("\n" + stderr).rpartition("\nerror: ")
     message, _, hint = said.partition("\nhint: ")
     if not message.strip():

@@ -1,4 +1,4 @@
-"""Authentication for httpx, and for httpx2, on which newer SDKs are built."""
+"""Authentication for httpx, and for httpx2, which newer SDKs use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
 
     def _classes() -> dict[type, None]:
-        """Of the packages that are there; one may be an alias of the other."""
+        """From the installed packages; one may be an alias of the other."""
         found = {}
         for name in ("httpx", "httpx2"):
             with suppress(ImportError):
@@ -67,6 +67,6 @@ def _to_be_sent_again(request: Any, response: Any) -> Optional[str]:
     try:
         _ = request.content
     except Exception:
-        # The body was a stream, which is gone.
+        # The body was a stream, which is used up.
         return None
     return refused_token(response)

@@ -1,4 +1,4 @@
-"""The program ``baseten``: where it is, and one question to it."""
+"""Finds the program ``baseten``, and asks it for a token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = "baseten.exe" if sys.platform == "win32" else "baseten"
 
 
 def find_program() -> str:
-    """The program of this installation; without one, that in ``PATH``: others have the name."""
+    """This installation's program, else the one in ``PATH``, where others have this name too."""
     for directory in _directories():
         program = os.path.join(directory, _NAME)
         if os.access(program, os.X_OK):
@@ -36,12 +36,12 @@ def find_program() -> str:
 
 @cache
 def _directories() -> tuple[str, ...]:
-    """Where an installation has its programs. To find that out takes long beside the rest."""
+    """The program directories of an installation. Finding them takes longer than the rest."""
     user_scheme = "nt_user" if os.name == "nt" else "posix_user"
     return (
         sysconfig.get_path("scripts"),
         sysconfig.get_path("scripts", user_scheme),
-        # Of `pip install --target`.
+        # For `pip install --target`.
         str(Path(__file__).parents[1] / "bin"),
     )
 
@@ -49,9 +49,9 @@ def _directories() -> tuple[str, ...]:
 def ask(
     profile: Optional[str], min_ttl: Optional[str], refused: Optional[str] = None
 ) -> dict[str, Any]:
-    """What ``baseten auth token`` answers: its JSON record.
+    """The JSON record that ``baseten auth token`` prints.
 
-    ``refused`` is a token that a server answered with 401; the answer is then another one.
+    ``refused`` is a token that a server answered with 401; the answer is then a new one.
     """
     command = [find_program(), "auth", "token", "--output", "json"]
     command += [] if profile is None else [f"--profile={profile}"]
@@ -66,7 +66,7 @@ def ask(
         record = json.loads(stdout)
         record["token"], record["token_type"]
     except (ValueError, TypeError, KeyError):
-        # Not chained: the cause would hold what was printed, and that may be a token.
+        # Not chained: the cause would contain the output, and that may be a token.
         record = None
     if not isinstance(record, dict):
         raise AuthError(
@@ -81,7 +81,7 @@ def _run(command: list[str], stdin: Optional[str]) -> tuple[int, str, str]:
     """Runs the program to its end.
 
     It is never killed, and Ctrl-C does not reach it: it may be in the middle of a refresh, and a
-    refresh token can be used once. Without a controlling terminal, it can't stop there either.
+    refresh token can be used only once. It has no controlling terminal, which could stop it.
     """
     flags = 0
     if sys.platform == "win32":

@@ -35,7 +35,7 @@ class RequestsAuth:
             return response
         with no_other_token():
             authorize(request, another(refused, self._profile, self._min_ttl))
-            # The connection is used again only when the answer was read.
+            # The connection is reused only after the answer was read.
             _ = response.content
             response.close()
             answer = response.connection.send(request, **options)
@@ -46,7 +46,7 @@ class RequestsAuth:
 
 
 def _rewind(body: Any, position: Optional[int]) -> bool:
-    """Whether the body can be sent again: not if it was a stream, which is gone."""
+    """Whether the body can be sent again: not if it was a stream, which is used up."""
     if position is None:
         return body is None or isinstance(body, (bytes, str))
     try:

@@ -21,8 +21,8 @@ def authorize(request: Any, credential: Credential) -> None:
 def refused_token(response: Any) -> Optional[str]:
     """The token that was answered with 401.
 
-    It is taken from the request that was answered: after a redirect to another host, that has no
-    token any more, and the other host must not get one, or have one refreshed.
+    It is taken from the request that was answered. After a redirect to another host, that request
+    has no token: the other host must not get one, or cause a refresh.
     """
     header = response.request.headers.get("Authorization")
     if response.status_code != 401 or not header:
@@ -32,7 +32,7 @@ def refused_token(response: Any) -> Optional[str]:
 
 @contextmanager
 def no_other_token() -> Iterator[None]:
-    """Where there is no other token, the server's 401 stands, and the log says why."""
+    """If there is no other token, keeps the server's 401 and logs the reason."""
     try:
         yield
     except NotLoggedIn as error:

@@ -1,4 +1,4 @@
-//! A filter in a process of its own.
+//! A filter in a separate process.
 //!
 //! A filter can run for ever, fill the memory or recurse without end, and jaq, which interprets it,
 //! has no limits. So this program starts itself a second time to compile and apply the filter. That
