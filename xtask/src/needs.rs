@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_apt_would_download_is_added_up() {
+    fn downloads_of_apt_are_added_up() {
         let uris = "'http://mirror/a_1%2b1_amd64.deb' a_1+1_amd64.deb 1500000 MD5Sum:0123\n\
                     'http://mirror/b.deb' b.deb 600000 MD5Sum:4567\n";
         assert_eq!(count_downloads(uris), (2, 2));

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_told_by_its_byte_order_mark() {
+    fn utf_16_is_recognized_by_its_byte_order_mark() {
         let units: Vec<u16> = "\u{feff}\r\n key \r\n".encode_utf16().collect();
         let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
         let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_case_of_a_name_matters_where_the_system_says_so() {
+    fn the_case_of_a_variable_matters_except_on_windows() {
         let env: Env = [("APPDATA", "a")].into_iter().collect();
         assert_eq!(env.has("AppData"), cfg!(windows));
     }

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_not_canceled_before_it_is_released() {
+    fn a_held_cancellation_waits_for_the_release() {
         let cancel = Cancel::default();
         let (first, second) = (cancel.hold(), cancel.hold());
         cancel.cancel();
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cleaned_up_is_canceled_at_once_and_not_left_behind() {
+    fn a_cleanup_delays_the_end_but_not_a_cancellation() {
         let cancel = Cancel::default();
         let ended = Arc::new(Mutex::new(false));
         let end = Arc::clone(&ended);

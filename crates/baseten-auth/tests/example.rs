@@ -41,13 +41,13 @@ fn makes_a_request_with_the_users_profile() {
 }
 
 #[test]
-fn fails_where_the_server_refuses_the_credential() {
+fn fails_if_the_server_refuses_the_credential() {
     let outcome = run(&sandbox(), "wrong");
     assert_ne!(outcome.status, 0, "{outcome}");
     assert!(outcome.stderr.contains("401"), "{outcome}");
 }
 
 #[test]
-fn fails_where_nobody_is_logged_in() {
+fn fails_if_nobody_is_logged_in() {
     assert_ne!(example_in(&Home::new()).status, 0);
 }

@@ -89,7 +89,7 @@ fn a_helper_that_is_not_there_is_missing() {
 }
 
 #[test]
-fn a_directory_and_a_file_that_is_no_program_are_passed_over() {
+fn directories_and_files_that_are_not_programs_are_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let (first, second) = (directory.path().join("1"), directory.path().join("2"));
     fs::create_dir_all(first.join("docker-credential-test")).unwrap();

@@ -50,7 +50,7 @@ fn an_item_has_exactly_two_attributes_and_the_label_of_other_programs() {
 }
 
 #[test]
-fn what_others_store_with_more_attributes_is_found_and_updated_in_place() {
+fn items_with_more_attributes_are_found_and_updated_in_place() {
     let session = KeyringSession::start();
     session.store(NAME, "theirs", &["application", "other"]);
     let before = items(&session);
@@ -304,7 +304,7 @@ fn a_prompt_that_is_answered_unlocks() {
 }
 
 #[test]
-fn a_prompt_that_is_dismissed_is_told_apart() {
+fn a_dismissed_prompt_has_its_own_error() {
     let script = Script {
         locked: true,
         prompt: Some((PromptEnd::Dismissed, Duration::from_millis(1200))),

@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_given_twice_is_no_mistake() {
+    fn an_option_may_be_given_twice() {
         let words = ["baseten", "auth", "status", "-o", "json", "-otext", "-vv", "--profile=a"];
         let Command::Auth { command: AuthCommand::Status(args) } = parse_words(&words).unwrap()
         else {

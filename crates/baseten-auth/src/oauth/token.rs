@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_done_without() {
+    fn missing_parts_are_left_out() {
         for body in [
             r#"{"access_token": "a"}"#,
             r#"{"access_token": "a", "refresh_token": null, "token_type": null}"#,

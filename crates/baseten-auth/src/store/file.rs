@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_made_anew_to_what_another_program_has_just_written() {
+    fn a_change_is_repeated_on_what_another_program_has_just_written() {
         let directory = tempfile::tempdir().unwrap();
         let clock = FakeClock::new();
         let store = store(directory.path(), clock.wait());

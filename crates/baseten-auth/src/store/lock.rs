@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_lock_is_waited_for_and_no_longer_than_asked() {
+    fn the_wait_for_a_held_lock_is_limited() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let held = acquire(&path, Duration::ZERO).unwrap();

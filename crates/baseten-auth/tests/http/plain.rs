@@ -206,7 +206,7 @@ fn a_connection_that_breaks_may_have_carried_the_request() {
 }
 
 #[test]
-fn what_is_not_http_is_told_apart_and_not_quoted() {
+fn an_answer_that_is_not_http_has_its_own_error_and_is_not_quoted() {
     for act in [
         raw("SSH-2.0-canary\r\n\r\n"),
         raw("{\"access_token\": \"canary\"}\r\n\r\n"),
@@ -220,7 +220,7 @@ fn what_is_not_http_is_told_apart_and_not_quoted() {
 }
 
 #[test]
-fn a_refused_connection_is_told_apart() {
+fn a_refused_connection_has_its_own_error() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for host in ["localhost", "api.localhost", "127.0.0.1", "[::1]"] {
         let (http, events) = observed(&[]);
@@ -234,7 +234,7 @@ fn a_refused_connection_is_told_apart() {
 }
 
 #[test]
-fn an_unknown_host_name_is_told_apart() {
+fn an_unknown_host_name_has_its_own_error() {
     let request = Request::get("https://no-such-host.invalid/").within(Duration::from_secs(3));
     let error = http(&[]).send(&request).unwrap_err();
     // Without a resolver, the system may be slow to say so.

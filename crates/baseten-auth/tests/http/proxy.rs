@@ -128,7 +128,7 @@ fn exchange(mut near: impl Read + Write, mut far: TcpStream) {
 }
 
 #[test]
-fn a_proxy_that_refuses_is_told_apart() {
+fn a_proxy_that_refuses_has_its_own_error() {
     let authority = Authority::new("Private authority");
     let server = Server::start([]);
     let wrong = Server::start([tunnel(&server), tunnel(&server)]);

@@ -141,7 +141,7 @@ fn a_certificate_file_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_server_without_tls_is_told_apart() {
+fn a_server_without_tls_has_its_own_error() {
     let act = Act::Custom(Box::new(|mut stream| {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");

@@ -69,7 +69,7 @@ fn json_without_members_gets_lines() {
 }
 
 #[test]
-fn json_values_are_replaced_and_removed_where_they_stand() {
+fn json_values_are_replaced_and_removed_in_place() {
     let text = "{\"apiKeyHelper\" :null , \"env\": {\"URL\":7,\"B\":1},\"c\":[]}";
     let after = "{\"apiKeyHelper\" :\"h\" , \"env\": {\"URL\":\"u\",\"B\":1},\"c\":[]}";
     assert_eq!(changed(Format::Json, text, set), Change::Text(after.to_owned()));
@@ -83,7 +83,7 @@ fn json_values_are_replaced_and_removed_where_they_stand() {
 }
 
 #[test]
-fn what_is_no_json_object_is_refused() {
+fn text_that_is_not_a_json_object_is_refused() {
     for text in [
         "// c\n{}",
         "{} // c",
@@ -175,7 +175,7 @@ fn toml_tables_that_are_there_are_used() {
 }
 
 #[test]
-fn toml_that_would_have_to_be_laid_out_anew_is_refused() {
+fn toml_that_would_need_another_layout_is_refused() {
     for text in [
         "model_providers = { azure = { name = 'x' } }\n",
         "model_providers.baseten.base_url = 'x'\n",

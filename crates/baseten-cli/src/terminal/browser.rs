@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_browser_is_started_only_where_it_can_be_seen() {
+    fn a_browser_is_started_only_if_the_user_can_see_it() {
         let sees =
             |variables: &[(&str, &str)]| is_within_sight(&variables.iter().copied().collect());
         assert!(!sees(&[]));

@@ -171,7 +171,7 @@ fn a_login_without_a_keyring_falls_back_to_the_file_and_says_so() {
 }
 
 #[test]
-fn a_logout_warns_of_old_copies_only_where_a_keyring_may_have_one() {
+fn a_logout_warns_about_old_copies_only_if_a_keyring_may_have_one() {
     let sandbox = sandbox();
     let logout = |options: &[&str], store: &str| {
         let home = Home::at(&sandbox);

@@ -147,7 +147,7 @@ fn the_process_becomes_the_program() {
 }
 
 #[test]
-fn what_stands_behind_the_program_is_its_own() {
+fn arguments_after_the_program_are_its_own() {
     let its_own = ["--no-input=true", "--web=false", "--", "-v", "--help", "--profile", "x", "é"];
     for before in [&[][..], &["--"], &["--no-input", "--"]] {
         let outcome = exec(&[before, &["printf", "%s\n"], &its_own].concat());

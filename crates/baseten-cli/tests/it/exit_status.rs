@@ -420,7 +420,7 @@ const PRINTING: &[&[&str]] = &[
 ];
 
 #[test]
-fn a_reader_that_closes_the_pipe_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let home = logged_in(LIVES, []);
     for arguments in PRINTING {
         let (reader, writer) = std::io::pipe().unwrap();

@@ -91,7 +91,7 @@ fn tokens_are_stored_as_compact_json_and_updated_in_place() {
 }
 
 #[test]
-fn what_another_program_stored_is_used_refreshed_in_place_and_removed() {
+fn another_programs_secret_is_used_refreshed_in_place_and_removed() {
     for attributes in [&[][..], &["application", "another", "xdg:schema", "org.example.Any"]] {
         let (sandbox, session) = (sandbox(), KeyringSession::start());
         let home = with_profile(Home::at(&sandbox).with_keyring(&session), &sandbox, "oauth");

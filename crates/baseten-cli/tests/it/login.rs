@@ -470,7 +470,7 @@ fn no_browser_is_started_over_ssh_or_without_a_display() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn the_browser_of_the_desktop_is_started_where_there_is_a_display() {
+fn the_desktop_browser_is_started_if_there_is_a_display() {
     let sandbox = sandbox();
     let home = with_desktop_browser(Home::at(&sandbox)).with("DISPLAY", ":0");
     log_in_in_browser(&sandbox, &home);

@@ -72,7 +72,7 @@ fn sixty_four_processes_that_ask_for_more_than_there_is_refresh_once() {
 }
 
 #[test]
-fn a_token_that_is_still_good_is_printed_where_it_cannot_be_refreshed() {
+fn a_valid_token_is_printed_if_it_cannot_be_refreshed() {
     for act in [answer(400, "", r#"{"error": "invalid_grant"}"#), answer(503, "", "")] {
         let server = Server::start([act]);
         let (home, name) = (Home::served_by(&server), name("kept"));

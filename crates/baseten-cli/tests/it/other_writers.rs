@@ -306,7 +306,7 @@ fn a_file_that_another_host_has_replaced_is_read_again() {
 }
 
 #[test]
-fn a_file_system_without_second_names_is_no_obstacle() {
+fn a_file_system_without_hard_links_works() {
     let home = Home::new();
     let key = |key| with_key("https://app.baseten.co", key);
     home.write_store(&store([("p", key("a-key")), ("other", key("b"))]));

@@ -104,7 +104,7 @@ fn every_command_documents_the_common_options() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn credentials_go_to_the_file_where_there_is_no_keyring_and_a_warning_says_so() {
+fn without_a_keyring_credentials_go_to_the_file_with_a_warning() {
     let sandbox = sandbox();
     let home = Home::at(&sandbox);
     let outcome = log_in(&home, &sandbox, "bot", &[]);

@@ -386,7 +386,7 @@ fn other_names_are_refused_before_any_request() {
 
 #[test]
 #[cfg(unix)]
-fn variables_that_are_not_utf_8_are_named_where_they_matter() {
+fn variables_that_are_not_utf_8_are_named_if_they_matter() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let home = three_profiles();

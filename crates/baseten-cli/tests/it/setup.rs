@@ -247,7 +247,7 @@ fn an_earlier_helper_is_replaced_without_asking() {
 }
 
 #[test]
-fn what_was_changed_since_stays() {
+fn later_changes_stay() {
     let home = home();
     setup(&home, &["claude-code", "--model", "m"]).succeeded();
     let text = home.read(CLAUDE).replace("https://inference.example.com", "http://localhost:1");
@@ -408,7 +408,7 @@ fn without_a_stored_profile_the_environment_is_asked_each_time() {
 }
 
 #[test]
-fn variables_that_defeat_the_helper_are_told() {
+fn variables_that_defeat_the_helper_are_reported() {
     for variable in ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"] {
         let in_environment = home().with(variable, "canary");
         let in_settings = home();

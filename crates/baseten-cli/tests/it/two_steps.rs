@@ -213,7 +213,7 @@ fn a_used_code_is_deleted() {
 }
 
 #[test]
-fn a_code_that_has_expired_is_no_first_step() {
+fn an_expired_code_cannot_be_resumed() {
     let sandbox = sandbox_with(|config| config.device_code_lifetime = Duration::ZERO);
     let home = Home::at(&sandbox);
     let outcome = home.run(&["auth", "login", "--web", "--no-wait"]);

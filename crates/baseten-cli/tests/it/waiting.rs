@@ -215,7 +215,7 @@ fn a_window_without_room_shows_the_url_and_no_picture() {
 }
 
 #[test]
-fn where_a_browser_is_started_there_is_no_picture() {
+fn with_a_browser_there_is_no_qr_code() {
     let sandbox = sandbox();
     let home = on_terminal(&sandbox).with("BROWSER", "true");
     let terminal = Terminal::of_size(100, 40);

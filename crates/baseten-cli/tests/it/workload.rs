@@ -192,7 +192,7 @@ fn verbose_output_names_the_source_and_the_claims() {
 }
 
 #[test]
-fn what_does_not_meet_the_rule_is_refused_with_what_the_token_says() {
+fn tokens_that_break_the_rule_are_refused_with_their_claims() {
     let issuer = Issuer::start(&[]);
     let other_issuer = Issuer::start(&[]);
     let early = Issuer::start(&["--not-before-seconds", "600"]);
@@ -362,7 +362,7 @@ fn a_command_can_ask_github_itself() {
 }
 
 #[test]
-fn a_401_is_answered_with_one_more_exchange_of_a_token_that_is_read_anew() {
+fn a_401_causes_one_more_exchange_of_a_token_that_is_read_again() {
     let unauthorized = || answer(401, "", r#"{"code": "UNAUTHORIZED", "message": "revoked"}"#);
     let home = Home::new();
     let (first, second) = (jwt(&claims(), "first"), jwt(&claims(), "second"));
@@ -437,7 +437,7 @@ fn a_refused_token_is_exchanged_for_another_one() {
 }
 
 #[test]
-fn answers_that_are_not_the_protocol_or_no_success_are_told_apart() {
+fn answers_outside_the_protocol_and_failures_have_their_own_errors() {
     let token = jwt(&claims(), "s");
     for (act, status, part) in [
         (ok(r#"{"access_token": "a", "token_type": "DPoP"}"#), 6, "not one that this program"),
@@ -468,7 +468,7 @@ fn answers_that_are_not_the_protocol_or_no_success_are_told_apart() {
 }
 
 #[test]
-fn an_exchange_is_tried_again_where_that_may_help() {
+fn an_exchange_is_tried_again_if_that_may_help() {
     let token = jwt(&claims(), "s");
     for act in [answer(503, "", ""), answer(429, "Retry-After: 1\r\n", "")] {
         let (server, home) = scripted(&token, [act, exchanged("access")]);

@@ -107,7 +107,7 @@ fn malformed_token_requests_get_the_errors_of_the_rfc() {
 }
 
 #[test]
-fn api_keys_tell_who_but_cannot_log_out() {
+fn api_keys_identify_the_user_but_cannot_log_out() {
     let sandbox = sandbox();
     let key = format!("Api-Key {}", sandbox.api_key("nameless").unwrap());
     let nobody = json!({ "user_id": "nameless", "email": null, "name": null,

@@ -113,7 +113,7 @@ fn an_access_token_lives_for_as_long_as_was_asked_and_never_longer_than_allowed(
 }
 
 #[test]
-fn what_does_not_meet_the_rule_is_refused_and_only_the_log_says_why() {
+fn tokens_that_break_the_rule_are_refused_and_only_the_log_says_why() {
     let issuer = Issuer::start();
     let sandbox = sandbox_of(&issuer);
     let (claims, header) = (issuer.claims(), json!({ "alg": "ES256", "kid": "ec" }));
