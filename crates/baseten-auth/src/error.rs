@@ -402,9 +402,10 @@ impl LendError {
         match self {
             Self::Request(_) | Self::NoSockets => ErrorKind::Usage,
             Self::NotLent { .. } => ErrorKind::NotFound,
-            Self::NoneSelected | Self::Foreign { .. } => ErrorKind::NotLoggedIn,
+            Self::NoneSelected { .. } | Self::Foreign { .. } => ErrorKind::NotLoggedIn,
             Self::Bind { .. } | Self::Taken { .. } | Self::NotSocket { .. } => ErrorKind::Local,
             Self::Late { .. }
+            | Self::NoThread { .. }
             | Self::Gone { .. }
             | Self::Silent { .. }
             | Self::Remote { .. }

@@ -10,6 +10,7 @@ pub(crate) mod server;
 #[cfg(unix)]
 pub(crate) mod socket;
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -24,19 +25,30 @@ pub enum LendError {
     #[error("this is not a request for a token: {0}")]
     Request(&'static str),
     /// The profile is there, and not lent.
-    #[error("the profile '{profile}' is not lent")]
+    #[error("the profile '{profile}' is not lent{place}")]
     NotLent {
         /// The profile.
         profile: ProfileName,
+        /// Where a client has asked.
+        place: At,
     },
     /// A client named no profile, and the selected one is not lent.
-    #[error("no profile was named, and the selected one is not lent")]
-    NoneSelected,
+    #[error("no profile was named, and the selected one is not lent{place}")]
+    NoneSelected {
+        /// Where a client has asked.
+        place: At,
+    },
     /// A client of a user who may not ask.
     #[error("user {uid} may not ask for a token here")]
     Foreign {
         /// The user.
         uid: u32,
+    },
+    /// The lender has no thread for a request.
+    #[error("the lender cannot start a thread")]
+    NoThread {
+        /// Why.
+        source: io::Error,
     },
     /// The lender needed too long for one request.
     #[error("the token could not be had within {seconds} s")]
@@ -109,4 +121,15 @@ pub enum LendError {
     /// This system has no such sockets, or this program does not use them there.
     #[error("lending a login needs Unix sockets, which this program does not have here")]
     NoSockets,
+}
+
+/// The socket at which something is not lent, for a client's message; `None` at the lender itself.
+#[derive(Debug)]
+pub struct At(pub(crate) Option<PathBuf>);
+
+impl fmt::Display for At {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(socket) = self;
+        socket.as_ref().map_or(Ok(()), |socket| write!(formatter, " at {}", socket.display()))
+    }
 }

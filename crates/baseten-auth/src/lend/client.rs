@@ -13,12 +13,11 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::LendError;
 use super::protocol::{Grant, LentProfile, Listing, Request, Wanted, parse_answer};
+use super::{At, LendError};
 use crate::env::{AUTH_SOCK, Env};
 use crate::error::{Error, Failure};
 use crate::profile::ProfileName;
-use crate::source::SessionSource;
 use crate::wait::Wait;
 #[cfg(unix)]
 use crate::wait::{Deadline, SLICE, Stopped};
@@ -69,20 +68,21 @@ impl Lender {
     /// The profile of this name, or the one that the lender selects.
     pub(crate) fn select(
         &self,
-        named: Option<(SessionSource, ProfileName)>,
+        name: Option<&ProfileName>,
         wait: &Wait,
-    ) -> Result<(SessionSource, LentProfile), Error> {
+    ) -> Result<LentProfile, Error> {
         let Listing { current, profiles } = self.profiles(wait)?;
-        let (source, name) = match named {
-            Some((source, name)) => (source, name.to_string()),
-            None => (SessionSource::AuthSockEnv, current.ok_or(LendError::NoneSelected)?),
+        let place = || At(Some(self.socket.clone()));
+        let name = match name {
+            Some(name) => name.to_string(),
+            None => current.ok_or_else(|| LendError::NoneSelected { place: place() })?,
         };
         let found = profiles.into_iter().find(|lent| lent.profile == name);
         let missing = || match ProfileName::new(name) {
-            Ok(profile) => LendError::NotLent { profile },
+            Ok(profile) => LendError::NotLent { profile, place: place() },
             Err(_) => LendError::NotProtocol { socket: self.socket.clone() },
         };
-        Ok((source, found.ok_or_else(missing)?))
+        Ok(found.ok_or_else(missing)?)
     }
 
     /// Sends a line, and reads the one that comes back.

@@ -10,11 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::event::{PollFd, PollFlags, poll};
 use zeroize::Zeroizing;
 
-use super::LendError;
 use super::protocol::{
     Complaint, Grant, LentProfile, Listing, REQUEST_MAX, Request, Scheme, Wanted, failure, success,
 };
 use super::socket::{Peer, Socket};
+use super::{At, LendError};
 use crate::context::Context;
 use crate::error::{Error, Failure};
 use crate::profile::{AuthType, ProfileName};
@@ -198,30 +198,30 @@ impl Lender {
     /// The answer, which is not waited for any longer than a client would. What takes longer goes
     /// on by itself: it may be a refresh.
     fn answer(self: &Arc<Self>, request: Request, peer: Peer) -> Zeroizing<Vec<u8>> {
-        let granted = match request {
-            Request::Profiles => match self.listing() {
-                Ok(listing) => return success(&listing, 0),
-                Err(error) => Err(error),
-            },
+        let answer = match request {
+            Request::Profiles => self.in_time(|lender| Ok(success(&lender.listing()?, 0))),
             Request::Token(wanted) => {
-                let lender = Arc::clone(self);
-                let late = || LendError::Late { seconds: ANSWER_LIMIT.as_secs() }.into();
-                let task = Task::start(move || lender.token(wanted));
-                match task.map(|task| task.within(ANSWER_LIMIT)) {
-                    Ok(Ok(granted)) => granted,
-                    Ok(Err(_)) | Err(_) => Err(late()),
-                }
+                self.in_time(move |lender| lender.token(wanted)).map(|grant| {
+                    let (time, profile) = (self.context.wait().now(), &*grant.profile);
+                    let expires_at = grant.expires_at;
+                    (self.log)(&Lending::Granted { time, peer, profile, expires_at });
+                    success(&grant, grant.token.expose().len())
+                })
             }
         };
-        match granted {
-            Ok(grant) => {
-                let (time, profile) = (self.context.wait().now(), &*grant.profile);
-                let expires_at = grant.expires_at;
-                (self.log)(&Lending::Granted { time, peer, profile, expires_at });
-                success(&grant, grant.token.expose().len())
-            }
-            Err(error) => self.refuse(peer, &error),
-        }
+        answer.unwrap_or_else(|error| self.refuse(peer, &error))
+    }
+
+    /// Does work on a thread of its own, and waits for it.
+    fn in_time<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let lender = Arc::clone(self);
+        let task = Task::start(move || work(&lender));
+        let task = task.map_err(|source| LendError::NoThread { source })?;
+        let late = |_| LendError::Late { seconds: ANSWER_LIMIT.as_secs() };
+        task.within(ANSWER_LIMIT).map_err(late)?
     }
 
     fn refuse(&self, peer: Peer, error: &Error) -> Zeroizing<Vec<u8>> {
@@ -284,7 +284,7 @@ impl Lender {
             (None, Offer::Named(names)) => match (self.selected(), names.as_slice()) {
                 (Ok(name), _) if names.contains(&name) => stored(&name),
                 (_, [only]) => stored(only),
-                _ => Err(LendError::NoneSelected.into()),
+                _ => Err(LendError::NoneSelected { place: At(None) }.into()),
             },
             (Some(name), Offer::All) => stored(name),
             (Some(name), Offer::Named(names)) if names.contains(name) => stored(name),
@@ -354,7 +354,7 @@ impl fmt::Debug for Lender {
 }
 
 fn not_lent(profile: &ProfileName) -> Error {
-    LendError::NotLent { profile: profile.clone() }.into()
+    LendError::NotLent { profile: profile.clone(), place: At(None) }.into()
 }
 
 /// Whether an error says that no profile is selected, or one that is not there.

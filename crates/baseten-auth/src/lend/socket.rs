@@ -138,13 +138,15 @@ fn make_room(path: &Path) -> Result<(), LendError> {
     if !there.file_type().is_socket() {
         return Err(LendError::NotSocket { socket: path.to_owned() });
     }
-    match connect(path).map_err(|error| error.kind()) {
-        Err(io::ErrorKind::ConnectionRefused) => fs::remove_file(path).map_err(failed),
-        // A queue that is full is a lender's, too.
-        Ok(()) | Err(io::ErrorKind::WouldBlock) => {
-            Err(LendError::Taken { socket: path.to_owned() })
-        }
-        Err(kind) => Err(failed(kind.into())),
+    let taken = LendError::Taken { socket: path.to_owned() };
+    match connect(path) {
+        Ok(()) => Err(taken),
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
+            // A queue that is full is a lender's, too.
+            io::ErrorKind::WouldBlock => Err(taken),
+            _ => Err(failed(error)),
+        },
     }
 }
 

@@ -1,10 +1,11 @@
 //! A lender's session: each token is asked for, and nothing is kept.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::credential::{Demand, tell_if_short_lived};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::lend::LendError;
 use crate::lend::client::Lender;
 use crate::lend::protocol::{Grant, LentProfile, Wanted};
@@ -14,11 +15,51 @@ use crate::remote::Remote;
 /// A profile that a lender has.
 #[derive(Debug)]
 pub struct Lent {
-    pub(crate) lender: Lender,
+    lender: Lender,
     pub(crate) profile: LentProfile,
+    /// The token that came with the profile, until it is used.
+    first: Mutex<Option<Grant>>,
 }
 
 impl Lent {
+    /// What the lender has: the profile of this name, or the one that the lender selects.
+    pub(crate) fn select(
+        context: &Context,
+        lender: Lender,
+        name: Option<&ProfileName>,
+    ) -> Result<Self, Error> {
+        let profile = lender.select(name, context.wait())?;
+        Ok(Self { lender, profile, first: Mutex::default() })
+    }
+
+    /// The same, with a token that meets a demand: one question instead of two.
+    pub(crate) fn with_token(
+        context: &Context,
+        lender: Lender,
+        name: Option<&ProfileName>,
+        demand: &Demand,
+    ) -> Result<Self, Error> {
+        let grant = match lender.token(wanted(name.cloned(), demand), context.wait()) {
+            Err(error) if is_refused(&error) => {
+                // If it is not lent at all, the list says so best.
+                let listed = lender.select(name, context.wait());
+                return Err(listed.err().filter(is_not_lent).unwrap_or(error));
+            }
+            grant => grant?,
+        };
+        if name.is_some_and(|name| name.as_str() != grant.profile) {
+            return Err(LendError::NotProtocol { socket: lender.socket().to_owned() }.into());
+        }
+        let profile = LentProfile {
+            profile: grant.profile.clone(),
+            remote_url: grant.remote_url.clone(),
+            auth_type: grant.auth_type,
+            email: None,
+            workspace_name: None,
+        };
+        Ok(Self { lender, profile, first: Mutex::new(Some(grant)) })
+    }
+
     /// What the lender says of it.
     pub fn profile(&self) -> &LentProfile {
         &self.profile
@@ -38,9 +79,11 @@ impl Lent {
     /// A token that meets a demand.
     pub(crate) fn token(&self, context: &Context, demand: &Demand) -> Result<Grant, Error> {
         let name = ProfileName::new(&self.profile.profile).ok();
-        let refused = demand.refused.last().cloned();
-        let wanted = Wanted { profile: name.clone(), min_ttl: demand.min_ttl, refused };
-        let grant = self.lender.token(wanted, context.wait())?;
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let grant = match first.filter(|grant| !demand.refused.contains(&grant.token)) {
+            Some(grant) => grant,
+            None => self.lender.token(wanted(name.clone(), demand), context.wait())?,
+        };
         // It may have been replaced meanwhile: a token of one remote is never sent to another one.
         let lent = &self.profile;
         if (&grant.profile, &grant.remote_url, grant.auth_type)
@@ -53,4 +96,17 @@ impl Lent {
         tell_if_short_lived(context, name.as_ref(), remaining, demand);
         Ok(grant)
     }
+}
+
+fn wanted(profile: Option<ProfileName>, demand: &Demand) -> Wanted {
+    Wanted { profile, min_ttl: demand.min_ttl, refused: demand.refused.last().cloned() }
+}
+
+fn is_not_lent(error: &Error) -> bool {
+    use LendError::{NoneSelected, NotLent};
+    matches!(error.failure(), Failure::Lend(NotLent { .. } | NoneSelected { .. }))
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error.failure(), Failure::Lend(LendError::Refused { .. }))
 }

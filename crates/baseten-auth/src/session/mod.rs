@@ -296,12 +296,30 @@ impl Session {
     /// a lender, who is asked. Reads the store only if it has to, and nothing but the store.
     #[doc(hidden)]
     pub fn resolve(context: &Context, profile: Option<&ProfileName>) -> Result<Self, Error> {
+        Self::select(context, profile, None)
+    }
+
+    /// The same, for whoever needs a credential that meets a demand next: a lender is asked once.
+    #[doc(hidden)]
+    pub fn resolve_for(
+        context: &Context,
+        profile: Option<&ProfileName>,
+        demand: &Demand,
+    ) -> Result<Self, Error> {
+        Self::select(context, profile, Some(demand))
+    }
+
+    fn select(
+        context: &Context,
+        profile: Option<&ProfileName>,
+        demand: Option<&Demand>,
+    ) -> Result<Self, Error> {
         if profile.is_none()
             && let Some(session) = Self::of_environment(context)?
         {
             return Ok(session);
         }
-        if let Some((source, lent)) = resolve::lent(context, profile)? {
+        if let Some((source, lent)) = resolve::lent(context, profile, demand)? {
             return Ok(Self { context: context.clone(), source, kind: Kind::Lent(lent.into()) });
         }
         Self::of_store(context, profile)

@@ -1,5 +1,6 @@
 //! Which profile a command speaks for, and what selected it.
 
+use super::credential::Demand;
 use super::lent::Lent;
 use super::workload::{Workload, trust_rule_of_environment};
 use crate::api_key::{ApiKeyError, parse_api_key};
@@ -47,16 +48,24 @@ pub fn lent_profiles(context: &Context) -> Result<Option<Listing>, Error> {
 }
 
 /// What the lender of the environment has: `profile`, that of `BASETEN_PROFILE`, or what the lender
-/// selects; `None` where the environment names no lender.
+/// selects; `None` if the environment names no lender. With a demand, a token comes with it.
 pub(crate) fn lent(
     context: &Context,
     profile: Option<&ProfileName>,
+    demand: Option<&Demand>,
 ) -> Result<Option<(SessionSource, Lent)>, Error> {
     let Some(lender) = Lender::of_environment(context.env()) else { return Ok(None) };
-    let (source, profile) = lender.select(named(context, profile)?, context.wait())?;
-    let name = ProfileName::new(&profile.profile).ok();
+    let (source, name) = match named(context, profile)? {
+        Some((source, name)) => (source, Some(name)),
+        None => (SessionSource::AuthSockEnv, None),
+    };
+    let lent = match demand {
+        None => Lent::select(context, lender, name.as_ref())?,
+        Some(demand) => Lent::with_token(context, lender, name.as_ref(), demand)?,
+    };
+    let name = ProfileName::new(&lent.profile.profile).ok();
     context.observer().notify(&Event::Selected { source, profile: name.as_ref() });
-    Ok(Some((source, Lent { lender, profile })))
+    Ok(Some((source, lent)))
 }
 
 /// `BASETEN_REMOTE_URL`, if it is set.

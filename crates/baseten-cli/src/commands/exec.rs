@@ -20,7 +20,8 @@ pub(crate) fn run(args: &ExecArgs, host: &Host) -> Result<Exit, CliError> {
         min_ttl: args.min_ttl.map(|MinTtl(least)| least).unwrap_or_default(),
         refused: Vec::new(),
     };
-    let session = Session::resolve(host.context(), args.select.profile.as_ref())?;
+    let profile = args.select.profile.as_ref();
+    let session = Session::resolve_for(host.context(), profile, &demand)?;
     // Check before a token is refreshed: a remote may have no such URL.
     let needs_url = args.clients.iter().any(|client| *client != Client::Truss);
     let inference = if needs_url { session.inference_url()? } else { String::new() };

@@ -39,7 +39,8 @@ pub(crate) fn run(args: &TokenArgs, host: &Host) -> Result<Report, CliError> {
         min_ttl: args.min_ttl.map(|MinTtl(least)| least).unwrap_or_default(),
         refused: if args.refused_stdin { vec![refused_token()?] } else { Vec::new() },
     };
-    let session = Session::resolve(host.context(), args.select.profile.as_ref())?;
+    let profile = args.select.profile.as_ref();
+    let session = Session::resolve_for(host.context(), profile, &demand)?;
     if let Some(expected) =
         expected.filter(|it| Remote::parse(session.remote_url()).ok().as_ref() != Some(it))
     {

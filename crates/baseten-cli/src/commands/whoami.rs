@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use baseten_auth::Session;
+use baseten_auth::internal::Demand;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,7 +27,8 @@ pub(crate) struct WhoamiRecord {
 }
 
 pub(crate) fn run(args: &SelectArgs, host: &Host) -> Result<Report, CliError> {
-    let user = Session::resolve(host.context(), args.select.profile.as_ref())?.user()?;
+    let (profile, demand) = (args.select.profile.as_ref(), Demand::default());
+    let user = Session::resolve_for(host.context(), profile, &demand)?.user()?;
     let user = UserRecord::new(user);
     let mut text = String::new();
     for (label, value) in user.known() {

@@ -35,13 +35,16 @@ pub(super) fn lend(error: &LendError) -> Words {
     let hint = match error {
         LendError::Request(_) => "see `auth serve` in the reference for what a request is",
         LendError::NotLent { .. } => "see what is lent with: baseten auth list",
-        LendError::NoneSelected => "name a profile with --profile <profile> or BASETEN_PROFILE",
+        LendError::NoneSelected { .. } => {
+            "name a profile with --profile <profile> or BASETEN_PROFILE"
+        }
         LendError::Foreign { uid } => {
             return words(with_causes(error), format!("start the lender with --allow-uid {uid}"));
         }
-        LendError::Late { .. } | LendError::Silent { .. } | LendError::Replaced { .. } => {
-            "try again; if it stays so, look at what the lender prints"
-        }
+        LendError::Late { .. }
+        | LendError::NoThread { .. }
+        | LendError::Silent { .. }
+        | LendError::Replaced { .. } => "try again; if it stays so, look at what the lender prints",
         LendError::Bind { .. } => "name another place with --socket <path>",
         LendError::Taken { .. } => "use that one, or stop it, or name another place with --socket",
         LendError::NotSocket { .. } => "move it away, or name another place with --socket <path>",

@@ -133,8 +133,9 @@ fn a_client_waits_where_the_queue_of_the_socket_is_full_and_can_be_interrupted()
     assert_eq!(interrupted.end().status, 130);
     drop((listener.accept().unwrap(), filler));
     let (mut stream, _) = listener.accept().unwrap();
-    stream.write_all(b"{\"v\":1,\"ok\":{\"profiles\":[]}}\n").unwrap();
-    failed(&patient.end(), 3, "the selected one is not lent");
+    stream.write_all(b"{\"v\":1,\"error\":{\"exit\":3,\"message\":\"nobody\"}}\n").unwrap();
+    drop((stream, listener));
+    failed(&patient.end(), 3, "nobody");
 }
 
 #[test]
@@ -144,7 +145,20 @@ fn a_profile_that_is_replaced_between_two_questions_is_not_used() {
     let grant = json!({"v": 1, "ok": {"profile": "a", "auth_type": "oauth",
         "remote_url": "https://app.elsewhere.example", "token": "t", "token_type": "Bearer"}});
     let client = with_false_lender([listing, grant].map(|answer| format!("{answer}\n")));
-    failed(&client.run(&["auth", "token"]), 6, "has replaced the profile meanwhile");
+    failed(&client.run(&["auth", "status", "--check"]), 6, "has replaced the profile meanwhile");
+}
+
+#[test]
+fn a_token_is_one_question_and_of_the_profile_that_was_named() {
+    let grant = json!({"v": 1, "ok": {"profile": "a", "auth_type": "oauth",
+        "remote_url": REMOTE, "token": "t", "token_type": "Bearer"}});
+    let client = || with_false_lender([format!("{grant}\n")]);
+    for arguments in [&["auth", "token"][..], &["auth", "token", "--profile", "a"]] {
+        assert_eq!(client().run(arguments).succeeded().stdout, "t\n");
+    }
+    failed(&client().run(&["auth", "token", "--profile", "b"]), 6, "is not a lender");
+    let elsewhere = ["auth", "token", "--expect-remote", "https://app.elsewhere.example"];
+    assert_eq!(client().run(&elsewhere).stdout, "");
 }
 
 #[test]
