@@ -109,7 +109,7 @@ fn commit(
         without_keyring: false,
         in_file: None,
     };
-    let kept = match keep(operation, store, login, &mut profile) {
+    let kept = match keep(operation, store, login, old.as_ref(), &mut profile) {
         Ok(kept) => kept,
         Err(error) => {
             ending.inspect(Ending::give_up);
@@ -130,8 +130,85 @@ fn commit(
     Ok(())
 }
 
+/// What a login has done first because its profile's name stood for another remote.
+///
+/// A keyring knows secrets by the name alone. Whoever read the old profile from the file and then the new
+/// secret from the keyring would send it to the old remote. So the old secret goes first, then the
+/// profile in the file changes, and then the new secret comes.
+struct MadeRoom<'a> {
+    store: &'a Store,
+    keyring: Place,
+    old: &'a Profile,
+    secret: Option<Entry>,
+}
+
+impl<'a> MadeRoom<'a> {
+    fn before(
+        operation: &Operation<'_>,
+        store: &'a Store,
+        login: &Login,
+        old: Option<&'a Profile>,
+        new: &Profile,
+    ) -> Result<Option<Self>, Error> {
+        let goes_to_keyring = matches!(login.storage, StoragePolicy::Auto | StoragePolicy::Keyring);
+        let Some(old) = old.filter(|old| goes_to_keyring && !old.is_like(new)) else {
+            return Ok(None);
+        };
+        let keyring = operation.keyring();
+        // A keyring that cannot be used is the next step's to report.
+        let Ok(secret) = keyring.get(&old.name, &old.remote_url) else { return Ok(None) };
+        let room = Self { store, keyring, old, secret };
+        match room.make(new) {
+            Ok(()) => Ok(Some(room)),
+            Err(error) => {
+                room.undo();
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&self, new: &Profile) -> Result<(), Error> {
+        let Self { store, keyring, old, .. } = self;
+        let failed = |source| Error::place(Some(&old.name), keyring, source);
+        keyring.remove(&old.name, &old.remote_url).map_err(failed)?;
+        store.update(|profiles| {
+            profiles.insert(new, None);
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(())
+    }
+
+    /// Puts the old profile and its secret back. The error that made us go back is the one to report.
+    fn undo(self) {
+        let Self { store, keyring, old, secret } = self;
+        let _ = store.update(|profiles| {
+            profiles.insert(old, old.in_file.as_ref());
+            Ok::<_, StoreError>(())
+        });
+        if secret.is_some() {
+            let nothing = Secret::from("");
+            let _ = keyring.restore(&old.name, &old.remote_url, &nothing, secret.as_ref());
+        }
+    }
+}
+
 /// Stores a login's secret and its profile, or neither.
 fn keep(
+    operation: &Operation<'_>,
+    store: &Store,
+    login: &Login,
+    old: Option<&Profile>,
+    profile: &mut Profile,
+) -> Result<Kept, Error> {
+    let room = MadeRoom::before(operation, store, login, old, profile)?;
+    let kept = keep_both(operation, store, login, profile);
+    if let (Err(_), Some(room)) = (&kept, room) {
+        room.undo();
+    }
+    kept
+}
+
+fn keep_both(
     operation: &Operation<'_>,
     store: &Store,
     login: &Login,

@@ -9,12 +9,14 @@ use baseten_sandbox::Sandbox;
 use baseten_testing::faults::{says_io_error, straced};
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
+use baseten_testing::outcome::Running;
 use baseten_testing::pass::Pass;
-use baseten_testing::program::find;
+use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::stored::{
     LIVES, elsewhere, name, only_profile, profile, read, session, store, tokens,
 };
+use baseten_testing::wait::until;
 use serde_json::{Value, json};
 
 /// A helper that keeps each secret in its own file.
@@ -81,6 +83,42 @@ fn a_secret_of_a_login_that_is_under_way_goes_to_no_other_remote() {
         assert_eq!((outcome.status, outcome.stdout.as_str()), (4, ""), "{outcome}");
         assert!(outcome.stderr.contains("another login"), "{outcome}");
     }
+}
+
+/// Reads the profile while a login puts another remote under its name, which is held up before each
+/// of its changes in turn.
+#[test]
+fn the_secret_of_a_login_at_another_remote_never_goes_to_the_old_one() {
+    let (here, there, keyring) = (sandbox(), sandbox(), KeyringSession::start());
+    let (key, remote) = (there.new_api_key("ada").unwrap(), there.remote_url());
+    let mut moments = 0;
+    loop {
+        moments += 1;
+        let name = name("moved");
+        let home = Home::at_remote(here.remote_url()).with_keyring(&keyring);
+        home.log_in(here.api_key("ada").unwrap(), &name, &[]).succeeded();
+        let trace = home.path().join("trace");
+        let mut login = home.command_of(find("strace", "strace"), &[]);
+        login
+            .args(["-f", "-qq", "-o", trace.to_str().unwrap(), "-e", "trace=renameat2"])
+            .args(["-e", &format!("inject=renameat2:delay_enter=1000000:when={moments}")])
+            .arg(baseten())
+            .args(["auth", "login", "--with-api-key", "--profile", &name, "--remote-url", &remote]);
+        let mut login = Running::with_input(&mut login, &key);
+        let calls = || fs::read_to_string(&trace).unwrap_or_default().matches('(').count();
+        until("it is held up, or done", || calls() == moments || login.has_ended());
+        let was_held_up = calls() == moments;
+        let early = home.run(&["auth", "token", "--expect-remote", &here.remote_url()]);
+        assert!(!early.stdout.contains(&key), "{moments}: {early}");
+        assert_eq!(login.end().status, 0);
+        let late = home.run(&["auth", "token", "--expect-remote", &remote]).succeeded();
+        assert_eq!(late.stdout.trim(), key);
+        if !was_held_up {
+            break;
+        }
+    }
+    // Once before the secret, and once after it.
+    assert!(moments > 2, "{moments}");
 }
 
 #[test]
@@ -240,7 +278,7 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
     let (old, new) = (sandbox.api_key("ada").unwrap(), sandbox.new_api_key("ada").unwrap());
     assert_eq!(home.log_in(&old, &replaced, &[]).status, 0);
     let before = home.store();
-    for (name, was) in [(&fresh, None), (&replaced, Some(old))] {
+    for (name, was) in [(&fresh, None), (&replaced, Some(old.clone()))] {
         // The rehearsal uses another kind of rename.
         let arguments = ["auth", "login", "--with-api-key", "--profile", name];
         let outcome = straced(&home, "renameat2:error=EIO:when=1", &arguments, &new);
@@ -251,6 +289,20 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
         );
         assert_eq!(keyring.lookup(name), was);
         assert_eq!(home.store(), before);
+    }
+    // A login at another remote changes the file twice.
+    let other = baseten_testing::sandbox::sandbox();
+    let (key, remote) = (other.new_api_key("ada").unwrap(), other.remote_url());
+    let arguments =
+        ["auth", "login", "--with-api-key", "--profile", &replaced, "--remote-url", &remote];
+    let elsewhere = Home::at_remote(sandbox.remote_url()).with_patient_keyring(&keyring);
+    elsewhere.write_store(&before);
+    for change in [1, 2] {
+        let inject = format!("renameat2:error=EIO:when={change}");
+        let outcome = straced(&elsewhere, &inject, &arguments, &key);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+        assert_eq!(keyring.lookup(&replaced), Some(old.clone()));
+        assert_eq!(elsewhere.store(), before);
     }
     // The same with a helper.
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
