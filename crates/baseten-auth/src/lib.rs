@@ -104,7 +104,7 @@ pub mod internal {
         Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
     };
     pub use crate::remote::{ApiUrlError, ManagementUrl, Remote, RemoteError};
-    pub use crate::session::credential::Demand;
+    pub use crate::session::demand::Demand;
     pub use crate::session::lent::Lent;
     pub use crate::session::resolve::{
         Selected, lent_profiles, remote_of_environment, select_to_remove,

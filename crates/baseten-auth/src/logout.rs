@@ -118,7 +118,7 @@ pub(crate) fn end_session(
 }
 
 fn needs_refresh(context: &Context, tokens: &OAuthCredential) -> bool {
-    !credential::is_alive(context, tokens) && tokens.refresh_token.is_some()
+    tokens.has_ended(context.wait().now()) && tokens.refresh_token.is_some()
 }
 
 /// The endpoint wants a live token, so an old one is refreshed first; a session that is over already

@@ -18,7 +18,7 @@ use super::{At, LendError};
 use crate::context::Context;
 use crate::error::{Error, Failure};
 use crate::profile::{AuthType, ProfileName};
-use crate::session::credential::Demand;
+use crate::session::demand::Demand;
 use crate::session::resolve::select_stored;
 use crate::session::{Authorization, Session};
 use crate::storage::StoragePolicy;

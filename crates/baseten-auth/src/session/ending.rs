@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::credential::{self, Demand, Found};
+use super::credential::{self, Found};
+use super::demand::Demand;
 use super::fleet;
 use crate::context::Operation;
 use crate::error::Error;

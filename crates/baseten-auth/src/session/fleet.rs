@@ -1,11 +1,11 @@
 //! New tokens for old, once for all the hosts that share a session in an engine.
 
-use super::credential::{self, Demand};
+use super::credential;
+use super::demand::Demand;
 use super::resolve::management_url;
-use super::usable::{REFRESH, Usable, logged_out};
+use super::usable::{REFRESH, Usable, logged_out, report_not_stored, session_ended};
 use crate::context::Operation;
 use crate::error::{Error, Failure};
-use crate::event::Event;
 use crate::http::HttpError;
 use crate::oauth::answer::ApiError;
 use crate::oauth::refresh::refresh_request;
@@ -24,12 +24,12 @@ pub(super) fn refresh(
 ) -> Result<Usable, Error> {
     let context = operation.context;
     let management = management_url(context, profile)?;
-    let is_usable = |tokens: &OAuthCredential| credential::is_usable(context, tokens, demand);
+    let is_met = |tokens: &OAuthCredential| demand.is_met_by(tokens, context.wait().now());
     let is_refused = |tokens: &OAuthCredential| {
-        demand.refused.contains(&tokens.access_token) && credential::is_too_new(context, tokens)
+        demand.refuses(tokens) && tokens.is_just_issued(context.wait().now())
     };
     let needs = |tokens: &OAuthCredential| {
-        !is_usable(tokens) && !is_refused(tokens) && tokens.refresh_token.is_some()
+        !is_met(tokens) && !is_refused(tokens) && tokens.refresh_token.is_some()
     };
     // From here on there is a claim that has to end, and then tokens that are in this process alone.
     let claimed = engine.claim(&profile.name, &profile.remote_url, needs);
@@ -39,14 +39,14 @@ pub(super) fn refresh(
             return Err(Failure::NewTokenRefused { profile: profile.name.clone() }.into());
         }
         // Usable when it was looked at, a moment ago.
-        Claimed::Fresh(tokens) if tokens.refresh_token.is_some() || is_usable(&tokens) => {
-            return Ok(Usable { tokens, just_refreshed: false });
+        Claimed::Fresh(tokens) if tokens.refresh_token.is_some() || is_met(&tokens) => {
+            return Ok(Usable::found(tokens));
         }
-        Claimed::Fresh(_) => return Err(ended(profile)),
+        Claimed::Fresh(_) => return Err(session_ended(&profile.name)),
         Claimed::Gone => return Err(credential::missing(context, profile)),
     };
     let Some(refresh_token) = held.tokens.refresh_token.clone() else {
-        return Err(ended(profile));
+        return Err(session_ended(&profile.name));
     };
     let _signals = context.wait().cancel().hold();
     let (sent, answered_by) = (context.wait().now(), Some(held.answered_by()));
@@ -90,19 +90,16 @@ fn newer(
 ) -> Result<Usable, Error> {
     // Nothing needs a refresh here: it is only read.
     let read = engine.claim(&profile.name, &profile.remote_url, |_| false);
-    match read.map_err(|source| failed(profile, engine, source))? {
-        Claimed::Fresh(tokens)
-            if tokens.refresh_token.as_ref() != Some(refused)
-                && credential::is_alive(operation.context, &tokens)
-                && !demand.refused.contains(&tokens.access_token) =>
-        {
-            Ok(Usable { tokens, just_refreshed: false })
+    let usable = match read.map_err(|source| failed(profile, engine, source))? {
+        Claimed::Fresh(tokens) if tokens.refresh_token.as_ref() != Some(refused) => {
+            Usable::newer(operation.context, tokens, demand)
         }
-        _ => Err(ended(profile)),
-    }
+        _ => None,
+    };
+    usable.ok_or_else(|| session_ended(&profile.name))
 }
 
-/// Stores refreshed tokens. A failure is a warning, not an error: they are good for this run.
+/// Stores refreshed tokens.
 fn keep(
     operation: &Operation<'_>,
     engine: &Engine,
@@ -114,18 +111,10 @@ fn keep(
         Ok(true) => Ok(()),
         Ok(false) => Err(logged_out(&profile.name)),
         Err(error) => {
-            operation.context.observer().notify(&Event::TokenNotStored {
-                profile: &profile.name,
-                remote_url: &profile.remote_url,
-                reason: &error,
-            });
+            report_not_stored(operation.context, profile, &error);
             Ok(())
         }
     }
-}
-
-fn ended(profile: &Profile) -> Error {
-    Failure::SessionEnded { profile: profile.name.clone() }.into()
 }
 
 pub(super) fn failed(profile: &Profile, engine: &Engine, source: EngineError) -> Error {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::credential::{Demand, tell_if_short_lived};
+use super::demand::Demand;
 use crate::context::Context;
 use crate::error::{Error, Failure};
 use crate::lend::LendError;
@@ -93,7 +93,7 @@ impl Lent {
         }
         let now = context.wait().now();
         let remaining = grant.expires_at.map(|end| end.duration_since(now));
-        tell_if_short_lived(context, name.as_ref(), remaining, demand);
+        demand.report_if_short(context, name.as_ref(), remaining);
         Ok(grant)
     }
 }

@@ -1,6 +1,7 @@
 //! A session: a credential that was selected, kept good for as long as it is used.
 
 pub(crate) mod credential;
+pub(crate) mod demand;
 pub(crate) mod ending;
 mod fleet;
 pub(crate) mod identity;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use self::credential::Demand;
+use self::demand::Demand;
 use self::lent::Lent;
 use self::request::{RequestError, Unauthorized};
 use self::resolve::Selected;
@@ -84,7 +85,7 @@ impl Stored {
             }
             key @ Credential::ApiKey(_) => return Ok((Authorization::new(key), false)),
         };
-        let usable = if credential::is_usable(context, &tokens, demand) {
+        let usable = if demand.is_met_by(&tokens, context.wait().now()) {
             (self.remember(tokens), false)
         } else {
             match self.refresh(operation, demand) {
@@ -126,9 +127,7 @@ impl Stored {
         tokens: &OAuthCredential,
         demand: &Demand,
     ) -> bool {
-        let will_do = !error.is_canceled()
-            && !demand.refused.contains(&tokens.access_token)
-            && credential::is_fresh(context, tokens);
+        let will_do = !error.is_canceled() && demand.settles_for(tokens, context.wait().now());
         if will_do {
             let (profile, reason) = (Some(&self.profile.name), error.reason());
             context.observer().notify(&Event::RefreshFailed { profile, reason });
@@ -138,9 +137,9 @@ impl Stored {
 
     fn tell_if_short_lived(&self, context: &Context, demand: &Demand) {
         let tokens = self.tokens().clone();
-        let left = tokens.and_then(|tokens| credential::remaining(context, &tokens));
+        let left = tokens.and_then(|tokens| tokens.time_left(context.wait().now()));
         let name = Some(&self.profile.name);
-        credential::tell_if_short_lived(context, name, left, demand);
+        demand.report_if_short(context, name, left);
     }
 
     /// Another credential than those that were refused, and whether it was refreshed just now.

@@ -2,13 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::credential::{self, Demand, Found};
+use super::credential::{self, Found};
+use super::demand::Demand;
 use super::fleet;
 use super::resolve::management_url;
-use super::usable::{REFRESH, Usable, logged_out};
+use super::usable::{REFRESH, Usable, logged_out, report_not_stored, session_ended};
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
-use crate::event::Event;
 use crate::oauth::answer::ApiError;
 use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
@@ -67,15 +67,15 @@ fn refresh_once(
         return fleet::refresh(operation, &engine, &profile, demand);
     }
     let current = Current::read(operation, store, &profile, demand)?;
-    if credential::is_usable(context, &current.tokens, demand) {
-        return Ok(Usable { tokens: current.tokens, just_refreshed: false });
+    let now = context.wait().now();
+    if demand.is_met_by(&current.tokens, now) {
+        return Ok(Usable::found(current.tokens));
     }
-    let is_refused = demand.refused.contains(&current.tokens.access_token);
-    if is_refused && credential::is_too_new(context, &current.tokens) {
+    if demand.refuses(&current.tokens) && current.tokens.is_just_issued(now) {
         return Err(Failure::NewTokenRefused { profile: name.clone() }.into());
     }
-    let ended = || Error::from(Failure::SessionEnded { profile: name.clone() });
-    let refresh_token = current.tokens.refresh_token.clone().ok_or_else(ended)?;
+    let refresh_token = current.tokens.refresh_token.clone();
+    let refresh_token = refresh_token.ok_or_else(|| session_ended(name))?;
     let management = management_url(context, &current.profile)?;
     store.check_refresh()?;
     if current.profile.in_file.is_some() {
@@ -94,11 +94,9 @@ fn refresh_once(
         Err(error) if error.is_invalid_grant() => {
             // A program that does not know our lock may have been faster.
             let newer = Current::read(operation, store, &profile, demand)?.tokens;
-            // Even if it ends soon: it is the best that there is.
-            let is_better = newer != current.tokens
-                && credential::is_alive(context, &newer)
-                && !demand.refused.contains(&newer.access_token);
-            is_better.then_some(Usable { tokens: newer, just_refreshed: false }).ok_or_else(ended)
+            let newer = Some(newer).filter(|newer| *newer != current.tokens);
+            let usable = newer.and_then(|newer| Usable::newer(context, newer, demand));
+            usable.ok_or_else(|| session_ended(name))
         }
         Err(source) => Err(Failure::Token { profile: name.clone(), source }.into()),
     }
@@ -140,8 +138,7 @@ fn read_profile(store: &Store, name: &ProfileName) -> Result<Profile, Error> {
     store.read_settled(|profiles| profiles.get(name)?.ok_or_else(|| logged_out(name)))
 }
 
-/// Stores refreshed tokens where the profile keeps its secret. A failure is a warning, not an
-/// error: the old refresh token is used up, so the new tokens are all there is.
+/// Stores refreshed tokens where the profile keeps its secret.
 fn keep(
     operation: &Operation<'_>,
     store: &Store,
@@ -157,11 +154,7 @@ fn keep(
     if matches!(error.failure(), Failure::LoggedOutMeanwhile { .. }) {
         return Err(error);
     }
-    operation.context.observer().notify(&Event::TokenNotStored {
-        profile: &profile.name,
-        remote_url: &profile.remote_url,
-        reason: error.reason(),
-    });
+    report_not_stored(operation.context, profile, error.reason());
     Ok(())
 }
 

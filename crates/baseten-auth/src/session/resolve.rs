@@ -1,6 +1,6 @@
 //! Which profile a command speaks for, and what selected it.
 
-use super::credential::Demand;
+use super::demand::Demand;
 use super::lent::Lent;
 use super::workload::{Workload, trust_rule_of_environment};
 use crate::api_key::{ApiKeyError, parse_api_key};

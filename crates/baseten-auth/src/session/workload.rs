@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::credential::{Demand, is_fresh, is_too_new, is_usable, remaining, tell_if_short_lived};
+use super::demand::Demand;
 use crate::context::Context;
 use crate::error::Error;
 use crate::event::Event;
@@ -81,7 +81,7 @@ impl Workload {
         context: &Context,
         demand: &Demand,
     ) -> Result<OAuthCredential, Error> {
-        self.obtain(context, demand, |tokens| is_too_new(context, tokens))
+        self.obtain(context, demand, |tokens| tokens.is_just_issued(context.wait().now()))
     }
 
     /// The same, even if the one that was refused is new.
@@ -103,12 +103,12 @@ impl Workload {
         let seen = self.ended.load(Ordering::SeqCst);
         let mut last = self.last();
         if let Some(tokens) = last.tokens.clone() {
-            if is_usable(context, &tokens, demand) {
-                let left = remaining(context, &tokens);
-                tell_if_short_lived(context, None, left, demand);
+            let now = context.wait().now();
+            if demand.is_met_by(&tokens, now) {
+                demand.report_if_short(context, None, tokens.time_left(now));
                 return Ok(tokens);
             }
-            if demand.refused.contains(&tokens.access_token) && is_final(&tokens) {
+            if demand.refuses(&tokens) && is_final(&tokens) {
                 return Err(WorkloadError::NewTokenRefused { rule: self.rule.clone() }.into());
             }
         }
@@ -120,12 +120,10 @@ impl Workload {
                 Err(error) => error,
             },
         };
-        let refused = |tokens: &OAuthCredential| demand.refused.contains(&tokens.access_token);
+        let now = context.wait().now();
         match &last.tokens {
             // What should have been replaced will do: it has not ended.
-            Some(tokens)
-                if !error.is_canceled() && is_fresh(context, tokens) && !refused(tokens) =>
-            {
+            Some(tokens) if !error.is_canceled() && demand.settles_for(tokens, now) => {
                 let (profile, reason) = (None, error.reason());
                 context.observer().notify(&Event::RefreshFailed { profile, reason });
                 Ok(tokens.clone())
@@ -169,9 +167,7 @@ impl Workload {
             WorkloadError::Exchange { rule, origin, claims, is_early, source }
         })?;
         // The whole of its life: it has just begun.
-        let life =
-            tokens.expiry.zip(tokens.issued_at).map(|(end, start)| end.duration_since(start));
-        tell_if_short_lived(context, None, life, demand);
+        demand.report_if_short(context, None, tokens.lifetime());
         Ok(tokens)
     }
 
