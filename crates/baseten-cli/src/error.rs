@@ -5,11 +5,11 @@ use std::io;
 use baseten_auth::internal::{
     ApiError, ApiKeyError, DeviceError, PendingError, ProfileName, Remote, StoreError, plain_text,
 };
-use baseten_auth::{Error, SessionSource};
+use baseten_auth::{Error, ErrorKind, SessionSource};
 
 use crate::exit::Exit;
-use crate::explanation::Explanation;
 use crate::explanation::phrases::{LOG_IN, with_causes};
+use crate::explanation::{Explanation, Whose, api, device, no_such_profile, pending};
 use crate::jq::language::FilterError;
 use crate::settings::{SettingsError, SetupError};
 
@@ -73,9 +73,10 @@ impl CliError {
                 "pipe it in: echo $API_KEY | baseten auth login --with-api-key --profile <profile>",
             ),
             Self::Filter { error, each } => filter(error, *each),
-            Self::NoSuchProfile { name, selected_by, meant } => {
-                Explanation::of_missing_profile(name, *selected_by, meant.as_ref())
-            }
+            Self::NoSuchProfile { name, selected_by, meant } => Explanation::of(
+                ErrorKind::NotFound,
+                no_such_profile(name, *selected_by, meant.as_ref()),
+            ),
             Self::OtherRemote { remote_url, expected } => Explanation::new(
                 Exit::NotLoggedIn,
                 format!(
@@ -86,9 +87,9 @@ impl CliError {
                  baseten auth login --remote-url <url>",
             ),
             Self::Library(error) => Explanation::of_error(error),
-            Self::Device { error, again } => Explanation::of_device(error, again),
-            Self::Pending(error) => Explanation::of_pending(error),
-            Self::Refused(error) => Explanation::of_given_key(error),
+            Self::Device { error, again } => Explanation::of(error.kind(), device(error, again)),
+            Self::Pending(error) => Explanation::of(error.kind(), pending(error)),
+            Self::Refused(error) => Explanation::of(error.kind(), api(error, &Whose::Given)),
             Self::NothingToChoose => Explanation::new(
                 Exit::NotLoggedIn,
                 "there are no stored profiles to switch to",

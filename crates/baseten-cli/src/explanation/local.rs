@@ -13,7 +13,7 @@ use super::phrases::{
 };
 
 pub(super) fn lock(profile: &ProfileName, error: &LockError) -> Words {
-    let profile = shown(profile.as_str());
+    let profile = shown(profile);
     let cannot_lock = || format!("cannot lock profile {profile}: {}", with_causes(error));
     match error {
         LockError::TimedOut(wait) => {
@@ -110,7 +110,7 @@ pub(super) fn store(error: &StoreError) -> Words {
 }
 
 pub(super) fn place(profile: Option<&ProfileName>, error: &PlaceError) -> Words {
-    let whose = profile.map(|profile| format!(" (profile {})", shown(profile.as_str())));
+    let whose = profile.map(|profile| format!(" (profile {})", shown(profile)));
     let message = with_causes(error) + &whose.unwrap_or_default();
     let hint = match error {
         PlaceError::Engine(error) => return words(message, engine(error)),
@@ -166,7 +166,7 @@ fn engine(error: &EngineError) -> String {
     }
 }
 
-pub(super) fn pending(error: &PendingError) -> Words {
+pub(crate) fn pending(error: &PendingError) -> Words {
     match error {
         PendingError::None => words(
             "there is no login to resume",

@@ -1,13 +1,14 @@
 //! Errors of the server and the network.
 
 use baseten_auth::internal::{
-    ApiError, CertificateProblem, DeviceError, HttpError, ProfileName, ProxyProblem, TrustRule,
+    ApiError, ApiUrlError, CertificateProblem, DeviceError, HttpError, ProfileName, ProxyProblem,
+    TrustRule,
 };
 use baseten_auth::{Error, ErrorKind};
 
 use super::phrases::{Words, login_for, shown, with_causes, words};
 
-pub(super) fn device(error: &DeviceError, again: &str) -> Words {
+pub(crate) fn device(error: &DeviceError, again: &str) -> Words {
     let again = format!("start again with: {again}");
     match error {
         DeviceError::Denied => words("the login was denied in the browser", again),
@@ -22,7 +23,7 @@ pub(super) fn device(error: &DeviceError, again: &str) -> Words {
 }
 
 /// Whose credential was in a request.
-pub(super) enum Whose<'a> {
+pub(crate) enum Whose<'a> {
     /// A stored profile's; the error knows its remote and type.
     Profile(&'a ProfileName, &'a Error),
     /// The API key of the environment.
@@ -39,11 +40,11 @@ impl Whose<'_> {
     fn name(&self) -> String {
         match self {
             Self::Profile(profile, _) => {
-                format!("the credential of profile {}", shown(profile.as_str()))
+                format!("the credential of profile {}", shown(profile))
             }
             Self::Environment => "the API key in BASETEN_API_KEY".to_owned(),
             Self::Workload(rule) => {
-                format!("the access token of trust rule {}", shown(rule.as_str()))
+                format!("the access token of trust rule {}", shown(rule))
             }
             Self::Given => "this API key".to_owned(),
             Self::Nobody { .. } => "the login".to_owned(),
@@ -67,7 +68,7 @@ impl Whose<'_> {
     }
 }
 
-pub(super) fn api(error: &ApiError, whose: &Whose<'_>) -> Words {
+pub(crate) fn api(error: &ApiError, whose: &Whose<'_>) -> Words {
     let sentence = with_causes(error);
     let hint = match (error, error.kind(), error.status()) {
         (ApiError::Http(HttpError::Credential), ..) => return words(sentence, whose.hint()),
@@ -88,6 +89,18 @@ pub(super) fn api(error: &ApiError, whose: &Whose<'_>) -> Words {
         _ => "try again later",
     };
     words(sentence, hint)
+}
+
+pub(super) fn api_url(error: &ApiUrlError) -> Words {
+    let hint = match error {
+        ApiUrlError::NoName { api, .. } => format!(
+            "use a remote with a name, such as http://localhost:8000, or set {} to its {} URL",
+            api.variable, api.name
+        ),
+        ApiUrlError::Override { api, .. } => format!("correct {}, or unset it", api.variable),
+        ApiUrlError::NotText(error) => format!("correct {}, or unset it", error.variable),
+    };
+    words(with_causes(error), hint)
 }
 
 pub(super) fn http(error: &HttpError) -> Words {

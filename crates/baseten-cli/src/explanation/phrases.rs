@@ -1,12 +1,13 @@
 //! Phrases that many explanations have in common.
 
 use std::error::Error as StdError;
+use std::fmt::Display;
 
 use baseten_auth::internal::{ProfileName, display_text, plain_text};
 use baseten_auth::{AuthType, Error};
 
 /// A sentence and a hint.
-pub(super) type Words = (String, String);
+pub(crate) type Words = (String, String);
 
 pub(super) fn words(message: impl Into<String>, hint: impl Into<String>) -> Words {
     (message.into(), hint.into())
@@ -33,8 +34,8 @@ pub(crate) fn with_causes(error: &dyn StdError) -> String {
     display_text(&sentence)
 }
 
-pub(super) fn shown(name: &str) -> String {
-    format!("'{}'", plain_text(name))
+pub(super) fn shown(name: impl Display) -> String {
+    format!("'{}'", plain_text(&name.to_string()))
 }
 
 /// A word, quoted for a shell if needed.

@@ -22,7 +22,7 @@ pub(super) fn workload(error: &WorkloadError) -> Words {
         WorkloadError::NewTokenRefused { rule } => words(
             format!(
                 "the server refused an access token of trust rule {} that is less than a minute old",
-                shown(rule.as_str())
+                shown(rule)
             ),
             "check that the request goes to the rule's remote, and what the rule allows there",
         ),
@@ -111,7 +111,7 @@ fn exchange(
     is_early: bool,
     error: &ApiError,
 ) -> Words {
-    let rule = shown(rule.as_str());
+    let rule = shown(rule);
     match error {
         ApiError::OAuth { code, .. } if code == "invalid_grant" => words(
             format!(
