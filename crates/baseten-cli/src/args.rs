@@ -12,8 +12,8 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::options::{
-    COMMON, CompletionArgs, ExecArgs, ListArgs, LoginArgs, SelectArgs, ServeArgs, SetupArgs,
-    StatusArgs, SwitchArgs, TokenArgs, VersionArgs,
+    COMMON, Common, CompletionArgs, ExecArgs, LoginArgs, SelectArgs, ServeArgs, SetupArgs,
+    StatusArgs, SwitchArgs, TokenArgs,
 };
 
 /// The program's name is followed by the version, its commit and its target. Other programs parse
@@ -204,7 +204,7 @@ pub(crate) enum Command {
         "Show the version", "baseten version";
         "Print just the version's number", "baseten version --jq '.version' -r"
     ))]
-    Version(Lazy<VersionArgs>),
+    Version(Lazy<Common>),
     /// Print a completion script for your shell
     ///
     /// Print a script that makes a shell complete commands, options and the names of the stored
@@ -234,7 +234,7 @@ impl Command {
             Self::Auth { command: AuthCommand::Status(args) } => {
                 args.check || args.common.jq.is_some() || borrows
             }
-            Self::Auth { command: AuthCommand::List(args) } => args.common.jq.is_some() || borrows,
+            Self::Auth { command: AuthCommand::List(common) } => common.jq.is_some() || borrows,
             Self::Auth { .. } | Self::Whoami(_) => true,
             Self::Version(_) | Self::Completion(_) => false,
         }
@@ -303,7 +303,7 @@ pub(crate) enum AuthCommand {
         "List the profiles", "baseten auth list";
         "Print their names, one a line", "baseten auth list --jq '.profile' -r"
     ))]
-    List(Lazy<ListArgs>),
+    List(Lazy<Common>),
     /// Print a valid credential
     ///
     /// Print a valid access token or API key of the selected profile, refreshed if needed, for

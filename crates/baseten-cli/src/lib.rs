@@ -75,8 +75,8 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         Command::Auth { command: AuthCommand::Status(args) } => {
             with_output(&args.common, host, |host| commands::status::run(&args, host))
         }
-        Command::Auth { command: AuthCommand::List(args) } => {
-            with_output(&args.common, host, |host| commands::list::run(&args, host))
+        Command::Auth { command: AuthCommand::List(common) } => {
+            with_output(&common, host, |host| commands::list::run(&common, host))
         }
         Command::Auth { command: AuthCommand::Token(args) } => {
             with_output(&args.common, host, |host| commands::token::run(&args, host))
@@ -96,7 +96,7 @@ fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
         Command::Whoami(args) => {
             with_output(&args.common, host, |host| commands::whoami::run(&args, host))
         }
-        Command::Version(args) => with_output(&args.common, host, |_| Ok(commands::version::run())),
+        Command::Version(common) => with_output(&common, host, |_| Ok(commands::version::run())),
         Command::Completion(args) => Ok(commands::completion::run(args.shell)),
     }
 }

@@ -79,13 +79,6 @@ pub(crate) struct StatusArgs {
     pub(crate) common: Common,
 }
 
-/// Options of `auth list`.
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
 /// Options of `auth token`.
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
@@ -242,13 +235,6 @@ impl std::str::FromStr for MinTtl {
         let seconds = number.checked_mul(seconds).ok_or("it is too long")?;
         Ok(Self(Duration::from_secs(seconds)))
     }
-}
-
-/// Options of `version`.
-#[derive(Debug, Args)]
-pub(crate) struct VersionArgs {
-    #[command(flatten)]
-    pub(crate) common: Common,
 }
 
 /// Arguments of `completion`.

@@ -10,7 +10,7 @@ use baseten_auth::internal::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::options::{Format, ListArgs};
+use crate::args::options::{Common, Format};
 use crate::error::CliError;
 use crate::explanation::phrases::with_causes;
 use crate::host::Host;
@@ -43,12 +43,12 @@ pub(crate) struct ListRecord {
     workspace_name: Option<String>,
 }
 
-pub(crate) fn run(args: &ListArgs, host: &Host) -> Result<Report, CliError> {
+pub(crate) fn run(common: &Common, host: &Host) -> Result<Report, CliError> {
     let (records, failure) = match lent_profiles(host.context())? {
         Some(listing) => (lent(listing), None),
         None => stored(host)?,
     };
-    let for_people = matches!(args.common.output, None | Some(Format::Text));
+    let for_people = matches!(common.output, None | Some(Format::Text));
     if records.is_empty() && failure.is_none() && for_people && std::io::stderr().is_terminal() {
         talk(if host.borrows() {
             "Nothing is lent. Log in where the login is kept."
