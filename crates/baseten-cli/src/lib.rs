@@ -62,42 +62,39 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
 }
 
 fn dispatch(command: Command, host: Host) -> Result<Exit, CliError> {
+    use commands::{completion, exec, list, login, logout, serve, setup, status, switch, token};
+    use commands::{version, whoami};
+    let command = match command {
+        Command::Auth { command } => command,
+        Command::Whoami(args) => {
+            return with_output(&args.common, host, |host| whoami::run(&args, host));
+        }
+        Command::Version(common) => return with_output(&common, host, |_| Ok(version::run())),
+        Command::Completion(args) => return Ok(completion::run(args.shell)),
+    };
     match command {
-        Command::Auth { command: AuthCommand::Login(args) } => {
-            with_output(&args.common, host, |host| commands::login::run(&args, host))
+        AuthCommand::Login(args) => with_output(&args.common, host, |host| login::run(&args, host)),
+        AuthCommand::Logout(args) => {
+            with_output(&args.common, host, |host| logout::run(&args, host))
         }
-        Command::Auth { command: AuthCommand::Logout(args) } => {
-            with_output(&args.common, host, |host| commands::logout::run(&args, host))
+        AuthCommand::Switch(args) => {
+            with_output(&args.common, host, |host| switch::run(&args, host))
         }
-        Command::Auth { command: AuthCommand::Switch(args) } => {
-            with_output(&args.common, host, |host| commands::switch::run(&args, host))
+        AuthCommand::Status(args) => {
+            with_output(&args.common, host, |host| status::run(&args, host))
         }
-        Command::Auth { command: AuthCommand::Status(args) } => {
-            with_output(&args.common, host, |host| commands::status::run(&args, host))
-        }
-        Command::Auth { command: AuthCommand::List(common) } => {
-            with_output(&common, host, |host| commands::list::run(&common, host))
-        }
-        Command::Auth { command: AuthCommand::Token(args) } => {
-            with_output(&args.common, host, |host| commands::token::run(&args, host))
-        }
-        Command::Auth { command: AuthCommand::Exec(args) } => {
+        AuthCommand::List(common) => with_output(&common, host, |host| list::run(&common, host)),
+        AuthCommand::Token(args) => with_output(&args.common, host, |host| token::run(&args, host)),
+        AuthCommand::Exec(args) => {
             let host = host.with_options(args.talk.verbose, args.talk.no_input);
-            let started = commands::exec::run(&args, &host);
+            let started = exec::run(&args, &host);
             started.map_err(|error| with_suggestion(host.interrupted(error), &host))
         }
-        Command::Auth { command: AuthCommand::Serve(args) } => {
+        AuthCommand::Serve(args) => {
             let host = host.with_options(args.talk.verbose, args.talk.no_input);
-            commands::serve::run(&args, &host)
+            serve::run(&args, &host)
         }
-        Command::Auth { command: AuthCommand::Setup(args) } => {
-            with_output(&args.common, host, |host| commands::setup::run(&args, host))
-        }
-        Command::Whoami(args) => {
-            with_output(&args.common, host, |host| commands::whoami::run(&args, host))
-        }
-        Command::Version(common) => with_output(&common, host, |_| Ok(commands::version::run())),
-        Command::Completion(args) => Ok(commands::completion::run(args.shell)),
+        AuthCommand::Setup(args) => with_output(&args.common, host, |host| setup::run(&args, host)),
     }
 }
 
