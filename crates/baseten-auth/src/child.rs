@@ -57,7 +57,7 @@ pub(crate) enum Asks {
 
 /// A program's path. Relative directories in the search path are skipped: a program in the current
 /// directory is not one that the user installed.
-pub(crate) fn find_program(program: &str, search: Option<&OsStr>) -> Option<PathBuf> {
+pub fn find_program(program: &str, search: Option<&OsStr>) -> Option<PathBuf> {
     let file = format!("{program}{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(search?)
         .filter(|directory| directory.is_absolute())

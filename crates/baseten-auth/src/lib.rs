@@ -77,6 +77,7 @@ pub use source::SessionSource;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::api_key::{ApiKeyError, parse_api_key, read_api_key};
+    pub use crate::child::find_program;
     pub use crate::context::Context;
     pub use crate::env::{ENGINE_TOKENS, Env, NotText, SECRETS};
     pub use crate::error::Failure;

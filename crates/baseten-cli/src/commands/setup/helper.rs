@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use baseten_auth::internal::{Env, Remote};
+use baseten_auth::internal::{Env, Remote, find_program};
 
 /// `baseten auth token` and its options, as words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,14 +73,7 @@ impl Helper {
 /// upgrade; else the file of this process.
 pub(super) fn own_program(env: &Env) -> io::Result<String> {
     let own = std::env::current_exe()?;
-    let name = format!("baseten{}", std::env::consts::EXE_SUFFIX);
-    let directories = env.os("PATH").map(std::env::split_paths);
-    let found = directories
-        .into_iter()
-        .flatten()
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(&name))
-        .find(|file| file.is_file());
+    let found = find_program("baseten", env.os("PATH"));
     let real = own.canonicalize()?;
     let is_own = |file: &PathBuf| file.canonicalize().is_ok_and(|found| found == real);
     let program = found.filter(is_own).unwrap_or(own).into_os_string();
