@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read")]
 
 pub(crate) mod options;
+pub(crate) mod rewrite;
 
 use std::convert::identity;
 use std::ffi::OsString;
@@ -42,62 +43,10 @@ macro_rules! examples {
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     // Never freed: the process is short, and freeing the tree takes a tenth of the startup time.
     let command = Box::leak(Box::new(lazy_command()));
-    let mut matches = command.try_get_matches_from_mut(plain_flags(arguments.iter().cloned()))?;
+    let mut matches =
+        command.try_get_matches_from_mut(rewrite::plain_flags(arguments.iter().cloned()))?;
     let cli = Cli::from_arg_matches_mut(&mut matches);
     Ok(cli.map_err(|error| error.format(command))?.command)
-}
-
-/// The arguments in the order in which they are parsed: `baseten help auth login` becomes `baseten
-/// auth login --help`, and common options before the command move behind it.
-pub(crate) fn in_order(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    if arguments.get(1).is_some_and(|word| word == "help") {
-        arguments.remove(1);
-        arguments.push("--help".into());
-    }
-    let is_common = |word: &OsString| word.to_str().and_then(common_option).is_some();
-    if arguments.iter().skip(1).take(2).any(is_common) {
-        options_last(arguments)
-    } else {
-        arguments
-    }
-}
-
-/// Moves options that stand before a command behind it.
-fn options_last(arguments: Vec<OsString>) -> Vec<OsString> {
-    let root = lazy_command();
-    let (mut command, mut ordered, mut options) = (&root, Vec::new(), Vec::new());
-    let mut rest = arguments.into_iter().peekable();
-    ordered.extend(rest.next());
-    while command.has_subcommands() {
-        let Some(word) = rest.peek().and_then(|word| word.to_str()) else { break };
-        if let Some(next) = command.find_subcommand(word) {
-            command = next;
-            ordered.extend(rest.next());
-        } else if let Some(takes_value) = common_option(word) {
-            options.extend(rest.next());
-            options.extend(rest.next_if(|_| takes_value));
-        } else {
-            break;
-        }
-    }
-    // A command that only has subcommands does not take these options.
-    if !command.has_subcommands() {
-        ordered.append(&mut options);
-    }
-    ordered.extend(rest);
-    ordered
-}
-
-/// Whether a word is one of the options that may stand before a command, and if so, whether the next
-/// word is its value.
-fn common_option(word: &str) -> Option<bool> {
-    let name = word.split('=').next().unwrap_or_default();
-    match name {
-        "--profile" | "--output" | "--jq" | "-q" | "-o" => Some(name == word),
-        "--no-input" | "--verbose" | "--raw-output" => Some(false),
-        // Combined flags, or a value without a separator: -vr, -ojson.
-        _ => ["-q", "-o", "-r", "-v"].iter().any(|short| word.starts_with(short)).then_some(false),
-    }
 }
 
 /// The whole command tree, with the options of all commands. Documentation and help use it.
@@ -405,55 +354,6 @@ impl<T: FromArgMatches> FromArgMatches for Lazy<T> {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.0.update_from_arg_matches(matches)
-    }
-}
-
-/// Accepts `--web=true` and `--web=false`, as some other command lines do. The last one wins, so
-/// `false` removes earlier ones. The arguments of a program that `auth exec` runs are left alone.
-fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut plain: Vec<OsString> = Vec::new();
-    let mut options = true;
-    for argument in arguments {
-        options = options && argument != "--" && !plain.ends_with(&["auth".into(), "exec".into()]);
-        let given = argument.to_str().filter(|_| options).and_then(|text| text.split_once('='));
-        match given
-            .and_then(|(name, value)| truth(value).and_then(|truth| Some((flag(name)?, truth))))
-        {
-            Some((names, true)) => plain.extend(names.into_iter().take(1).map(OsString::from)),
-            Some((names, false)) => {
-                plain.retain(|earlier| !names.iter().any(|name| earlier == name.as_str()));
-            }
-            None => plain.push(argument),
-        }
-    }
-    plain
-}
-
-/// The names of a flag, such as `--verbose` and `-v`; `None` for other options.
-fn flag(name: &str) -> Option<Vec<String>> {
-    fn find(command: &clap::Command, name: &str) -> Option<Vec<String>> {
-        let mut flags = command
-            .get_arguments()
-            .filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue));
-        let names = |argument: &Arg| {
-            let long = argument.get_long().map(|long| format!("--{long}"));
-            let short = argument.get_short().map(|short| format!("-{short}"));
-            long.into_iter().chain(short).collect::<Vec<_>>()
-        };
-        flags
-            .find_map(|argument| {
-                Some(names(argument)).filter(|names| names.iter().any(|n| n == name))
-            })
-            .or_else(|| command.get_subcommands().find_map(|command| find(command, name)))
-    }
-    find(&command(), name)
-}
-
-fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 

@@ -43,7 +43,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
     if arguments.get(1).is_some_and(|word| word == jq::process::ARGUMENT) {
         return jq::process::serve();
     }
-    let arguments = args::in_order(arguments);
+    let arguments = args::rewrite::in_order(arguments);
     if let Some(exit) = commands::completion::answer(&arguments, host.env()) {
         return exit;
     }

@@ -55,7 +55,7 @@ pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
     };
     let words = arguments.iter().skip_while(|argument| *argument != "--").skip(1).cloned();
     let words: Vec<OsString> = words.collect();
-    let ordered = args::in_order(words.clone());
+    let ordered = args::rewrite::in_order(words.clone());
     // The shells give the position of the word to complete, and that is the last one.
     let is_in_place = ordered.len() == words.len() && ordered.last() == words.last();
     let words = if is_in_place { ordered } else { words };
