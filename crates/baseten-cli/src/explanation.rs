@@ -5,11 +5,11 @@ mod network;
 pub(crate) mod phrases;
 mod workload;
 
-use baseten_auth::internal::{Failure, ProfileName};
+use baseten_auth::internal::{Failure, ProfileName, Storage};
 use baseten_auth::{Error, ErrorKind, SessionSource};
 
 pub(crate) use self::local::pending;
-use self::local::{lend, lock, place, place_name, store};
+use self::local::{lend, lock, place, store};
 use self::network::api_url;
 pub(crate) use self::network::{Whose, api, device};
 use self::phrases::{
@@ -17,6 +17,7 @@ use self::phrases::{
 };
 use self::workload::workload;
 use crate::exit::Exit;
+use crate::words::place_name;
 
 /// What is printed for an error.
 #[derive(Debug)]
@@ -81,8 +82,9 @@ fn library(error: &Error) -> Words {
             return (message, login_for(profile, error));
         }
         Failure::CredentialMissing { profile, storage } => {
+            let the = if matches!(storage, Storage::File | Storage::Keyring) { "the " } else { "" };
             let (name, place) = (shown(profile), place_name(storage));
-            let message = format!("the credential of profile {name} is missing from {place}");
+            let message = format!("the credential of profile {name} is missing from {the}{place}");
             return (message, login_for(profile, error));
         }
         Failure::SessionEnded { profile } => {

@@ -1,6 +1,7 @@
-//! Times, and what selected a profile, in words.
+//! Times, what selected a profile, and where its secret is kept, in words.
 
 use baseten_auth::SessionSource;
+use baseten_auth::internal::{Storage, plain_text};
 use jiff::Timestamp;
 
 /// The option, variable or state that selected a profile, as a person would write it.
@@ -13,6 +14,16 @@ pub(crate) fn selected_by(source: SessionSource) -> &'static str {
 
 /// What selects a profile if nothing else does.
 pub(crate) const CURRENT: &str = "current profile";
+
+/// Where a stored secret is kept.
+pub(crate) fn place_name(storage: &Storage) -> String {
+    match storage {
+        Storage::File => "file".to_owned(),
+        Storage::Keyring => "system keyring".to_owned(),
+        Storage::Helper(name) => name.program(),
+        Storage::Engine(path) => plain_text(&path.to_string()),
+    }
+}
 
 /// Where a lender's credential is kept.
 pub(crate) const SOCKET: &str = "socket";

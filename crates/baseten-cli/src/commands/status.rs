@@ -16,7 +16,7 @@ use crate::commands::user::UserRecord;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::report::Report;
-use crate::words::{CURRENT, SOCKET, selected_by, when};
+use crate::words::{CURRENT, SOCKET, place_name, selected_by, when};
 
 const BOLD: Style = Style::new().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -241,16 +241,10 @@ fn of_profile(
         plain_text(&record.remote_url),
         record.auth_type,
     );
-    let _ = match storage {
-        Storage::File => {
-            let path = plain_text(&path.unwrap_or_default());
-            writeln!(text, "  Storage: file ({path})")
-        }
-        Storage::Keyring => writeln!(text, "  Storage: system keyring"),
-        Storage::Helper(name) => {
-            writeln!(text, "  Storage: {}", name.program())
-        }
-        Storage::Engine(path) => writeln!(text, "  Storage: {}", plain_text(&path.to_string())),
+    let place = place_name(&storage);
+    let _ = match path {
+        Some(path) => writeln!(text, "  Storage: {place} ({})", plain_text(&path)),
+        None => writeln!(text, "  Storage: {place}"),
     };
     if let Some(expiry) = expiry {
         let _ = writeln!(text, "  Token {}", expires(expiry, host));

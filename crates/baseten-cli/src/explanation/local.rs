@@ -4,7 +4,7 @@ use std::io;
 use std::io::ErrorKind;
 
 use baseten_auth::internal::{
-    EngineError, LendError, LockError, PendingError, PlaceError, ProfileName, Storage, StoreError,
+    EngineError, LendError, LockError, PendingError, PlaceError, ProfileName, StoreError,
     display_text, policy_for,
 };
 
@@ -62,15 +62,6 @@ pub(super) fn lend(error: &LendError) -> Words {
         LendError::NoSockets => "use an API key, or log in here",
     };
     words(with_causes(error), hint)
-}
-
-pub(super) fn place_name(storage: &Storage) -> String {
-    match storage {
-        Storage::File => "the file".to_owned(),
-        Storage::Keyring => "the system keyring".to_owned(),
-        Storage::Helper(name) => name.program(),
-        Storage::Engine(path) => display_text(&path.to_string()),
-    }
 }
 
 pub(super) fn store(error: &StoreError) -> Words {
