@@ -7,14 +7,19 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// An API key that is used instead of a stored profile.
-pub(crate) const API_KEY: &str = "BASETEN_API_KEY";
+pub const API_KEY: &str = "BASETEN_API_KEY";
 /// The identity token of a workload.
 pub(crate) const IDENTITY_TOKEN: &str = "BASETEN_IDENTITY_TOKEN";
 /// The secret for requesting an identity token from GitHub Actions.
 pub(crate) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-
+/// The trust rule by which a workload's identity token is exchanged for an access token.
+pub const TRUST_RULE: &str = "BASETEN_TRUST_RULE";
 /// The socket of a lender, whose login is used instead of a stored profile.
-pub(crate) const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
+pub const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
+/// The stored profile to use instead of the current one.
+pub const PROFILE: &str = "BASETEN_PROFILE";
+/// The remote of a login, an API key or a workload.
+pub const REMOTE_URL: &str = "BASETEN_REMOTE_URL";
 
 /// The variables that hold secrets of ours. No program that we start inherits them.
 pub const SECRETS: [&str; 3] = [API_KEY, IDENTITY_TOKEN, GITHUB_TOKEN];

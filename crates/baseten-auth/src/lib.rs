@@ -128,4 +128,9 @@ pub mod internal {
     pub use crate::store::settings::{Change, read_settings, update_settings};
     pub use crate::text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};
     pub use crate::wait::{Cancel, Clock, Held, Stopped, SystemClock, Wait};
+
+    /// The names of environment variables.
+    pub mod variable {
+        pub use crate::env::{API_KEY, AUTH_SOCK, PROFILE, REMOTE_URL, TRUST_RULE};
+    }
 }

@@ -1,5 +1,7 @@
 //! What selected the credential of a run.
 
+use crate::env;
+
 /// What selected the credential of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,10 +24,10 @@ impl SessionSource {
     /// The environment variable that selected it, if one did.
     pub fn variable(self) -> Option<&'static str> {
         match self {
-            Self::ApiKeyEnv => Some("BASETEN_API_KEY"),
-            Self::TrustRuleEnv => Some("BASETEN_TRUST_RULE"),
-            Self::AuthSockEnv => Some("BASETEN_AUTH_SOCK"),
-            Self::ProfileEnv => Some("BASETEN_PROFILE"),
+            Self::ApiKeyEnv => Some(env::API_KEY),
+            Self::TrustRuleEnv => Some(env::TRUST_RULE),
+            Self::AuthSockEnv => Some(env::AUTH_SOCK),
+            Self::ProfileEnv => Some(env::PROFILE),
             Self::Named | Self::Current => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use baseten_auth::Observer;
+use baseten_auth::internal::variable::AUTH_SOCK;
 use baseten_auth::internal::{
     Context, Env, ProfileName, Profiles, StoreError, SystemClock, Wait, display_text, plain_text,
 };
@@ -13,9 +14,6 @@ use crate::limits::{self, CoreLimit};
 use crate::notices::Notices;
 use crate::terminal::interrupt::Interrupt;
 use crate::terminal::window::{self, Window};
-
-/// The variable that names the socket of a lent login.
-const AUTH_SOCK: &str = "BASETEN_AUTH_SOCK";
 
 /// The variable that forbids all prompts.
 const NO_INPUT: &str = "BASETEN_NO_INPUT";

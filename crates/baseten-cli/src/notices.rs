@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
-use baseten_auth::internal::{Env, PlaceError, ProfileName, plain_text};
+use baseten_auth::internal::{Env, PlaceError, ProfileName, plain_text, variable};
 use baseten_auth::{AuthType, Event};
 
 use crate::explanation::phrases::{log_in_again, with_causes};
@@ -50,13 +50,13 @@ impl Notices {
 /// Warns about variables that take precedence over the profile that a command has just chosen or
 /// (`None`) removed.
 pub(crate) fn still_wins(env: &Env, chosen: Option<&ProfileName>) {
-    for variable in ["BASETEN_API_KEY", "BASETEN_TRUST_RULE"] {
-        if env.has(variable) {
+    for name in [variable::API_KEY, variable::TRUST_RULE] {
+        if env.has(name) {
             let wins = "is set and still takes precedence over the stored profiles";
-            warning(&format!("{variable} {wins}"));
+            warning(&format!("{name} {wins}"));
         }
     }
-    let Ok(Some(name)) = env.text("BASETEN_PROFILE") else { return };
+    let Ok(Some(name)) = env.text(variable::PROFILE) else { return };
     if chosen.map(ProfileName::as_str) != Some(name) {
         let name = plain_text(name);
         warning(&format!("BASETEN_PROFILE is set and still selects the profile '{name}'"));

@@ -5,7 +5,7 @@ use super::lent::Lent;
 use super::workload::{Workload, trust_rule_of_environment};
 use crate::api_key::{ApiKeyError, parse_api_key};
 use crate::context::Context;
-use crate::env::API_KEY;
+use crate::env::{API_KEY, PROFILE, REMOTE_URL};
 use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::lend::client::Lender;
@@ -16,9 +16,6 @@ use crate::secret::Secret;
 use crate::source::SessionSource;
 use crate::store::document::Profiles;
 use crate::store::file::Store;
-
-const PROFILE_VARIABLE: &str = "BASETEN_PROFILE";
-const REMOTE_VARIABLE: &str = "BASETEN_REMOTE_URL";
 
 /// The API key of the environment, and the remote that it belongs to; `None` where there is none.
 pub(crate) fn api_key_of_environment(context: &Context) -> Result<Option<(Secret, Remote)>, Error> {
@@ -70,7 +67,7 @@ pub(crate) fn lent(
 
 /// `BASETEN_REMOTE_URL`, if it is set.
 pub fn remote_of_environment(context: &Context) -> Result<Option<Remote>, Error> {
-    let text = context.env().text(REMOTE_VARIABLE)?;
+    let text = context.env().text(REMOTE_URL)?;
     Ok(text.map(Remote::parse).transpose().map_err(Failure::RemoteEnv)?)
 }
 
@@ -82,7 +79,7 @@ fn named(
     if let Some(name) = profile {
         return Ok(Some((SessionSource::Named, name.clone())));
     }
-    let text = context.env().text(PROFILE_VARIABLE)?;
+    let text = context.env().text(PROFILE)?;
     let name = text.map(ProfileName::new).transpose().map_err(Failure::ProfileEnv)?;
     Ok(name.map(|name| (SessionSource::ProfileEnv, name)))
 }

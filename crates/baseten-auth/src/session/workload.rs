@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::demand::Demand;
 use crate::context::Context;
+use crate::env::TRUST_RULE;
 use crate::error::Error;
 use crate::event::Event;
 use crate::identity::{Claims, IdentitySource, TrustRule, WorkloadError};
@@ -12,8 +13,6 @@ use crate::oauth::answer::ApiError;
 use crate::oauth::exchange::exchange;
 use crate::profile::OAuthCredential;
 use crate::remote::Remote;
-
-const TRUST_RULE: &str = "BASETEN_TRUST_RULE";
 
 /// A workload: who it says it is, and by which rule the service believes it.
 #[derive(Debug)]

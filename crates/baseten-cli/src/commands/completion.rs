@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 
+use baseten_auth::internal::variable::AUTH_SOCK;
 use baseten_auth::internal::{Cancel, Env, ProfileName, Store, StoreError, Wait};
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::ArgValueCompleter;
@@ -83,7 +84,7 @@ fn knowing_profiles(command: clap::Command, env: &Env) -> clap::Command {
 fn candidates(env: &Env, typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
     // The names would come from a lender, which may be slow.
-    if env.has("BASETEN_AUTH_SOCK") {
+    if env.has(AUTH_SOCK) {
         return Vec::new();
     }
     // Another program may be writing the store. Pressing Tab should not wait for that.

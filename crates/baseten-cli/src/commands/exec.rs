@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::Command;
 
-use baseten_auth::internal::Demand;
+use baseten_auth::internal::{Demand, variable};
 use baseten_auth::{AuthType, Authorization, Session, SessionSource};
 
 use crate::args::options::{Client, ExecArgs, MinTtl};
@@ -66,23 +66,23 @@ fn changes(
     let mut changes: Vec<Change> = inherited.map(|name| (name.to_owned(), None)).collect();
     // So that `baseten`, if the program starts it, selects the same credential.
     if source != SessionSource::TrustRuleEnv {
-        changes.push(removed("BASETEN_TRUST_RULE"));
+        changes.push(removed(variable::TRUST_RULE));
     }
     if session.lent().is_none() {
-        changes.push(removed("BASETEN_AUTH_SOCK"));
+        changes.push(removed(variable::AUTH_SOCK));
     }
     match auth_type {
         AuthType::ApiKey => {
-            changes.push(set("BASETEN_API_KEY", token));
-            changes.push(set("BASETEN_REMOTE_URL", session.remote_url()));
+            changes.push(set(variable::API_KEY, token));
+            changes.push(set(variable::REMOTE_URL, session.remote_url()));
         }
         AuthType::OAuth => {
-            changes.extend([removed("BASETEN_API_KEY"), removed("BASETEN_REMOTE_URL")]);
+            changes.extend([removed(variable::API_KEY), removed(variable::REMOTE_URL)]);
         }
-        _ => changes.push(removed("BASETEN_API_KEY")),
+        _ => changes.push(removed(variable::API_KEY)),
     }
     if let Some(profile) = session.profile_name() {
-        changes.push(set("BASETEN_PROFILE", profile));
+        changes.push(set(variable::PROFILE, profile));
     }
     changes.push(set("BASETEN_TRUSS_AUTH_REMOTE_URL", session.remote_url()));
     changes.push(set("BASETEN_TRUSS_AUTH_API_KEY", token));

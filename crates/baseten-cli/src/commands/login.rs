@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use baseten_auth::internal::{
     Context, Credential, DeviceAuthorization, DeviceError, Failure, Login, ManagementUrl,
     OAuthCredential, Pending, ProfileName, Remote, StoragePolicy, abandon, identify, name_after,
-    plain_text, read_api_key, remote_of_environment, start_device_login, store_login,
+    plain_text, read_api_key, remote_of_environment, start_device_login, store_login, variable,
     wait_for_approval,
 };
 use baseten_auth::{Error, Secret, User};
@@ -200,7 +200,7 @@ impl Plan {
 }
 
 fn is_usual(remote: &Remote, host: &Host) -> bool {
-    remote.is_default() && !host.env().has("BASETEN_REMOTE_URL")
+    remote.is_default() && !host.env().has(variable::REMOTE_URL)
 }
 
 fn management_url(context: &Context, remote: &Remote) -> Result<ManagementUrl, CliError> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use baseten_auth::internal::variable::{API_KEY, AUTH_SOCK, PROFILE, TRUST_RULE};
 use baseten_auth::internal::{
     Claims, Env, IdentitySource, Lent, Profile, Storage, StoragePolicy, Workload, plain_text,
 };
@@ -269,14 +270,14 @@ fn expires(expiry: Timestamp, host: &Host) -> String {
 fn overrides(session: &Session, env: &Env) -> Vec<&'static str> {
     let lower: &[&'static str] = match session.source() {
         // With a lender, the name is looked up at the lender.
-        SessionSource::Named => &["BASETEN_API_KEY", "BASETEN_TRUST_RULE", "BASETEN_PROFILE"],
-        SessionSource::ApiKeyEnv => &["BASETEN_TRUST_RULE", "BASETEN_AUTH_SOCK", "BASETEN_PROFILE"],
-        SessionSource::TrustRuleEnv => &["BASETEN_AUTH_SOCK", "BASETEN_PROFILE"],
+        SessionSource::Named => &[API_KEY, TRUST_RULE, PROFILE],
+        SessionSource::ApiKeyEnv => &[TRUST_RULE, AUTH_SOCK, PROFILE],
+        SessionSource::TrustRuleEnv => &[AUTH_SOCK, PROFILE],
         _ => &[],
     };
     let selected = session.profile_name();
     let selects_the_same =
-        |variable| variable == "BASETEN_PROFILE" && selected == env.text(variable).ok().flatten();
+        |variable| variable == PROFILE && selected == env.text(variable).ok().flatten();
     let variables = lower.iter().copied();
     let variables = variables.filter(|variable| env.has(variable) && !selects_the_same(*variable));
     variables.chain(session.hidden_current().map(|_| CURRENT)).collect()
