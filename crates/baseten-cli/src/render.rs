@@ -1,4 +1,5 @@
-//! The only place that prints: reports to stdout, talk to stderr.
+//! Prints reports to stdout, and errors, warnings and talk to stderr. Only `terminal`, which draws
+//! prompts and the waiting line, writes to stderr itself.
 
 use std::io::{self, Write};
 
