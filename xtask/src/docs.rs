@@ -56,7 +56,7 @@ fn with_example(readme: &str, example: &str) -> String {
 }
 
 const INTRODUCTION: &str = "\
-<!-- Written by `cargo xtask docs`; changes belong in crates/baseten-cli/src/args.rs and outputs.rs. -->
+<!-- Written by `cargo xtask docs`; changes belong in crates/baseten-cli/src/args and outputs.rs. -->
 # baseten auth
 
 > Manage authentication
