@@ -29,7 +29,7 @@ use std::ffi::OsString;
 use baseten_auth::internal::{Failure, ProfileName};
 
 use args::options::Common;
-use args::{AuthCommand, Command};
+use args::{AuthCommand, Command, rewrite};
 use error::CliError;
 use report::Report;
 
@@ -43,11 +43,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: Host) -> Exit {
     if arguments.get(1).is_some_and(|word| word == jq::process::ARGUMENT) {
         return jq::process::serve();
     }
-    let arguments = args::rewrite::in_order(arguments);
+    let arguments = rewrite::in_order(arguments);
     if let Some(exit) = commands::completion::answer(&arguments, host.env()) {
         return exit;
     }
-    let command = match args::parse(&arguments) {
+    let command = match args::parse(rewrite::plain_flags(&arguments)) {
         Ok(command) => command,
         Err(stop) => return help::show(&stop, &arguments),
     };

@@ -64,11 +64,11 @@ fn common_option(word: &str) -> Option<bool> {
 
 /// Accepts `--web=true` and `--web=false`, as some other command lines do. The last one wins, so
 /// `false` removes earlier ones. The arguments of a program that `auth exec` runs are left alone.
-pub(super) fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn plain_flags(arguments: &[OsString]) -> Vec<OsString> {
     let mut plain: Vec<OsString> = Vec::new();
     let mut options = true;
     for argument in arguments {
-        options = options && argument != "--" && !plain.ends_with(&["auth".into(), "exec".into()]);
+        options = options && *argument != "--" && !plain.ends_with(&["auth".into(), "exec".into()]);
         let given = argument.to_str().filter(|_| options).and_then(|text| text.split_once('='));
         match given
             .and_then(|(name, value)| truth(value).and_then(|truth| Some((flag(name)?, truth))))
@@ -77,7 +77,7 @@ pub(super) fn plain_flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<
             Some((names, false)) => {
                 plain.retain(|earlier| !names.iter().any(|name| earlier == name.as_str()));
             }
-            None => plain.push(argument),
+            None => plain.push(argument.clone()),
         }
     }
     plain
@@ -109,5 +109,44 @@ fn truth(text: &str) -> Option<bool> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{AuthCommand, Command, parse};
+
+    fn parse_words(words: &[&str]) -> Result<Command, clap::Error> {
+        parse(plain_flags(&words.iter().map(OsString::from).collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn flags_take_truth_values_and_the_last_wins() {
+        for (words, web) in [
+            (&["--web"][..], true),
+            (&["--web=true"], true),
+            (&["--web=0"], false),
+            (&["--web", "--web=false"], false),
+            (&["--web=false", "--web"], true),
+            (&["--no-wait=true", "--no-wait=false", "--web=true"], true),
+        ] {
+            let command = parse_words(&[&["baseten", "auth", "login"], words].concat()).unwrap();
+            let Command::Auth { command: AuthCommand::Login(args) } = command else { panic!() };
+            assert_eq!(args.web, web, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_flag_and_its_short_form_are_one() {
+        for (words, verbose) in [
+            (&["--verbose", "-v=false"][..], false),
+            (&["-v", "--verbose=false"], false),
+            (&["-v=false", "--verbose=true"], true),
+        ] {
+            let command = parse_words(&[&["baseten", "auth", "status"], words].concat()).unwrap();
+            let Command::Auth { command: AuthCommand::Status(args) } = command else { panic!() };
+            assert_eq!(args.common.verbose, verbose, "{words:?}");
+        }
     }
 }
