@@ -16,12 +16,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::CLIENT_ID;
+use crate::error::OAuthError;
 use crate::identity;
 use crate::shared::{
-    DEVICE_CODE_GRANT, LoggedError, LoggedGrant, LoggedRefusal, REFRESH_TOKEN_GRANT, Shared,
-    TOKEN_EXCHANGE_GRANT, header,
+    DEVICE_CODE_GRANT, Logged, REFRESH_TOKEN_GRANT, Shared, TOKEN_EXCHANGE_GRANT, header,
 };
-use crate::state::{self, Client, Credential, OAuthError, Tokens};
+use crate::state::{self, Client, Credential, Tokens};
 use crate::users::User;
 
 /// The type of an identity token (RFC 8693 §3).
@@ -78,9 +78,7 @@ async fn token(State(shared): SharedState, form: FormResult) -> Response {
         [DEVICE_CODE_GRANT, REFRESH_TOKEN_GRANT].into_iter().find(|known| *known == given.1)
     });
     let mut response = grant(&shared, form).into_response();
-    if let Some(grant_type) = grant_type {
-        response.extensions_mut().insert(LoggedGrant(grant_type));
-    }
+    Logged::of(&mut response).grant_type = grant_type;
     response
 }
 
@@ -129,7 +127,7 @@ async fn exchange(
         not_stored(answer)
     });
     let mut response = answer.into_response();
-    response.extensions_mut().insert(LoggedGrant(TOKEN_EXCHANGE_GRANT));
+    Logged::of(&mut response).grant_type = Some(TOKEN_EXCHANGE_GRANT);
     response
 }
 
@@ -298,9 +296,10 @@ impl IntoResponse for OAuthError {
             answer["error_description"] = description.into();
         }
         let mut response = (status, not_stored(answer)).into_response();
-        response.extensions_mut().insert(LoggedError(self.code()));
+        let logged = Logged::of(&mut response);
+        logged.error = Some(self.code());
         if let Self::IdentityRefused(reason) = self {
-            response.extensions_mut().insert(LoggedRefusal(reason));
+            logged.refusal = Some(reason);
         }
         response
     }
@@ -337,7 +336,7 @@ impl IntoResponse for ApiError {
             let challenge = axum::http::HeaderValue::from_static("Bearer, Api-Key");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
-        response.extensions_mut().insert(LoggedError(code));
+        Logged::of(&mut response).error = Some(code);
         response
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::shared::{LoggedError, LoggedGrant, LoggedRefusal, Request, Shared, header};
+use crate::shared::{Logged, Request, Shared, header};
 use crate::state::State;
 use crate::{api, identity, pages};
 
@@ -136,7 +136,7 @@ async fn log_and_delay(
     request: extract::Request,
     next: Next,
 ) -> Response {
-    let mut entry = Request {
+    let entry = Request {
         received_at: Instant::now(),
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
@@ -149,12 +149,10 @@ async fn log_and_delay(
         refusal: None,
     };
     let is_api = entry.path.starts_with("/v1/") || entry.path == "/graphql/";
-    let response = next.run(request).await;
-    entry.status = response.status().as_u16();
-    entry.grant_type = response.extensions().get().map(|LoggedGrant(grant)| *grant);
-    entry.error = response.extensions().get().map(|LoggedError(error)| *error);
-    entry.refusal = response.extensions().get().map(|LoggedRefusal(reason)| *reason);
-    shared.log_request(entry);
+    let mut response = next.run(request).await;
+    let Logged { grant_type, error, refusal } = *Logged::of(&mut response);
+    let status = response.status().as_u16();
+    shared.log_request(Request { grant_type, status, error, refusal, ..entry });
 
     let latency = if is_api { shared.state().config().latency } else { Duration::ZERO };
     tokio::time::sleep(latency).await;

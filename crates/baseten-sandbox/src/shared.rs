@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::header::{HeaderMap, HeaderName};
+use axum::response::Response;
 
 use crate::state::State;
 
@@ -57,17 +58,20 @@ impl Request {
     }
 }
 
-/// What a handler adds to its answer for the log: the grant type of the request.
-#[derive(Clone, Copy)]
-pub(crate) struct LoggedGrant(pub(crate) &'static str);
+/// What a handler adds to its answer for the log: some members of [`Request`].
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Logged {
+    pub(crate) grant_type: Option<&'static str>,
+    pub(crate) error: Option<&'static str>,
+    pub(crate) refusal: Option<&'static str>,
+}
 
-/// What a handler adds to its answer for the log: the error in it.
-#[derive(Clone, Copy)]
-pub(crate) struct LoggedError(pub(crate) &'static str);
-
-/// What a handler adds to its answer for the log: why an identity token was refused.
-#[derive(Clone, Copy)]
-pub(crate) struct LoggedRefusal(pub(crate) &'static str);
+impl Logged {
+    /// What an answer has of it.
+    pub(crate) fn of(response: &mut Response) -> &mut Self {
+        response.extensions_mut().get_or_insert_default()
+    }
+}
 
 /// What the handlers and the handle share.
 pub(crate) struct Shared {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, OAuthError};
 use crate::random;
 use crate::users::User;
 
@@ -107,22 +107,6 @@ struct ApiKey {
 pub(crate) enum Credential<'a> {
     Bearer(&'a str),
     ApiKey(&'a str),
-}
-
-/// Why the token endpoint issues no tokens (RFC 6749 §5.2, RFC 8628 §3.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OAuthError {
-    AuthorizationPending,
-    SlowDown,
-    AccessDenied,
-    ExpiredToken,
-    InvalidGrant,
-    /// An identity token is refused, for this reason. The client is not told.
-    IdentityRefused(&'static str),
-    InvalidClient,
-    UnsupportedGrantType,
-    /// What is wrong with the request.
-    InvalidRequest(&'static str),
 }
 
 impl State {
@@ -233,8 +217,8 @@ impl State {
     }
 
     fn start_login_session(&mut self, user: String, now: Instant) -> Tokens {
-        let refresh_token = random::token("sandbox-refresh-");
-        self.start_session(user, self.config.access_token_lifetime, Some(refresh_token), now)
+        let lifetime = self.config.access_token_lifetime;
+        self.start_session(user, lifetime, Some(new_refresh_token()), now)
     }
 
     fn start_session(
@@ -244,12 +228,7 @@ impl State {
         refresh_token: Option<String>,
         now: Instant,
     ) -> Tokens {
-        let access_token = new_access_token(lifetime, now);
-        let tokens = Tokens {
-            access_token: access_token.text.clone(),
-            refresh_token: refresh_token.clone(),
-            expires_in: lifetime.as_secs(),
-        };
+        let (access_token, tokens) = issue(lifetime, refresh_token.clone(), now);
         self.sessions.push(Session {
             user,
             access_tokens: vec![access_token],
@@ -272,18 +251,12 @@ impl State {
         let session = self.sessions.iter_mut().find(|session| session.has_refresh(refresh_token));
         let session = session.ok_or(OAuthError::InvalidGrant)?;
 
-        let access_token = new_access_token(self.config.access_token_lifetime, now);
-        let mut tokens = Tokens {
-            access_token: access_token.text.clone(),
-            refresh_token: None,
-            expires_in: self.config.access_token_lifetime.as_secs(),
-        };
+        let next = self.config.rotate_refresh_tokens.then(new_refresh_token);
+        let (access_token, tokens) = issue(self.config.access_token_lifetime, next.clone(), now);
         session.access_tokens.retain(|token| token.is_live(now));
         session.access_tokens.push(access_token);
-        if self.config.rotate_refresh_tokens {
-            let next = random::token("sandbox-refresh-");
-            session.used_refresh_tokens.extend(session.refresh_token.replace(next.clone()));
-            tokens.refresh_token = Some(next);
+        if let Some(next) = next {
+            session.used_refresh_tokens.extend(session.refresh_token.replace(next));
         }
         Ok(tokens)
     }
@@ -380,40 +353,15 @@ impl AccessToken {
     }
 }
 
-impl OAuthError {
-    /// The `error` member of the answer.
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::AuthorizationPending => "authorization_pending",
-            Self::SlowDown => "slow_down",
-            Self::AccessDenied => "access_denied",
-            Self::ExpiredToken => "expired_token",
-            Self::InvalidGrant | Self::IdentityRefused(_) => "invalid_grant",
-            Self::InvalidClient => "invalid_client",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::InvalidRequest(_) => "invalid_request",
-        }
-    }
-
-    /// The `error_description` member of the answer.
-    pub(crate) fn description(self) -> Option<&'static str> {
-        Some(match self {
-            Self::IdentityRefused(_) => return None,
-            Self::AuthorizationPending => "The login has not been answered yet.",
-            Self::SlowDown => "Polled too soon: wait 5 seconds longer from now on.",
-            Self::AccessDenied => "The login was denied.",
-            Self::ExpiredToken => "The device code has expired.",
-            Self::InvalidGrant => "The code or token is unknown, used up or revoked.",
-            Self::InvalidClient => "There is no such client.",
-            Self::UnsupportedGrantType => "This endpoint does not have this grant type.",
-            Self::InvalidRequest(reason) => reason,
-        })
-    }
+fn new_refresh_token() -> String {
+    random::token("sandbox-refresh-")
 }
 
-fn new_access_token(lifetime: Duration, now: Instant) -> AccessToken {
-    let expires_at = now.checked_add(lifetime);
-    AccessToken { text: random::token("sandbox-access-"), expires_at }
+/// A new access token, and the answer that gives it to the client.
+fn issue(lifetime: Duration, refresh_token: Option<String>, now: Instant) -> (AccessToken, Tokens) {
+    let access_token = random::token("sandbox-access-");
+    let stored = AccessToken { text: access_token.clone(), expires_at: now.checked_add(lifetime) };
+    (stored, Tokens { access_token, refresh_token, expires_in: lifetime.as_secs() })
 }
 
 /// `None` means no expiry: it is later than the clock can represent.
