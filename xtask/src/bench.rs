@@ -17,8 +17,7 @@ use std::time::Duration;
 use crate::build;
 use crate::measure::Invocation;
 use crate::needs::{self, Need};
-use crate::outcome::Outcome;
-use crate::process::{command, run as run_command};
+use crate::process::{Outcome, command, run as run_command};
 
 use cases::{Case, Cases, SECRET_TOOL, STATIC_HELLO};
 use results::{Figures, Results};

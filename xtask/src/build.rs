@@ -8,8 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::outcome::Outcome;
-use crate::process::{self, cargo};
+use crate::process::{self, Outcome, cargo};
 
 /// The programs of a build, by name.
 pub(crate) struct Programs(BTreeMap<String, PathBuf>);

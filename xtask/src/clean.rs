@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 
 use crate::build::cargo_home;
-use crate::outcome::Outcome;
-use crate::process::{command, output, root, run as run_command, spawn, wait};
+use crate::process::{Outcome, command, output, root, run as run_command, spawn, wait};
 use crate::system::{Source, System, sources};
 use crate::test::in_ci;
 

@@ -7,8 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::build::build;
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, output, spawn, succeeded, wait};
+use crate::process::{Outcome, cargo, command, output, spawn, succeeded, wait};
 
 /// Show a login, and everything after it, against a sandbox on this machine
 #[derive(clap::Args)]

@@ -15,8 +15,7 @@ use fs_err as fs;
 
 use crate::man;
 use crate::needs::{self, Need};
-use crate::outcome::Outcome;
-use crate::process::{command, output, root, run as run_command};
+use crate::process::{Outcome, command, output, root, run as run_command};
 use crate::wheel::{self, Wheel};
 
 pub(crate) use program::{build, cargo_for};

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::build::target_directory;
 use crate::describe::{argument_name, examples, paragraphs, takes_value, visible};
-use crate::outcome::Outcome;
-use crate::process::root;
+use crate::process::{Outcome, root};
 use crate::{man, picture};
 
 /// Write the reference page, the man pages and the example in the README

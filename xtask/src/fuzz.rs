@@ -9,8 +9,7 @@ use std::time::Duration;
 use fs_err as fs;
 
 use crate::build::build;
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, root, spawn};
+use crate::process::{Outcome, cargo, command, root, spawn};
 
 const TARGETS: &[&str] = &[
     "api_key",

@@ -13,8 +13,7 @@ use crate::bench::cases::store;
 use crate::build;
 use crate::measure::Invocation;
 use crate::needs::{self, Need};
-use crate::outcome::Outcome;
-use crate::process::{cargo, output, root};
+use crate::process::{Outcome, cargo, output, root};
 
 /// Count instructions and crates, and compare with the committed figures
 #[derive(clap::Args)]

@@ -18,7 +18,6 @@ mod guard;
 mod man;
 mod measure;
 mod needs;
-mod outcome;
 mod package;
 mod picture;
 mod platforms;

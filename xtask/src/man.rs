@@ -9,8 +9,7 @@ use fs_err as fs;
 use roff::{Inline, Roff, bold, italic, roman};
 
 use crate::describe::{argument_name, examples, paragraphs, takes_value, visible};
-use crate::outcome::Outcome;
-use crate::process::{command as program, output};
+use crate::process::{Outcome, command as program, output};
 
 /// Writes all pages to a directory.
 pub(crate) fn write(directory: &Path) -> Outcome {

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
-use crate::outcome::Outcome;
-use crate::process::spawn;
+use crate::process::{Outcome, spawn};
 
 /// A command to measure, in an environment with only these variables.
 #[derive(Clone)]

@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 
 use fs_err as fs;
 
-use crate::outcome::Outcome;
-use crate::process::{command, has_program, output, root, run};
+use crate::process::{Outcome, command, has_program, output, root, run};
 
 /// Something that must exist before a group of tests can run.
 #[derive(Clone, Copy)]

@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use fs_err as fs;
 
 use crate::dist::{self, Target};
 use crate::needs::Need;
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, output, root, run, spawn};
+use crate::process::{Outcome, cargo, command, output, poll, root, run, spawn};
 use crate::system::{DEBOOTSTRAP, System};
 
 pub(crate) const NEEDS: &[Need] = &[
@@ -166,11 +166,9 @@ impl TlsServer {
             .stderr(fs::File::create(directory.path().join("log"))?.into_file());
         let child = spawn(&mut openssl)?;
         let server = Self { directory, child, port };
-        for _ in 0..200 {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(server);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(25));
+        let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
+        if poll(Duration::from_secs(5), connect).is_some() {
+            return Ok(server);
         }
         let said = fs::read_to_string(server.directory.path().join("log"))?;
         Err(format!("openssl s_server does not listen: {said}").into())

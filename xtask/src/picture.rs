@@ -3,15 +3,14 @@
 
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fs_err as fs;
 
 use crate::build::build;
 use crate::demo::{Sandbox, approve};
 use crate::needs::{self, Need};
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, output, root, run, spawn};
+use crate::process::{Outcome, cargo, command, output, poll, root, run, spawn};
 
 const PICTURE: &str = "docs/login.svg";
 
@@ -61,14 +60,8 @@ pub(crate) fn draw() -> Outcome {
 
 /// What the browser was started with.
 fn written(url: &Path) -> Outcome<String> {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(10) {
-        match fs::read_to_string(url) {
-            Ok(url) if !url.is_empty() => return Ok(url),
-            _ => std::thread::park_timeout(Duration::from_millis(50)),
-        }
-    }
-    Err("the login opens no browser".into())
+    let read = || fs::read_to_string(url).ok().filter(|url| !url.is_empty());
+    Ok(poll(Duration::from_secs(10), read).ok_or("the login opens no browser")?)
 }
 
 /// A separate tmux server, in a session with a keyring.
@@ -110,15 +103,10 @@ impl Window {
 
     /// The screen with its colors, as soon as it shows a text.
     fn wait_for(&self, text: &str) -> Outcome<String> {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(30) {
-            // The window appears only after the keyring has started.
-            match self.tmux(&["capture-pane", "-p", "-e"]) {
-                Ok(screen) if screen.contains(text) => return Ok(screen),
-                _ => std::thread::park_timeout(Duration::from_millis(100)),
-            }
-        }
-        Err(format!("the window never shows {text:?}").into())
+        // The window appears only after the keyring has started.
+        let screen = || self.tmux(&["capture-pane", "-p", "-e"]).ok();
+        poll(Duration::from_secs(30), || screen().filter(|screen| screen.contains(text)))
+            .ok_or_else(|| format!("the window never shows {text:?}").into())
     }
 
     fn tmux(&self, arguments: &[&str]) -> Outcome<String> {

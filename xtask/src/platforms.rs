@@ -8,8 +8,7 @@ use fs_err as fs;
 use crate::build::target_directory;
 use crate::dist::{self, Target};
 use crate::needs::Need;
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, root, run};
+use crate::process::{Outcome, cargo, command, root, run};
 use crate::toolchain::Toolchain;
 
 const WINE: &str = "/usr/lib/wine/wine64";

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::outcome::Outcome;
+/// The result of a chore: if it fails, an error with its own sentence.
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// Variables that `cargo run` sets for this program, and that another cargo would apply to itself:
 /// build scripts that watch them would run again, and half of the workspace would be compiled
@@ -61,16 +62,24 @@ pub(crate) fn spawn(command: &mut Command) -> Outcome<Child> {
 
 /// Waits for a child, and kills it after this time.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Outcome<ExitStatus> {
-    let started = Instant::now();
-    while started.elapsed() < limit {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    if let Some(status) = poll(limit, || child.try_wait().transpose()) {
+        return Ok(status?);
     }
     child.kill()?;
     child.wait()?;
     Err(format!("did not end within {} s", limit.as_secs()).into())
+}
+
+/// Checks for a result again and again; `None` if there is none within this time.
+pub(crate) fn poll<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
+    loop {
+        let result = check();
+        if result.is_some() || started.elapsed() >= limit {
+            return result;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Runs a command and returns what it printed; the error contains its stderr.

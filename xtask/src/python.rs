@@ -3,8 +3,7 @@
 
 use crate::build;
 use crate::needs::{Need, in_venv};
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, root, run as run_command};
+use crate::process::{Outcome, cargo, command, root, run as run_command};
 
 pub(crate) const NEEDS: &[Need] = &[
     Need::Pip("python/requirements.txt", 370),

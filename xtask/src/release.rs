@@ -6,8 +6,7 @@ use fs_err as fs;
 
 use crate::build::target_directory;
 use crate::dist::Target;
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, output, root, run as run_command};
+use crate::process::{Outcome, cargo, command, output, root, run as run_command};
 
 /// Set a version and its date, commit and tag; the push of the tag publishes
 #[derive(clap::Args)]

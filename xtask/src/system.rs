@@ -6,8 +6,7 @@ use fs_err as fs;
 
 use crate::build::target_directory;
 use crate::needs::{Need, can_install};
-use crate::outcome::Outcome;
-use crate::process::{command, output, run};
+use crate::process::{Outcome, command, output, run};
 
 pub(crate) const DEBOOTSTRAP: Need = Need::Program("/usr/sbin/debootstrap", "debootstrap");
 

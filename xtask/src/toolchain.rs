@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::build::target_directory;
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, has_program, output, run};
+use crate::process::{Outcome, cargo, command, has_program, output, run};
 
 /// How to build for a target.
 pub(crate) struct Toolchain {

@@ -7,8 +7,7 @@ use fs_err as fs;
 use crate::build::target_directory;
 use crate::dist::{self, Target};
 use crate::needs::{Need, in_venv};
-use crate::outcome::Outcome;
-use crate::process::{command, output, root, run as run_command};
+use crate::process::{Outcome, command, output, root, run as run_command};
 use crate::system::{DEBOOTSTRAP, System};
 
 /// The tools that build it.

@@ -12,8 +12,7 @@ use tempfile::TempDir;
 use super::engine::Engine;
 use crate::demo::Sandbox;
 use crate::measure::Invocation;
-use crate::outcome::Outcome;
-use crate::process::{has_program, spawn};
+use crate::process::{Outcome, has_program, poll, spawn};
 
 /// Another program to read the keyring with.
 pub(super) const SECRET_TOOL: &str = "/usr/bin/secret-tool";
@@ -137,13 +136,8 @@ impl Lender {
         let socket = homes.socket();
         let serve = format!("auth serve -o none --socket {}", socket.display());
         let lender = Self(spawn(&mut homes.invocation(program, &serve, "one").command(&[]))?);
-        let started = Instant::now();
-        while !socket.exists() {
-            if started.elapsed() > Duration::from_secs(10) {
-                return Err("nothing listens at the socket of `auth serve`".into());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        poll(Duration::from_secs(10), || socket.exists().then_some(()))
+            .ok_or("nothing listens at the socket of `auth serve`")?;
         Ok(lender)
     }
 }

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::measure::Invocation;
 use crate::needs::{COUNTERPARTS, in_venv};
-use crate::outcome::Outcome;
-use crate::process::{command, output, spawn};
+use crate::process::{Outcome, command, output, poll, spawn};
 
 /// The program that reads the same secret.
 pub(super) const CURL: &str = "/usr/bin/curl";
@@ -27,14 +26,9 @@ impl Engine {
         bao.args(["-dev-root-token-id=root", &format!("-dev-listen-address=127.0.0.1:{port}")]);
         let server = spawn(bao.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
         let engine = Self { server, address: format!("http://127.0.0.1:{port}") };
-        let started = Instant::now();
         let url = format!("{}/v1/secret/config", engine.address);
-        while output(&mut command(CURL, ["-sf", "-H", "X-Vault-Token:root", &url])).is_err() {
-            if started.elapsed() > Duration::from_secs(10) {
-                return Err("OpenBao does not start".into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let read = || output(&mut command(CURL, ["-sf", "-H", "X-Vault-Token:root", &url])).ok();
+        poll(Duration::from_secs(10), read).ok_or("OpenBao does not start")?;
         Ok(engine)
     }
 

@@ -7,8 +7,7 @@ use fs_err as fs;
 use super::cases::{Case, HELLO, STATIC};
 use super::results::{Figures, Results};
 use super::targets::{mebibytes_of, targets};
-use crate::outcome::Outcome;
-use crate::process::{command, output, root};
+use crate::process::{Outcome, command, output, root};
 
 /// What stands below this line in the page is kept.
 const BY_HAND: &str = "<!-- Written by hand from here on; `cargo xtask bench` keeps it. -->";

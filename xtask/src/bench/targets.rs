@@ -14,6 +14,12 @@ pub(super) struct Target {
     pub(super) met: bool,
 }
 
+impl Target {
+    fn new(text: String, measured: f64, unit: &str, met: bool) -> Self {
+        Self { text, measured: format!("{measured:.2} {unit}"), met }
+    }
+}
+
 /// The targets that have all their measurements.
 pub(super) fn targets(results: &Results) -> Vec<Target> {
     let sight = Sight(results);
@@ -42,11 +48,8 @@ pub(super) fn targets(results: &Results) -> Vec<Target> {
 
 fn below(what: &str, bytes: u64, mebibytes: u32) -> Target {
     let measured = mebibytes_of(bytes);
-    Target {
-        text: format!("{what}: under {mebibytes} MiB"),
-        measured: format!("{measured:.2} MiB"),
-        met: measured < f64::from(mebibytes),
-    }
+    let text = format!("{what}: under {mebibytes} MiB");
+    Target::new(text, measured, "MiB", measured < f64::from(mebibytes))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nothing here has that many bytes")]
@@ -64,30 +67,21 @@ impl Sight<'_> {
 
     fn ratio(&self, name: &str, to: &str, most: f64) -> Option<Target> {
         let ratio = self.wall(name)? / self.wall(to)?;
-        Some(Target {
-            text: format!("{name}: at most {most} × {to}"),
-            measured: format!("{ratio:.2} ×"),
-            met: ratio <= most,
-        })
+        let text = format!("{name}: at most {most} × {to}");
+        Some(Target::new(text, ratio, "×", ratio <= most))
     }
 
     /// Compares `auth exec` with getting a token and running the program alone.
     fn exec(&self) -> Option<Target> {
         let ratio = self.wall(EXEC)? / (self.wall(TOKEN)? + self.wall(TRUE)?);
-        Some(Target {
-            text: format!("{EXEC}: at most 1.3 × {TOKEN} and {TRUE}"),
-            measured: format!("{ratio:.2} ×"),
-            met: ratio <= 1.3,
-        })
+        let text = format!("{EXEC}: at most 1.3 × {TOKEN} and {TRUE}");
+        Some(Target::new(text, ratio, "×", ratio <= 1.3))
     }
 
     fn difference(&self, name: &str, to: &str, most: f64) -> Option<Target> {
         let difference = self.wall(name)? - self.wall(to)?;
-        Some(Target {
-            text: format!("{name}: at most {most} ms over {to}"),
-            measured: format!("{difference:.2} ms"),
-            met: difference <= most,
-        })
+        let text = format!("{name}: at most {most} ms over {to}");
+        Some(Target::new(text, difference, "ms", difference <= most))
     }
 
     /// Besides reading the store, a switch may take twice as long as writing it once: once for the
@@ -95,19 +89,16 @@ impl Sight<'_> {
     fn one_write(&self) -> Option<Target> {
         let beyond = self.wall(SWITCH_10_000)? - self.wall(STATUS_10_000)?;
         let writes = beyond / self.wall(WRITE_10_000)?;
-        Some(Target {
-            text: format!("{SWITCH_10_000}: beyond reading them, less than 2 × {WRITE_10_000}"),
-            measured: format!("{writes:.2} ×"),
-            met: writes < 2.0,
-        })
+        let text = format!("{SWITCH_10_000}: beyond reading them, less than 2 × {WRITE_10_000}");
+        Some(Target::new(text, writes, "×", writes < 2.0))
     }
 
     fn times_faster(&self, ours: &str, theirs: &str, least: f64) -> Option<Target> {
         let times = self.wall(theirs)? / self.wall(ours)?;
+        let text = format!("{ours}: at least {least} times as fast as {theirs}");
         Some(Target {
-            text: format!("{ours}: at least {least} times as fast as {theirs}"),
             measured: format!("{times:.0} ×"),
-            met: times >= least,
+            ..Target::new(text, times, "×", times >= least)
         })
     }
 }

@@ -6,8 +6,7 @@ use fs_err as fs;
 
 use super::{COMPLETIONS, Shipment, VERSION, files, install, name_of};
 use crate::man;
-use crate::outcome::Outcome;
-use crate::process::{command, output, root, run as run_command};
+use crate::process::{Outcome, command, output, root, run as run_command};
 
 impl Shipment {
     pub(super) fn debian_package(&self) -> Outcome {

@@ -9,8 +9,7 @@ use fs_err as fs;
 use super::Target;
 use crate::build::{build as build_programs, cargo_home, target_directory};
 use crate::needs;
-use crate::outcome::Outcome;
-use crate::process::{cargo, command, output, root, run};
+use crate::process::{Outcome, cargo, command, output, root, run};
 use crate::toolchain::Toolchain;
 
 /// The static program.

@@ -1,8 +1,7 @@
 //! The RPM package, made from the archive.
 
 use super::{Shipment, VERSION};
-use crate::outcome::Outcome;
-use crate::process::{command, root, run};
+use crate::process::{Outcome, command, root, run};
 
 impl Shipment {
     pub(super) fn rpm_package(&self) -> Outcome {

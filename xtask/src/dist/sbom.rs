@@ -6,8 +6,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use super::{Target, VERSION};
-use crate::outcome::Outcome;
-use crate::process::{cargo, output, root};
+use crate::process::{Outcome, cargo, output, root};
 
 /// A crate, and the names of those it uses.
 struct Component {
