@@ -7,7 +7,7 @@ use crate::error::{Error, Failure};
 use crate::event::{Event, Observer};
 use crate::http::{Http, user_agent};
 use crate::profile::{Profile, ProfileName};
-use crate::storage::{EnginePath, HelperName, Storage, StoragePolicy};
+use crate::storage::{EnginePath, Keeper, Storage, StoragePolicy};
 use crate::store::budget::Budget;
 use crate::store::document::Profiles;
 use crate::store::error::{PlaceError, StoreError};
@@ -130,8 +130,7 @@ impl Context {
         let place = match policy {
             StoragePolicy::Auto | StoragePolicy::File => return Ok(()),
             StoragePolicy::Keyring => operation.keyring(),
-            StoragePolicy::Helper(name) => operation.helper(name),
-            StoragePolicy::Engine(path) => operation.engine(path)?,
+            StoragePolicy::Kept(keeper) => operation.keeper(keeper)?,
         };
         place.check().map_err(|source| Error::place(profile, &place, source))
     }
@@ -158,9 +157,13 @@ impl Operation<'_> {
         Place::keyring(Arc::clone(&self.context.keyring), self.budget.clone())
     }
 
-    /// A credential helper.
-    pub(crate) fn helper(&self, name: &HelperName) -> Place {
-        Place::helper(Helper::new(name, &self.context.env), self.budget.clone())
+    /// A credential helper or an engine.
+    pub(crate) fn keeper(&self, keeper: &Keeper) -> Result<Place, Error> {
+        let budget = self.budget.clone();
+        Ok(match keeper {
+            Keeper::Helper(name) => Place::helper(Helper::new(name, &self.context.env), budget),
+            Keeper::Engine(path) => Place::engine(self.engine_at(path)?, budget),
+        })
     }
 
     /// An engine of OpenBao or Vault: for the first place that is asked for, the same one for the
@@ -180,10 +183,6 @@ impl Operation<'_> {
         Ok(engine)
     }
 
-    pub(crate) fn engine(&self, path: &EnginePath) -> Result<Place, Error> {
-        Ok(Place::engine(self.engine_at(path)?, self.budget.clone()))
-    }
-
     /// The engine that keeps a profile's secret for a fleet, where one does.
     pub(crate) fn engine_of(&self, profile: &Profile) -> Result<Option<Arc<Engine>>, Error> {
         self.shared_place(profile)?.map(|path| self.engine_at(&path)).transpose()
@@ -199,24 +198,20 @@ impl Operation<'_> {
         if profile.in_file.is_some() {
             return Ok(None);
         }
-        Ok(match profile.storage(&StoragePolicy::from_env(&self.context.env)?) {
-            Storage::Engine(path) => Some(path),
-            Storage::File | Storage::Keyring | Storage::Helper(_) => None,
-        })
+        let storage = profile.storage(&StoragePolicy::from_env(&self.context.env)?);
+        let Storage::Kept(Keeper::Engine(path)) = storage else { return Ok(None) };
+        Ok(Some(path))
     }
 
     /// Where a profile's secret is when it is not in the file, or another program's copy of it when
     /// it is.
     pub(crate) fn place(&self, profile: &Profile) -> Result<Place, Error> {
         let policy = StoragePolicy::from_env(&self.context.env)?;
-        Ok(match Storage::of(false, profile.keeper.as_ref(), &policy) {
-            Storage::Helper(name) => self.helper(&name),
+        match (&profile.keeper, policy.keeper()) {
             // What a fleet shares is no copy of what this machine keeps in its file.
-            Storage::Engine(_) if profile.in_file.is_some() && profile.keeper.is_none() => {
-                self.keyring()
-            }
-            Storage::Engine(path) => self.engine(&path)?,
-            Storage::File | Storage::Keyring => self.keyring(),
-        })
+            (None, Some(Keeper::Engine(_))) if profile.in_file.is_some() => Ok(self.keyring()),
+            (Some(keeper), _) | (None, Some(keeper)) => self.keeper(keeper),
+            (None, None) => Ok(self.keyring()),
+        }
     }
 }

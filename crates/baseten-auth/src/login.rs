@@ -15,7 +15,7 @@ use crate::session::ending::Ending;
 use crate::session::refresh::lock_profile;
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
-use crate::storage::StoragePolicy;
+use crate::storage::{Keeper, StoragePolicy};
 use crate::store::entry::Entry;
 use crate::store::error::{PlaceError, StoreError};
 use crate::store::file::Store;
@@ -46,7 +46,7 @@ pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Erro
     let store = context.store()?;
     loop {
         let name = choose_name(&store, login)?;
-        let is_shared = matches!(login.storage, StoragePolicy::Engine(_));
+        let is_shared = matches!(login.storage, StoragePolicy::Kept(Keeper::Engine(_)));
         let _lock = lock_profile(context, &store, &name, is_shared)?;
         // While we waited, another login may have taken the name.
         if choose_name(&store, login)? == name {
@@ -105,7 +105,7 @@ fn commit(
         remote_url: login.remote.as_str().to_owned(),
         auth_type: login.credential.auth_type(),
         identity: identity(&login.user),
-        keeper: login.storage.keeper(),
+        keeper: login.storage.keeper().cloned(),
         without_keyring: false,
         in_file: None,
     };
@@ -260,8 +260,7 @@ impl Kept {
 fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> Result<Kept, Error> {
     let place = match &login.storage {
         StoragePolicy::File => return Ok(Kept::InFile),
-        StoragePolicy::Helper(name) => operation.helper(name),
-        StoragePolicy::Engine(path) => operation.engine(path)?,
+        StoragePolicy::Kept(keeper) => operation.keeper(keeper)?,
         StoragePolicy::Auto | StoragePolicy::Keyring => operation.keyring(),
     };
     let (name, remote) = (&profile.name, &profile.remote_url);

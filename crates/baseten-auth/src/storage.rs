@@ -109,6 +109,16 @@ pub enum Keeper {
     Engine(EnginePath),
 }
 
+impl Keeper {
+    /// The name for messages: the helper's program, or the engine's place.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Helper(name) => name.program(),
+            Self::Engine(path) => path.to_string(),
+        }
+    }
+}
+
 /// Where a profile's secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Storage {
@@ -116,20 +126,17 @@ pub enum Storage {
     File,
     /// In the system keyring.
     Keyring,
-    /// With a credential helper.
-    Helper(HelperName),
-    /// In an engine of OpenBao or Vault.
-    Engine(EnginePath),
+    /// With a credential helper or in an engine.
+    Kept(Keeper),
 }
 
 impl Storage {
     /// The file if the secret is there; else what the login recorded or the environment chooses;
     /// else the keyring.
     pub(crate) fn of(in_file: bool, keeper: Option<&Keeper>, policy: &StoragePolicy) -> Self {
-        match keeper.cloned().or(policy.keeper()) {
+        match keeper.or(policy.keeper()) {
             _ if in_file => Self::File,
-            Some(Keeper::Helper(name)) => Self::Helper(name),
-            Some(Keeper::Engine(path)) => Self::Engine(path),
+            Some(keeper) => Self::Kept(keeper.clone()),
             None => Self::Keyring,
         }
     }
@@ -141,8 +148,8 @@ impl fmt::Display for Storage {
         match self {
             Self::File => formatter.write_str("file"),
             Self::Keyring => formatter.write_str("keyring"),
-            Self::Helper(name) => write!(formatter, "helper:{}", name.as_str()),
-            Self::Engine(path) => path.fmt(formatter),
+            Self::Kept(Keeper::Helper(name)) => write!(formatter, "helper:{}", name.as_str()),
+            Self::Kept(Keeper::Engine(path)) => path.fmt(formatter),
         }
     }
 }
@@ -157,10 +164,8 @@ pub enum StoragePolicy {
     Keyring,
     /// The file. The keyring is not used, except to remove old copies.
     File,
-    /// The credential helper, or fail.
-    Helper(HelperName),
-    /// The engine of OpenBao or Vault, or fail.
-    Engine(EnginePath),
+    /// The credential helper or the engine, or fail.
+    Kept(Keeper),
 }
 
 /// A value of `BASETEN_CREDENTIAL_STORE` that cannot be used.
@@ -182,12 +187,9 @@ pub enum StoragePolicyError {
 
 impl StoragePolicy {
     /// The credential helper or the engine, if one is chosen.
-    pub(crate) fn keeper(&self) -> Option<Keeper> {
-        match self {
-            Self::Helper(name) => Some(Keeper::Helper(name.clone())),
-            Self::Engine(path) => Some(Keeper::Engine(path.clone())),
-            Self::Auto | Self::Keyring | Self::File => None,
-        }
+    pub(crate) fn keeper(&self) -> Option<&Keeper> {
+        let Self::Kept(keeper) = self else { return None };
+        Some(keeper)
     }
 
     /// Reads `BASETEN_CREDENTIAL_STORE`.
@@ -196,13 +198,12 @@ impl StoragePolicy {
             None | Some("auto") => Ok(Self::Auto),
             Some("keyring") => Ok(Self::Keyring),
             Some("file") => Ok(Self::File),
-            Some(value) => {
-                if let Some(path) = value.strip_prefix(ENGINE) {
-                    return path.parse().map(Self::Engine).map_err(StoragePolicyError::EnginePath);
-                }
+            Some(value) => Ok(Self::Kept(if let Some(path) = value.strip_prefix(ENGINE) {
+                Keeper::Engine(path.parse().map_err(StoragePolicyError::EnginePath)?)
+            } else {
                 let name = value.strip_prefix("helper:").ok_or(StoragePolicyError::Unknown)?;
-                name.parse().map(Self::Helper).map_err(StoragePolicyError::HelperName)
-            }
+                Keeper::Helper(name.parse().map_err(StoragePolicyError::HelperName)?)
+            })),
         }
     }
 }
@@ -219,12 +220,13 @@ mod tests {
         assert_eq!(read("auto"), Ok(StoragePolicy::Auto));
         assert_eq!(read("keyring"), Ok(StoragePolicy::Keyring));
         assert_eq!(read("file"), Ok(StoragePolicy::File));
-        assert_eq!(read("helper:pass"), Ok(StoragePolicy::Helper("pass".parse().unwrap())));
+        let kept = |keeper| Ok(StoragePolicy::Kept(keeper));
+        assert_eq!(read("helper:pass"), kept(Keeper::Helper("pass".parse().unwrap())));
         let bad_name = |error| Err(StoragePolicyError::HelperName(error));
         assert_eq!(read("helper:"), bad_name(HelperNameError::Empty));
         assert_eq!(read("helper:../evil"), bad_name(HelperNameError::Character('/')));
-        let engine = StoragePolicy::Engine("secret/a b/北京".parse().unwrap());
-        assert_eq!(read("openbao:secret/a b/北京"), Ok(engine));
+        let engine = kept(Keeper::Engine("secret/a b/北京".parse().unwrap()));
+        assert_eq!(read("openbao:secret/a b/北京"), engine);
         for bad in ["", "secret", "secret/", "/a", "secret//a", "secret/../sys", "secret/."] {
             let form = Err(StoragePolicyError::EnginePath(EnginePathError::Form));
             assert_eq!(read(&format!("openbao:{bad}")), form, "{bad}");

@@ -20,8 +20,7 @@ pub(crate) fn place_name(storage: &Storage) -> String {
     match storage {
         Storage::File => "file".to_owned(),
         Storage::Keyring => "system keyring".to_owned(),
-        Storage::Helper(name) => name.program(),
-        Storage::Engine(path) => plain_text(&path.to_string()),
+        Storage::Kept(keeper) => plain_text(&keeper.label()),
     }
 }
 

@@ -326,14 +326,10 @@ fn keeper(entry: &Object<'_>) -> Result<Option<Keeper>, String> {
     let text = |key| entry.value::<String>(key).unwrap_or_default();
     if let Some(store) = text("credential_store") {
         let path = store.strip_prefix(ENGINE).ok_or_else(|| unreadable("credential_store"))?;
-        return path.parse().map(|path| Some(Keeper::Engine(path))).map_err(shown);
+        return path.parse().map(Keeper::Engine).map(Some).map_err(|error| error.to_string());
     }
     let name = text("credential_helper").map(|name| name.parse()).transpose();
-    name.map(|name| name.map(Keeper::Helper)).map_err(shown)
-}
-
-fn shown(error: impl std::error::Error) -> String {
-    error.to_string()
+    name.map(|name| name.map(Keeper::Helper)).map_err(|error| error.to_string())
 }
 
 /// A secret under the other type's key is never read. A secret that does not fit a header counts as

@@ -228,7 +228,7 @@ fn of_profile(
     let expiry = session.expiry();
     let path = match storage {
         Storage::File => Some(host.context().store()?.path().display().to_string()),
-        Storage::Keyring | Storage::Helper(_) | Storage::Engine(_) => None,
+        Storage::Keyring | Storage::Kept(_) => None,
     };
     let record = StatusRecord {
         storage: Some(storage.to_string()),
