@@ -266,7 +266,7 @@ fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> R
     let (name, remote) = (&profile.name, &profile.remote_url);
     let secret = encode_secret(&login.credential, None);
     let kept = place.get(name, remote).and_then(|before| {
-        let set = place.set(name, remote, &secret);
+        let set = place.set(name, remote, &secret.clone().into());
         match set.and_then(|()| check_kept(&place, profile, &secret)) {
             Ok(()) => Ok(before),
             Err(error) => {

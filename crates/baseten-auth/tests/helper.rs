@@ -7,10 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use baseten_auth::Observer;
 use baseten_auth::internal::{
-    Budget, Cancel, Env, Helper, HelperName, Place, PlaceError, ProfileName, Wait,
+    Budget, Cancel, Entry, Env, Helper, HelperName, Place, PlaceError, ProfileName, Wait,
 };
-use baseten_auth::{Observer, Secret};
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::pass::Pass;
@@ -216,16 +216,16 @@ fn an_endless_answer_is_cut_off() {
 #[test]
 fn a_helper_may_leave_a_large_secret_unread() {
     let script = Script::new("exit 0");
-    let large = Secret::from("s".repeat(512 * 1024));
+    let large = Entry::from("s".repeat(512 * 1024));
     script.place().set(&name(), REMOTE, &large).unwrap();
 }
 
 #[test]
 fn a_large_secret_comes_back() {
     let script = Script::new(KEEPER);
-    let large = Secret::from("s\"".repeat(64 * 1024));
+    let large = Entry::from("s\"".repeat(64 * 1024));
     script.place().set(&name(), REMOTE, &large).unwrap();
-    assert_eq!(script.place().get(&name(), REMOTE).unwrap(), Some(large.into()));
+    assert_eq!(script.place().get(&name(), REMOTE).unwrap(), Some(large));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use baseten_auth::internal::{
     Budget, Cancel, Entry, Env, Keyring, Place, PlaceError, ProfileName, Wait,
 };
-use baseten_auth::{Event, Observer, Secret};
+use baseten_auth::{Event, Observer};
 use baseten_testing::fake_service::{FakeService, PromptEnd, Script};
 use baseten_testing::keyring::KeyringSession;
 
@@ -22,7 +22,7 @@ const LOGIN: &str = "/org/freedesktop/secrets/collection/login";
 fn what_is_set_is_found_by_others() {
     let session = KeyringSession::start();
     let place = place(&session);
-    place.set(&name(NAME), REMOTE, &Secret::from("first é")).unwrap();
+    place.set(&name(NAME), REMOTE, &"first é".into()).unwrap();
     assert_eq!(session.lookup(NAME).as_deref(), Some("first é"));
     assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Entry::from("first é")));
     assert_eq!(place.label(), "system keyring");
@@ -31,7 +31,7 @@ fn what_is_set_is_found_by_others() {
 #[test]
 fn an_item_has_exactly_two_attributes_and_the_label_of_other_programs() {
     let session = KeyringSession::start();
-    place(&session).set(&name(NAME), REMOTE, &Secret::from("secret")).unwrap();
+    place(&session).set(&name(NAME), REMOTE, &"secret".into()).unwrap();
     let items = items(&session);
     assert_eq!(items.len(), 1);
     let properties = properties(&session, &items[0]);
@@ -56,7 +56,7 @@ fn items_with_more_attributes_are_found_and_updated_in_place() {
     let before = items(&session);
     let place = place(&session);
     assert_eq!(place.get(&name(NAME), REMOTE).unwrap(), Some(Entry::from("theirs")));
-    place.set(&name(NAME), REMOTE, &Secret::from("ours")).unwrap();
+    place.set(&name(NAME), REMOTE, &"ours".into()).unwrap();
     assert_eq!(items(&session), before);
     assert_eq!(session.lookup(NAME).as_deref(), Some("ours"));
     assert!(properties(&session, &before[0]).contains("\"application\""));
@@ -67,11 +67,11 @@ fn an_update_leaves_one_item() {
     let session = KeyringSession::start();
     let place = place(&session);
     for secret in ["first", "second", "third"] {
-        place.set(&name(NAME), REMOTE, &Secret::from(secret)).unwrap();
+        place.set(&name(NAME), REMOTE, &secret.into()).unwrap();
         assert_eq!(items(&session).len(), 1);
         assert_eq!(session.lookup(NAME).as_deref(), Some(secret));
     }
-    place.set(&name("bob"), REMOTE, &Secret::from("bob's")).unwrap();
+    place.set(&name("bob"), REMOTE, &"bob's".into()).unwrap();
     assert_eq!(items(&session).len(), 2);
     assert_eq!(session.lookup(NAME).as_deref(), Some("third"));
 }
@@ -84,7 +84,7 @@ fn two_items_of_one_profile_become_one() {
     session.store(NAME, "two", &["extra", "2"]);
     session.store("bob", "bob's", &[]);
     let place = place(&session);
-    place.set(&name(NAME), REMOTE, &Secret::from("new")).unwrap();
+    place.set(&name(NAME), REMOTE, &"new".into()).unwrap();
     let found = session.secret_tool(&["search", "--all", "username", NAME], "");
     let found = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.matches("secret = ").count(), 1, "{found}");
@@ -138,7 +138,7 @@ fn names_and_secrets_of_any_kind_come_back() {
     let large = "s".repeat(64 * 1024);
     for (profile, secret) in [("a 'b' \"c\" %d é 🗝", "x\n\"y\"\\"), (&long, &large), ("e", "")]
     {
-        place.set(&name(profile), REMOTE, &Secret::from(secret)).unwrap();
+        place.set(&name(profile), REMOTE, &secret.into()).unwrap();
         assert_eq!(place.get(&name(profile), REMOTE).unwrap(), Some(secret.into()));
     }
 }
@@ -152,7 +152,7 @@ fn processes_that_create_the_same_item_at_once_make_one() {
             let (place, start) = (place(&session), Arc::clone(&start));
             std::thread::spawn(move || {
                 start.wait();
-                place.set(&name(NAME), REMOTE, &Secret::from(format!("secret {number}")))
+                place.set(&name(NAME), REMOTE, &format!("secret {number}").into())
             })
         })
         .collect();

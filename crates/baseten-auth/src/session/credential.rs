@@ -106,7 +106,7 @@ pub(crate) fn put(
 ) -> Result<(), Error> {
     let place = operation.place(profile)?;
     place
-        .set(&profile.name, &profile.remote_url, &encode_secret(secret, Some(old)))
+        .set(&profile.name, &profile.remote_url, &encode_secret(secret, Some(old)).into())
         .map_err(|source| Error::place(Some(&profile.name), &place, source))
 }
 

@@ -35,7 +35,11 @@ const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// calls, takes nothing from the second call, which may be the one that stores what the server
 /// gave.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Shared>);
+pub struct Budget {
+    shared: Arc<Shared>,
+    /// Whether its calls undo a change.
+    undoes: bool,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -57,7 +61,8 @@ impl Budget {
     /// observer is told at most once what we are waiting for.
     pub fn new(limit: Duration, may_prompt: bool, wait: Wait, observer: Observer) -> Self {
         let (left, announced) = (Mutex::new(limit), AtomicBool::new(false));
-        Self(Arc::new(Shared { limit, left, may_prompt, announced, wait, observer }))
+        let shared = Arc::new(Shared { limit, left, may_prompt, announced, wait, observer });
+        Self { shared, undoes: false }
     }
 
     /// A budget of `BASETEN_KEYRING_TIMEOUT`, or else of 60 s with a prompt and 3 s without.
@@ -75,35 +80,39 @@ impl Budget {
         Ok(Self::new(limit, may_prompt, wait, observer))
     }
 
+    /// The same time, for calls that undo a change: each gets at least 2 s, and a cancellation does
+    /// not end it.
+    pub(super) fn undoing(&self) -> Self {
+        Self { undoes: true, ..self.clone() }
+    }
+
     /// Leaves at least 2 s for the next calls, which store what can't be obtained again.
     pub(crate) fn reserve(&self) {
-        let mut left = self.0.left();
+        let mut left = self.shared.left();
         *left = (*left).max(RESERVE);
     }
 
-    /// Calls a place; the call may use all the time that is left. A call that undoes a change
-    /// always gets some time, and a cancellation does not end it.
+    /// Calls a place; the call may use all the time that is left.
     pub(super) fn call<T>(
         &self,
         place: &str,
-        undoes: bool,
         work: impl FnOnce(&Call) -> Result<T, PlaceError>,
     ) -> Result<T, PlaceError> {
-        let Shared { wait, .. } = &*self.0;
-        if undoes {
+        let mut wait = self.shared.wait.clone();
+        if self.undoes {
             self.reserve();
+            wait = wait.with_cancel(Cancel::default());
         }
-        let deadline = wait.deadline(*self.0.left());
-        let wait = if undoes { wait.with_cancel(Cancel::default()) } else { wait.clone() };
+        let deadline = wait.deadline(*self.shared.left());
         let call = Call {
-            budget: Arc::clone(&self.0),
+            budget: Arc::clone(&self.shared),
             place: place.to_owned(),
             deadline,
             wait,
             changing: Arc::default(),
         };
         let outcome = call.remaining().and_then(|_| work(&call));
-        *self.0.left() = call.wait.remaining(deadline).unwrap_or_default();
+        *self.shared.left() = call.wait.remaining(deadline).unwrap_or_default();
         outcome
     }
 }
@@ -225,7 +234,7 @@ mod tests {
     fn limit_of(variables: &[(&str, &str)], may_prompt: bool) -> Result<Duration, TimeoutError> {
         let env: Env = variables.iter().copied().collect();
         Budget::from_env(&env, may_prompt, Wait::default(), Observer::default())
-            .map(|budget| budget.0.limit)
+            .map(|budget| budget.shared.limit)
     }
 
     #[test]
@@ -249,10 +258,10 @@ mod tests {
         let time = Duration::from_millis(400);
         let budget = budget(time, Cancel::default());
         for _ in 0..3 {
-            assert!(budget.call("place", false, |_| Ok(())).is_ok());
+            assert!(budget.call("place", |_| Ok(())).is_ok());
             Wait::default().sleep(time / 2).unwrap();
         }
-        assert!(budget.call("place", false, |_| Ok(())).is_ok());
+        assert!(budget.call("place", |_| Ok(())).is_ok());
     }
 
     #[test]
@@ -260,10 +269,10 @@ mod tests {
         let budget = budget(Duration::from_millis(30), Cancel::default());
         let never = |call: &Call| call.until(|time, _| Wait::default().sleep(time).err());
         let timed_out = |outcome| matches!(outcome, Err(PlaceError::TimedOut { .. }));
-        assert!(timed_out(budget.call("place", false, never).map(drop)));
-        assert!(timed_out(budget.call("place", false, |_| Ok(()))));
+        assert!(timed_out(budget.call("place", never).map(drop)));
+        assert!(timed_out(budget.call("place", |_| Ok(()))));
         // The undoing call gets its own time.
-        let left = budget.call("place", true, Call::remaining).unwrap();
+        let left = budget.undoing().call("place", Call::remaining).unwrap();
         assert!(left > Duration::from_secs(1));
     }
 
@@ -271,20 +280,20 @@ mod tests {
     fn a_cancellation_prevents_a_change_that_has_not_begun() {
         let cancel = Cancel::default();
         let budget = budget(Duration::from_secs(5), cancel.clone());
-        let late = budget.call("place", false, |call| {
+        let late = budget.call("place", |call| {
             cancel.cancel();
             call.begin_change()
         });
         assert!(matches!(late, Err(PlaceError::Canceled)));
-        assert!(matches!(budget.call("place", false, |_| Ok(())), Err(PlaceError::Canceled)));
-        assert!(budget.call("place", true, |_| Ok(())).is_ok());
+        assert!(matches!(budget.call("place", |_| Ok(())), Err(PlaceError::Canceled)));
+        assert!(budget.undoing().call("place", |_| Ok(())).is_ok());
     }
 
     #[test]
     fn a_cancellation_lets_a_change_end() {
         let cancel = Cancel::default();
         let budget = budget(Duration::from_secs(5), cancel.clone());
-        let changed = budget.call("place", false, |call| {
+        let changed = budget.call("place", |call| {
             call.begin_change()?;
             cancel.cancel();
             let slow = || {

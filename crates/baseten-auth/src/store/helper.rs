@@ -60,7 +60,7 @@ impl Helper {
         remote: &str,
         budget: &Budget,
     ) -> Result<Option<Entry>, PlaceError> {
-        budget.call(&self.program, false, |call| {
+        budget.call(&self.program, |call| {
             let found = self.look_up(profile, &server_url(profile, remote), call)?;
             Ok(found.map(Entry::Text))
         })
@@ -72,7 +72,6 @@ impl Helper {
         remote: &str,
         secret: &Secret,
         budget: &Budget,
-        undoes: bool,
     ) -> Result<(), PlaceError> {
         let server_url = server_url(profile, remote);
         let credential =
@@ -82,7 +81,7 @@ impl Helper {
         let mut input = Zeroizing::new(Vec::with_capacity(size));
         serde_json::to_writer(&mut *input, &credential)
             .map_err(|error| self.failed(error.to_string()))?;
-        budget.call(&self.program, undoes, |call| {
+        budget.call(&self.program, |call| {
             call.begin_change()?;
             match self.run("store", input, Some(secret), call)? {
                 Some(_) => Ok(()),
@@ -97,9 +96,8 @@ impl Helper {
         profile: &ProfileName,
         remote: &str,
         budget: &Budget,
-        undoes: bool,
     ) -> Result<bool, PlaceError> {
-        budget.call(&self.program, undoes, |call| {
+        budget.call(&self.program, |call| {
             let server_url = server_url(profile, remote);
             call.begin_change()?;
             let erased = self.run("erase", server_url.clone().into_bytes().into(), None, call);

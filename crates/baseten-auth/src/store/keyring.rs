@@ -51,7 +51,7 @@ impl Keyring {
     }
 
     pub(super) fn check(&self, budget: &Budget) -> Result<(), PlaceError> {
-        self.run(budget, false, |backend, _| backend.check())
+        self.run(budget, |backend, _| backend.check())
     }
 
     pub(super) fn get(
@@ -60,7 +60,7 @@ impl Keyring {
         budget: &Budget,
     ) -> Result<Option<Entry>, PlaceError> {
         let profile = profile.clone();
-        self.run(budget, false, move |backend, call| backend.get(profile.as_str(), call))
+        self.run(budget, move |backend, call| backend.get(profile.as_str(), call))
     }
 
     pub(super) fn set(
@@ -68,30 +68,27 @@ impl Keyring {
         profile: &ProfileName,
         entry: &Entry,
         budget: &Budget,
-        undoes: bool,
     ) -> Result<(), PlaceError> {
         let (profile, entry) = (profile.clone(), entry.clone());
-        self.run(budget, undoes, move |backend, call| backend.set(profile.as_str(), &entry, call))
+        self.run(budget, move |backend, call| backend.set(profile.as_str(), &entry, call))
     }
 
     pub(super) fn remove(
         &self,
         profile: &ProfileName,
         budget: &Budget,
-        undoes: bool,
     ) -> Result<bool, PlaceError> {
         let profile = profile.clone();
-        self.run(budget, undoes, move |backend, call| backend.remove(profile.as_str(), call))
+        self.run(budget, move |backend, call| backend.remove(profile.as_str(), call))
     }
 
     /// Does the work on a detached thread, which is abandoned when time is up.
     fn run<T: Send + 'static>(
         &self,
         budget: &Budget,
-        undoes: bool,
         work: impl FnOnce(&mut platform::Backend, &Call) -> Result<T, PlaceError> + Send + 'static,
     ) -> Result<T, PlaceError> {
-        budget.call("the system keyring", undoes, |call| {
+        budget.call("the system keyring", |call| {
             let (backend, theirs) = (Arc::clone(&self.backend), call.clone());
             let task = Task::start(move || {
                 // Waits for an earlier call that was abandoned.

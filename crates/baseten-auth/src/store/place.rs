@@ -81,20 +81,32 @@ impl Place {
         }
     }
 
-    /// Stores the secret of a profile, replacing any older one.
+    /// Stores something for a profile, replacing anything older.
     /// After [`PlaceError::TimedOut`] and [`PlaceError::Failed`] it may have been stored anyway.
     pub fn set(
         &self,
         profile: &ProfileName,
         remote: &str,
-        secret: &Secret,
+        entry: &Entry,
     ) -> Result<(), PlaceError> {
-        self.put(profile, remote, &secret.clone().into(), false)
+        match (&self.kind, entry) {
+            (Kind::Keyring(keyring), entry) => keyring.set(profile, entry, &self.budget),
+            (Kind::Helper(helper), Entry::Text(secret)) => {
+                helper.set(profile, remote, secret, &self.budget)
+            }
+            (Kind::Engine(engine), Entry::Text(secret)) => Ok(engine.set(profile, remote, secret)?),
+            // These only store text, and have never returned this.
+            (Kind::Helper(_) | Kind::Engine(_), Entry::Other(_)) => Ok(()),
+        }
     }
 
     /// Removes the secret of a profile; `false` if there was none.
     pub fn remove(&self, profile: &ProfileName, remote: &str) -> Result<bool, PlaceError> {
-        self.erase(profile, remote, false)
+        match &self.kind {
+            Kind::Keyring(keyring) => keyring.remove(profile, &self.budget),
+            Kind::Helper(helper) => helper.remove(profile, remote, &self.budget),
+            Kind::Engine(engine) => Ok(engine.remove(profile, remote)?),
+        }
     }
 
     /// Puts back what a failed change has replaced. Unlike the other calls, it runs despite a
@@ -106,40 +118,15 @@ impl Place {
         set: &Secret,
         before: Option<&Entry>,
     ) -> Result<(), PlaceError> {
+        let undoing = Self { budget: self.budget.undoing(), ..self.clone() };
         match (&self.kind, before) {
             // Other hosts store there too, and our lock is only on this host.
             (Kind::Engine(engine), before) => {
                 let before = before.and_then(Entry::text);
                 Ok(engine.undo(profile, remote, set, before)?)
             }
-            (_, Some(entry)) => self.put(profile, remote, entry, true),
-            (_, None) => self.erase(profile, remote, true).map(drop),
-        }
-    }
-
-    fn put(
-        &self,
-        profile: &ProfileName,
-        remote: &str,
-        entry: &Entry,
-        undoes: bool,
-    ) -> Result<(), PlaceError> {
-        match (&self.kind, entry) {
-            (Kind::Keyring(keyring), entry) => keyring.set(profile, entry, &self.budget, undoes),
-            (Kind::Helper(helper), Entry::Text(secret)) => {
-                helper.set(profile, remote, secret, &self.budget, undoes)
-            }
-            (Kind::Engine(engine), Entry::Text(secret)) => Ok(engine.set(profile, remote, secret)?),
-            // These only store text, and have never returned this.
-            (Kind::Helper(_) | Kind::Engine(_), Entry::Other(_)) => Ok(()),
-        }
-    }
-
-    fn erase(&self, profile: &ProfileName, remote: &str, undoes: bool) -> Result<bool, PlaceError> {
-        match &self.kind {
-            Kind::Keyring(keyring) => keyring.remove(profile, &self.budget, undoes),
-            Kind::Helper(helper) => helper.remove(profile, remote, &self.budget, undoes),
-            Kind::Engine(engine) => Ok(engine.remove(profile, remote)?),
+            (_, Some(entry)) => undoing.set(profile, remote, entry),
+            (_, None) => undoing.remove(profile, remote).map(drop),
         }
     }
 }

@@ -131,7 +131,7 @@ mod tests {
     fn on_backend(test: impl FnOnce(&mut Backend, &Call)) {
         let env = Env::default();
         let budget = Budget::from_env(&env, false, Wait::default(), Observer::default()).unwrap();
-        let tested = budget.call("test", true, |call| {
+        let tested = budget.undoing().call("test", |call| {
             test(&mut Backend::new(&env), call);
             Ok(())
         });
