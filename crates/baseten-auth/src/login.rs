@@ -172,7 +172,7 @@ impl<'a> MadeRoom<'a> {
         let failed = |source| Error::place(Some(&old.name), keyring, source);
         keyring.remove(&old.name, &old.remote_url).map_err(failed)?;
         store.update(|profiles| {
-            profiles.insert(new, None);
+            profiles.insert(new);
             Ok::<_, StoreError>(())
         })?;
         Ok(())
@@ -182,7 +182,7 @@ impl<'a> MadeRoom<'a> {
     fn undo(self) {
         let Self { store, keyring, old, secret } = self;
         let _ = store.update(|profiles| {
-            profiles.insert(old, old.in_file.as_ref());
+            profiles.insert(old);
             Ok::<_, StoreError>(())
         });
         if secret.is_some() {
@@ -221,7 +221,7 @@ fn keep_both(
         profile.in_file = Some(login.credential.clone());
     }
     let stored = store.update(|profiles| {
-        profiles.insert(profile, profile.in_file.as_ref());
+        profiles.insert(profile);
         if login.switch {
             profiles.set_current(Some(&profile.name));
         }

@@ -192,11 +192,11 @@ fn tokens_of_a_store_that_was_laid_out_anew() {
             assert!(canary.copies() >= 6, "the search finds what is there");
             // A refresh, a login over an existing profile, and a first one.
             profiles.set_tokens(&ada, new);
-            profiles.insert(&tokens, tokens.in_file.as_ref());
+            profiles.insert(&tokens);
             tokens.name = ProfileName::new("new").unwrap();
-            profiles.insert(&tokens, tokens.in_file.as_ref());
+            profiles.insert(&tokens);
             let key = profiles.get(&bot)?.unwrap();
-            profiles.insert(&key, key.in_file.as_ref());
+            profiles.insert(&key);
             Ok::<_, baseten_auth::Error>(())
         })
         .unwrap();

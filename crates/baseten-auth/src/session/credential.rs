@@ -115,7 +115,6 @@ pub(crate) fn remove(operation: &Operation<'_>, profile: &Profile) -> Result<(),
     let place = operation.place(profile)?;
     place
         .remove(&profile.name, &profile.remote_url)
-        .map(drop)
         .map_err(|source| Error::place(Some(&profile.name), &place, source))
 }
 

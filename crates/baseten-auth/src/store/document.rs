@@ -152,8 +152,7 @@ impl<'a> Profiles<'a> {
     }
 
     /// Adds a profile, or replaces the one of this name. Unknown members are kept.
-    /// If `credential` is given, it is written into the entry; otherwise the entry has none.
-    pub fn insert(&mut self, profile: &Profile, credential: Option<&Credential>) {
+    pub fn insert(&mut self, profile: &Profile) {
         let old = self.entries.remove(profile.name.as_str());
         let (helper, engine) = match &profile.keeper {
             Some(Keeper::Helper(name)) => (Some(name.as_str()), None),
@@ -178,32 +177,28 @@ impl<'a> Profiles<'a> {
                 None => entry.remove(key),
             }
         }
-        set_credential(&mut entry, credential);
+        set_credential(&mut entry, profile.in_file.as_ref());
         let text = entry.render(PROFILE_KEYS, PROFILE);
         self.entries.insert(profile.name.as_str().to_owned().into(), Raw::Made(text));
     }
 
-    /// Replaces the tokens of a profile that keeps them in the file.
-    /// Returns false, and changes nothing, if there is no such OAuth profile.
-    pub fn set_tokens(&mut self, name: &ProfileName, tokens: &OAuthCredential) -> bool {
-        let entry = self.entries.get(name.as_str());
-        let Some(mut entry) = entry.and_then(|text| read_entry(text).ok()) else { return false };
-        if auth_type(&entry) != Ok(AuthType::OAuth) {
-            return false;
-        }
+    /// Replaces the tokens of a profile that keeps them in the file. Changes nothing if there is no
+    /// such OAuth profile.
+    pub fn set_tokens(&mut self, name: &ProfileName, tokens: &OAuthCredential) {
+        let entry = self.entries.get(name.as_str()).and_then(|text| read_entry(text).ok());
+        let is_oauth = |entry: &Object<'_>| auth_type(entry) == Ok(AuthType::OAuth);
+        let Some(mut entry) = entry.filter(is_oauth) else { return };
         set_credential(&mut entry, Some(&Credential::OAuth(tokens.clone())));
         let text = entry.render(PROFILE_KEYS, PROFILE);
         self.entries.insert(name.as_str().to_owned().into(), Raw::Made(text));
-        true
     }
 
-    /// Removes a profile; if it is current, there is no current one afterwards. Returns false if it
-    /// did not exist.
-    pub fn remove(&mut self, name: &ProfileName) -> bool {
+    /// Removes a profile; if it is current, there is no current one afterwards.
+    pub fn remove(&mut self, name: &ProfileName) {
         if self.current.as_deref() == Some(name.as_str()) {
             self.current = None;
         }
-        self.entries.remove(name.as_str()).is_some()
+        self.entries.remove(name.as_str());
     }
 
     /// The whole store as the text of the file, which ends in a newline. Unchanged parts are

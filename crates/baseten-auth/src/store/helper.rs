@@ -96,18 +96,19 @@ impl Helper {
         profile: &ProfileName,
         remote: &str,
         budget: &Budget,
-    ) -> Result<bool, PlaceError> {
+    ) -> Result<(), PlaceError> {
         budget.call(&self.program, |call| {
             let server_url = server_url(profile, remote);
             call.begin_change()?;
-            let erased = self.run("erase", server_url.clone().into_bytes().into(), None, call);
-            // Some helpers have their own message for a missing item.
-            if matches!(erased, Err(PlaceError::HelperFailed { .. }))
-                && matches!(self.look_up(profile, &server_url, call), Ok(None))
-            {
-                return Ok(false);
+            match self.run("erase", server_url.clone().into_bytes().into(), None, call) {
+                // Some helpers have their own message for a missing item.
+                Err(PlaceError::HelperFailed { .. })
+                    if matches!(self.look_up(profile, &server_url, call), Ok(None)) =>
+                {
+                    Ok(())
+                }
+                erased => erased.map(drop),
             }
-            erased.map(|output| output.is_some())
         })
     }
 

@@ -73,11 +73,7 @@ impl Keyring {
         self.run(budget, move |backend, call| backend.set(profile.as_str(), &entry, call))
     }
 
-    pub(super) fn remove(
-        &self,
-        profile: &ProfileName,
-        budget: &Budget,
-    ) -> Result<bool, PlaceError> {
+    pub(super) fn remove(&self, profile: &ProfileName, budget: &Budget) -> Result<(), PlaceError> {
         let profile = profile.clone();
         self.run(budget, move |backend, call| backend.remove(profile.as_str(), call))
     }

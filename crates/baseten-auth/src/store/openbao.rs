@@ -189,9 +189,9 @@ impl Engine {
     }
 
     /// Deletes the secret with all its versions.
-    pub(super) fn remove(&self, profile: &ProfileName, remote: &str) -> Result<bool, EngineError> {
+    pub(super) fn remove(&self, profile: &ProfileName, remote: &str) -> Result<(), EngineError> {
         let key = key::of(&self.path, remote, profile);
-        self.delete(&key, &mut self.patience(ENGINE, false)).map(|()| true)
+        self.delete(&key, &mut self.patience(ENGINE, false))
     }
 
     fn delete(&self, key: &str, patience: &mut Patience<'_>) -> Result<(), EngineError> {

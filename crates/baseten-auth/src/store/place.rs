@@ -100,8 +100,8 @@ impl Place {
         }
     }
 
-    /// Removes the secret of a profile; `false` if there was none.
-    pub fn remove(&self, profile: &ProfileName, remote: &str) -> Result<bool, PlaceError> {
+    /// Removes the secret of a profile, if there is one.
+    pub fn remove(&self, profile: &ProfileName, remote: &str) -> Result<(), PlaceError> {
         match &self.kind {
             Kind::Keyring(keyring) => keyring.remove(profile, &self.budget),
             Kind::Helper(helper) => helper.remove(profile, remote, &self.budget),
@@ -126,7 +126,7 @@ impl Place {
                 Ok(engine.undo(profile, remote, set, before)?)
             }
             (_, Some(entry)) => undoing.set(profile, remote, entry),
-            (_, None) => undoing.remove(profile, remote).map(drop),
+            (_, None) => undoing.remove(profile, remote),
         }
     }
 }

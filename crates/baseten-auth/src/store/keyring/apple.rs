@@ -52,11 +52,10 @@ impl Backend {
         with_entry(profile, call, |entry| entry.set_secret(&stored)).map_err(explain)
     }
 
-    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<(), PlaceError> {
         call.begin_change()?;
         match with_entry(profile, call, Entry::delete_credential) {
-            Ok(()) => Ok(true),
-            Err(Error::NoEntry) => Ok(false),
+            Ok(()) | Err(Error::NoEntry) => Ok(()),
             Err(error) => Err(explain(error)),
         }
     }

@@ -25,7 +25,7 @@ impl Backend {
         self.check()
     }
 
-    pub(super) fn remove(&mut self, _: &str, _: &Call) -> Result<bool, PlaceError> {
-        self.check().map(|()| false)
+    pub(super) fn remove(&mut self, _: &str, _: &Call) -> Result<(), PlaceError> {
+        self.check()
     }
 }

@@ -88,7 +88,7 @@ impl Backend {
         self.service(call)?.set(profile, entry, call)
     }
 
-    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<(), PlaceError> {
         self.service(call)?.remove(profile, call)
     }
 
@@ -243,15 +243,14 @@ impl Service {
         self.delete(&others, call)
     }
 
-    fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
+    fn remove(&mut self, profile: &str, call: &Call) -> Result<(), PlaceError> {
         let found = self.find(profile, call)?;
         if found.unlocked.is_empty() && found.locked.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         let items = self.unlocked_items(profile, call)?;
         call.begin_change()?;
-        self.delete(&items, call)?;
-        Ok(!items.is_empty())
+        self.delete(&items, call)
     }
 
     /// Finds the items of a profile. Some services hide the items of a locked collection: there,

@@ -55,12 +55,11 @@ impl Backend {
         entry.set_secret(bytes).map_err(explain)
     }
 
-    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<bool, PlaceError> {
+    pub(super) fn remove(&mut self, profile: &str, call: &Call) -> Result<(), PlaceError> {
         let entry = entry(profile).map_err(explain)?;
         call.begin_change()?;
         match entry.delete_credential() {
-            Ok(()) => Ok(true),
-            Err(Error::NoEntry) => Ok(false),
+            Ok(()) | Err(Error::NoEntry) => Ok(()),
             Err(error) => Err(explain(error)),
         }
     }
@@ -109,8 +108,9 @@ mod tests {
                 assert_eq!(attributes["username"], profile);
                 assert_eq!(attributes["persistence"], "Local");
             }
-            assert!(backend.remove(&profile, call).unwrap());
-            assert!(!backend.remove(&profile, call).unwrap());
+            backend.remove(&profile, call).unwrap();
+            assert_eq!(backend.get(&profile, call).unwrap(), None);
+            backend.remove(&profile, call).unwrap();
         });
     }
 
