@@ -151,6 +151,7 @@ impl<F: Into<Failure>> From<F> for Error {
 
 /// What went wrong in detail.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum Failure {
     /// The store can't be found, read, locked or written.
     #[error(transparent)]
@@ -184,64 +185,34 @@ pub enum Failure {
     ApiUrl(#[from] ApiUrlError),
     /// A stored profile has a remote that no credential may be sent to.
     #[error("the profile '{profile}' has a remote URL that is not usable")]
-    StoredRemote {
-        /// The profile.
-        profile: ProfileName,
-        /// What is wrong with it.
-        source: RemoteError,
-    },
+    StoredRemote { profile: ProfileName, source: RemoteError },
     /// Neither the user's email nor their id can name a profile.
     #[error("the user's name cannot name a profile")]
     UserName(#[source] ProfileNameError),
     /// No profile was named, and there is no current profile.
     #[error("no profile is current")]
-    NoCurrentProfile {
-        /// Whether there are profiles to choose from.
-        any_stored: bool,
-    },
+    NoCurrentProfile { any_stored: bool },
     /// The selected profile does not exist.
     #[error("there is no profile '{name}'")]
-    NoSuchProfile {
-        /// Its name.
-        name: ProfileName,
-        /// What selected it.
-        selected_by: SessionSource,
-    },
+    NoSuchProfile { name: ProfileName, selected_by: SessionSource },
     /// The profile was logged out while it was being refreshed. It is not restored.
     #[error("profile '{profile}' was logged out meanwhile")]
-    LoggedOutMeanwhile {
-        /// The profile.
-        profile: ProfileName,
-    },
+    LoggedOutMeanwhile { profile: ProfileName },
     /// A login has put another remote, or another kind of credential, under the profile's name.
     #[error(
         "another login has put a different remote or kind of credential under profile '{profile}'"
     )]
-    ReplacedMeanwhile {
-        /// The profile.
-        profile: ProfileName,
-    },
+    ReplacedMeanwhile { profile: ProfileName },
     /// The profile exists, but its secret does not.
     #[error("the credential of profile '{profile}' is missing")]
-    CredentialMissing {
-        /// The profile.
-        profile: ProfileName,
-        /// Where the secret was expected.
-        storage: Storage,
-    },
+    CredentialMissing { profile: ProfileName, storage: Storage },
     /// The server no longer takes the profile's refresh token, or there is none (RFC 6749 §5.2,
     /// `invalid_grant`).
     #[error("the session of profile '{profile}' has ended")]
-    SessionEnded {
-        /// The profile.
-        profile: ProfileName,
-    },
+    SessionEnded { profile: ProfileName },
     /// The server refuses a token that it has only just issued.
     #[error("the server refused a new token of profile '{profile}'")]
-    NewTokenRefused {
-        /// The profile.
-        profile: ProfileName,
-    },
+    NewTokenRefused { profile: ProfileName },
     /// The server refuses an API key, and there is no other.
     #[error("the server refused the API key, and there is no other one")]
     ApiKeyRefused,
@@ -250,36 +221,23 @@ pub enum Failure {
     Place {
         /// The profile; `None` if it has no name yet.
         profile: Option<ProfileName>,
-        /// The place's name.
         storage: String,
-        /// How it failed.
         source: PlaceError,
     },
     /// Another process is at work on the profile, or its lock cannot be taken.
     #[error("cannot lock profile '{profile}'")]
-    ProfileLock {
-        /// The profile.
-        profile: ProfileName,
-        /// Why.
-        source: LockError,
-    },
+    ProfileLock { profile: ProfileName, source: LockError },
     /// The management API refused or failed.
     #[error("the request to the management API failed")]
     Api {
         /// The profile whose credential was used; `None` for the API key of the environment, and
         /// when a session is ended: there, the caller names the profile.
         profile: Option<ProfileName>,
-        /// The cause.
         source: ApiError,
     },
     /// The token endpoint refused or failed.
     #[error("the session of profile '{profile}' could not be refreshed")]
-    Token {
-        /// The profile.
-        profile: ProfileName,
-        /// The cause.
-        source: ApiError,
-    },
+    Token { profile: ProfileName, source: ApiError },
     /// A workload has no access token, or it is not accepted.
     #[error(transparent)]
     Workload(#[from] WorkloadError),

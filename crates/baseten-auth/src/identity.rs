@@ -116,6 +116,7 @@ pub enum Ci {
 /// Why a workload has no access token, or none that is accepted. None of these texts contains a
 /// token.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum WorkloadError {
     /// `BASETEN_TRUST_RULE` is not the id of a trust rule.
     #[error("BASETEN_TRUST_RULE is not usable")]
@@ -134,16 +135,10 @@ pub enum WorkloadError {
     GitHubUrl,
     /// The file does not exist, or cannot be read.
     #[error("cannot read {}, which {FILE} names", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
     /// The command cannot be started, fails, or does not end.
     #[error("{program}, the command of {COMMAND}, failed: {message}")]
     Command {
-        /// The program.
         program: String,
         /// What it said, or how it ended: one line without control characters.
         message: String,
@@ -153,52 +148,29 @@ pub enum WorkloadError {
     GitHub(#[source] ApiError),
     /// There is nothing but white space.
     #[error("{origin} is empty")]
-    Empty {
-        /// Where it comes from.
-        origin: IdentitySource,
-    },
+    Empty { origin: IdentitySource },
     /// It is not a JWT.
     #[error("{origin} is not a JWT")]
-    NotJwt {
-        /// Where it comes from.
-        origin: IdentitySource,
-    },
+    NotJwt { origin: IdentitySource },
     /// It has expired, by this machine's clock.
     #[error("the identity token of {origin} has expired ({claims})")]
-    Expired {
-        /// Where it comes from.
-        origin: IdentitySource,
-        /// Its claims.
-        claims: Claims,
-    },
+    Expired { origin: IdentitySource, claims: Claims },
     /// The service did not exchange the identity token (RFC 8693 §2.2.2).
     #[error("the identity token was not exchanged by trust rule '{rule}'")]
     Exchange {
-        /// The rule.
         rule: TrustRule,
-        /// Where the token comes from.
         origin: IdentitySource,
-        /// Its claims.
         claims: Claims,
         /// Whether it is not valid yet, by this machine's clock.
         is_early: bool,
-        /// The cause.
         source: ApiError,
     },
     /// The management API refused the access token, or failed.
     #[error("the request to the management API failed")]
-    Api {
-        /// The rule that gave the workload its access token.
-        rule: TrustRule,
-        /// The cause.
-        source: ApiError,
-    },
+    Api { rule: TrustRule, source: ApiError },
     /// The server refuses an access token that was issued less than a minute ago.
     #[error("a new access token of trust rule '{rule}' was refused")]
-    NewTokenRefused {
-        /// The rule.
-        rule: TrustRule,
-    },
+    NewTokenRefused { rule: TrustRule },
 }
 
 /// An identity token (RFC 7519 in the compact form of RFC 7515 §3.1).

@@ -9,78 +9,51 @@ use std::time::Duration;
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why a request has no answer. No variant contains a form value, a credential or a password.
+/// A `host` is the server's, with the port if it is not the default.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum HttpError {
     /// `http` to another machine, or not a URL that we would send to at all.
     #[error("refusing to send to {host} without TLS")]
-    Insecure {
-        /// Where the request would have gone.
-        host: String,
-    },
+    Insecure { host: String },
     /// The credential has characters that no header may have.
     #[error("the credential has characters that an HTTP header cannot carry")]
     Credential,
     /// A file of trusted certificates can't be used.
     #[error("cannot read the certificates in {}, named by {variable}", path.display())]
-    CertificateFile {
-        /// The variable that names the file.
-        variable: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why it can't be used.
-        source: io::Error,
-    },
+    CertificateFile { variable: &'static str, path: PathBuf, source: io::Error },
     /// Neither the system nor the environment names a certificate to trust.
     #[error("this system has no trusted certificates; name a file of them in SSL_CERT_FILE")]
     NoTrustedCertificates,
     /// A variable names a proxy, but not as a URL that can be used.
     #[error("{variable} is not a proxy URL: it needs the form http://host:port")]
-    ProxyUrl {
-        /// The variable.
-        variable: &'static str,
-    },
+    ProxyUrl { variable: &'static str },
     /// The proxy is the one that failed.
     #[error("the proxy {proxy} {problem}")]
     Proxy {
         /// Its host and port.
         proxy: String,
-        /// What it did.
         problem: ProxyProblem,
-        /// The cause, if there is one.
         source: Option<Cause>,
     },
     /// There is no connection: the name is unknown, nobody listens, the network is away.
     #[error("cannot connect to {host}")]
-    Connect {
-        /// The server's host, with the port if it is not the default.
-        host: String,
-        /// Why there is none.
-        source: Cause,
-    },
+    Connect { host: String, source: Cause },
     /// The server's certificate cannot be trusted.
     #[error("the certificate of {host} {problem}")]
     Certificate {
-        /// The server's host, with the port if it is not the default.
         host: String,
-        /// What is wrong with it.
         problem: CertificateProblem,
         /// What the verifier said, if the problem does not say it all.
         source: Option<Cause>,
     },
     /// There is no secure connection, for another reason.
     #[error("cannot make a secure connection to {host}")]
-    Tls {
-        /// The server's host, with the port if it is not the default.
-        host: String,
-        /// Why there is none.
-        source: Cause,
-    },
+    Tls { host: String, source: Cause },
     /// It took too long.
     #[error("{host} did not answer within {} s", (limit.as_secs_f32() * 10.0).round() / 10.0)]
     Timeout {
-        /// The server's host, with the port if it is not the default.
         host: String,
-        /// How long we waited.
         limit: Duration,
         /// Whether a part of the request was sent.
         sent: bool,
@@ -89,28 +62,16 @@ pub enum HttpError {
     #[error(
         "it is too late to send the request to {host}: this machine was asleep, or its clock was set"
     )]
-    TooLate {
-        /// The server's host, with the port where it is a special one.
-        host: String,
-    },
+    TooLate { host: String },
     /// The connection broke after a part of the request was sent.
     #[error("the connection to {host} was lost")]
-    Lost {
-        /// The server's host, with the port if it is not the default.
-        host: String,
-        /// How it was lost.
-        source: Cause,
-    },
+    Lost { host: String, source: Cause },
     /// The answer is not HTTP.
     #[error("the answer of {host} is not HTTP")]
-    NotHttp {
-        /// The server's host, with the port if it is not the default.
-        host: String,
-    },
+    NotHttp { host: String },
     /// The answer is too long.
     #[error("the answer of {host} is larger than {limit} bytes")]
     TooLarge {
-        /// The server's host, with the port if it is not the default.
         host: String,
         /// What is read at most, in bytes.
         limit: usize,

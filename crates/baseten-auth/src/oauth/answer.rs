@@ -12,8 +12,9 @@ use crate::secret::Secret;
 use crate::text::{display_text, is_hidden};
 use crate::wait::Wait;
 
-/// Why the server did not do what it was asked.
+/// Why the server did not do what it was asked. A `host` has the port if it is not the default.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum ApiError {
     /// There is no answer.
     #[error(transparent)]
@@ -21,7 +22,6 @@ pub enum ApiError {
     /// An error of the OAuth endpoints (RFC 6749 §5.2, RFC 8628 §3.5).
     #[error("{host} answered {code}{}", Detail(description))]
     OAuth {
-        /// The server's host, with the port if it is not the default.
         host: Box<str>,
         /// The HTTP status, which may be 200.
         status: u16,
@@ -29,31 +29,22 @@ pub enum ApiError {
         code: String,
         /// The `error_description` member, fit for display.
         description: Option<String>,
-        /// How long the server asks us to wait before the next request.
         retry_after: Option<Duration>,
     },
     /// Any other answer that is not a success.
     #[error("{host} answered HTTP {status}{}", Detail(message))]
     Status {
-        /// The server's host, with the port if it is not the default.
         host: Box<str>,
-        /// The HTTP status.
         status: u16,
         /// The `code` member of the management API's errors, fit for display.
         code: Option<String>,
         /// The `message` member of the management API's errors, fit for display.
         message: Option<String>,
-        /// How long the server asks us to wait before the next request.
         retry_after: Option<Duration>,
     },
     /// A success that does not follow the protocol, such as a proxy's page.
     #[error("the answer of {host} (HTTP {status}) is not one that this program understands")]
-    NotProtocol {
-        /// The server's host, with the port if it is not the default.
-        host: Box<str>,
-        /// The HTTP status.
-        status: u16,
-    },
+    NotProtocol { host: Box<str>, status: u16 },
 }
 
 impl ApiError {

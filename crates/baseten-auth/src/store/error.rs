@@ -10,60 +10,39 @@ use crate::env::NotText;
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum StoreError {
     /// No directory for it could be derived from the environment.
     #[error("no configuration directory: {variable} is not set")]
-    NoDirectory {
-        /// The variable that would name it.
-        variable: &'static str,
-    },
+    NoDirectory { variable: &'static str },
     /// The configured directory is not an absolute path.
     #[error("{variable} is not an absolute path")]
-    RelativeDirectory {
-        /// The variable that names it.
-        variable: &'static str,
-    },
+    RelativeDirectory { variable: &'static str },
     /// A variable is not text.
     #[error(transparent)]
     Environment(#[from] NotText),
     /// The file exists but can't be read.
     #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// The file can't be replaced. The old state is intact.
     #[error("cannot write {}", path.display())]
     Unwritable {
         /// The file or directory.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// The file is mounted on its own, so new tokens in it would not reach everybody who uses it.
     #[error("{} is mounted as a single file, so a refresh here could end the session elsewhere", path.display())]
-    Mounted {
-        /// The file.
-        path: PathBuf,
-    },
+    Mounted { path: PathBuf },
     /// The file would become too large to be read again.
     #[error("{} would become larger than 64 MiB", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
+    TooLarge { path: PathBuf },
     /// Another program, which does not use the lock, keeps changing the file.
     #[error("another program keeps changing {}", path.display())]
-    KeepsChanging {
-        /// The file.
-        path: PathBuf,
-    },
+    KeepsChanging { path: PathBuf },
     /// The file is not a store. We never write to it.
     #[error("{} is not a valid profile store ({reason})", path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
         /// The position of the error, without any of the content.
         reason: String,
@@ -71,9 +50,7 @@ pub enum StoreError {
     /// One profile in it is broken.
     #[error("the profile '{profile}' in {} is not valid: {reason}", path.display())]
     BadProfile {
-        /// The file.
         path: PathBuf,
-        /// The entry's name.
         profile: String,
         /// What is wrong with it, without any of the content.
         reason: String,
@@ -82,18 +59,12 @@ pub enum StoreError {
     },
     /// A newer program wrote the file. We never write to it.
     #[error("{} has version {version}, which is newer than this program", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The version that it has.
-        version: u64,
-    },
+    Newer { path: PathBuf, version: u64 },
     /// The store could not be locked.
     #[error("cannot lock {}", path.display())]
     Lock {
         /// The lock's file.
         path: PathBuf,
-        /// The cause.
         source: LockError,
     },
     /// The wait was canceled.
@@ -106,13 +77,11 @@ pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a place did not do what it was asked. None of these texts contains a secret.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum PlaceError {
     /// There is no keyring here, or it can't be reached.
     #[error("the system keyring is not available")]
-    NotAvailable {
-        /// What is missing.
-        source: Cause,
-    },
+    NotAvailable { source: Cause },
     /// The keyring is locked, and nobody is here to unlock it.
     #[error("the system keyring is locked")]
     Locked,
@@ -140,14 +109,10 @@ pub enum PlaceError {
     Canceled,
     /// The credential helper is not installed.
     #[error("{program} is not in PATH")]
-    HelperMissing {
-        /// The program that was looked for.
-        program: String,
-    },
+    HelperMissing { program: String },
     /// The credential helper failed.
     #[error("{program} failed: {message}")]
     HelperFailed {
-        /// The program.
         program: String,
         /// What it said, or how it ended: one line without control characters.
         message: String,
@@ -157,10 +122,7 @@ pub enum PlaceError {
     Engine(#[from] EngineError),
     /// Anything else that went wrong with the keyring.
     #[error("the system keyring failed")]
-    Failed {
-        /// What it answered.
-        source: Cause,
-    },
+    Failed { source: Cause },
 }
 
 impl PlaceError {
