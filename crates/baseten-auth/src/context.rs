@@ -88,6 +88,11 @@ impl Context {
         &self.http
     }
 
+    /// Where the environment wants secrets to be kept.
+    pub fn storage_policy(&self) -> Result<StoragePolicy, Error> {
+        Ok(StoragePolicy::from_env(&self.env)?)
+    }
+
     /// The store, found but not opened.
     pub fn store(&self) -> Result<Store, Error> {
         Ok(Store::locate(&self.env, self.wait.clone())?.with_observer(self.observer.clone()))
@@ -198,7 +203,7 @@ impl Operation<'_> {
         if profile.in_file.is_some() {
             return Ok(None);
         }
-        let storage = profile.storage(&StoragePolicy::from_env(&self.context.env)?);
+        let storage = profile.storage(&self.context.storage_policy()?);
         let Storage::Kept(Keeper::Engine(path)) = storage else { return Ok(None) };
         Ok(Some(path))
     }
@@ -206,7 +211,7 @@ impl Operation<'_> {
     /// Where a profile's secret is when it is not in the file, or another program's copy of it when
     /// it is.
     pub(crate) fn place(&self, profile: &Profile) -> Result<Place, Error> {
-        let policy = StoragePolicy::from_env(&self.context.env)?;
+        let policy = self.context.storage_policy()?;
         match (&profile.keeper, policy.keeper()) {
             // What a fleet shares is no copy of what this machine keeps in its file.
             (None, Some(Keeper::Engine(_))) if profile.in_file.is_some() => Ok(self.keyring()),

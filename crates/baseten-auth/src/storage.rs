@@ -193,7 +193,7 @@ impl StoragePolicy {
     }
 
     /// Reads `BASETEN_CREDENTIAL_STORE`.
-    pub fn from_env(env: &Env) -> Result<Self, StoragePolicyError> {
+    pub(crate) fn from_env(env: &Env) -> Result<Self, StoragePolicyError> {
         match env.text(VARIABLE)? {
             None | Some("auto") => Ok(Self::Auto),
             Some("keyring") => Ok(Self::Keyring),

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 
 use anstyle::Style;
 use baseten_auth::internal::{
-    LentProfile, Listing, StoragePolicy, StoreError, Summary, lent_profiles, plain_text,
+    LentProfile, Listing, StoreError, Summary, lent_profiles, plain_text,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -76,7 +76,7 @@ fn lent(listing: Listing) -> Vec<ListRecord> {
 
 /// The stored profiles, and the error of the first broken one.
 fn stored(host: &Host) -> Result<(Vec<ListRecord>, Option<CliError>), CliError> {
-    let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
+    let policy = host.context().storage_policy()?;
     let store = host.context().store()?;
     let (records, broken) = host.context().read(&store, |profiles| {
         let current = profiles.current();

@@ -356,5 +356,5 @@ fn storage(insecure: bool, host: &Host) -> Result<StoragePolicy, CliError> {
     if insecure {
         return Ok(StoragePolicy::File);
     }
-    Ok(StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?)
+    Ok(host.context().storage_policy()?)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use baseten_auth::internal::variable::{API_KEY, AUTH_SOCK, PROFILE, TRUST_RULE};
 use baseten_auth::internal::{
-    Claims, Env, IdentitySource, Lent, Profile, Storage, StoragePolicy, Workload, plain_text,
+    Claims, Env, IdentitySource, Lent, Profile, Storage, Workload, plain_text,
 };
 use baseten_auth::{ErrorKind, Session, SessionSource};
 use jiff::Timestamp;
@@ -223,8 +223,7 @@ fn of_profile(
     session: &Session,
     host: &Host,
 ) -> Result<(String, StatusRecord), CliError> {
-    let policy = StoragePolicy::from_env(host.env()).map_err(baseten_auth::Error::from)?;
-    let storage = profile.storage(&policy);
+    let storage = profile.storage(&host.context().storage_policy()?);
     let expiry = session.expiry();
     let path = match storage {
         Storage::File => Some(host.context().store()?.path().display().to_string()),
