@@ -4,7 +4,6 @@ mod attempt;
 mod dial;
 mod error;
 mod proxy;
-mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]
@@ -12,7 +11,7 @@ mod tls;
 mod tls;
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -49,6 +48,12 @@ pub struct Http {
     /// A file of additional trusted certificates, and the variable that names it.
     authority: Option<(&'static str, PathBuf)>,
 }
+
+/// A connection, direct or through something else: what can be read and written, by one thread at a
+/// time.
+trait Stream: Read + Write + Send + Sync {}
+
+impl<T: Read + Write + Send + Sync> Stream for T {}
 
 /// A request to send.
 #[must_use]

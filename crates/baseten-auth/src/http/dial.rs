@@ -19,8 +19,7 @@ use ureq::unversioned::transport::{
 
 use super::attempt::Attempt;
 use super::proxy::is_socks;
-use super::stream::Stream;
-use super::tls;
+use super::{Stream, tls};
 use crate::remote::is_localhost;
 use crate::wait::Task;
 
