@@ -84,9 +84,7 @@ pub mod internal {
     pub use crate::http::{
         CertificateProblem, Http, HttpError, ProxyProblem, Request, Response, user_agent,
     };
-    pub use crate::identity::{
-        Ci, Claims, IdentitySource, TrustRule, TrustRuleError, WorkloadError,
-    };
+    pub use crate::identity::{Ci, Claims, IdentitySource, TrustRule, WorkloadError};
     pub use crate::lend::LendError;
     pub use crate::lend::protocol::{Complaint, LentProfile, Listing};
     #[cfg(unix)]
@@ -101,21 +99,16 @@ pub mod internal {
         DeviceAuthorization, DeviceError, start as start_device_login, wait_for_approval,
     };
     pub use crate::pending::{Pending, PendingError};
-    pub use crate::profile::{
-        Credential, Identity, OAuthCredential, Profile, ProfileName, ProfileNameError,
-    };
-    pub use crate::remote::{ApiUrlError, ManagementUrl, Remote, RemoteError};
+    pub use crate::profile::{Credential, Identity, OAuthCredential, Profile, ProfileName};
+    pub use crate::remote::{ApiUrlError, ManagementUrl, Remote};
     pub use crate::session::demand::Demand;
     pub use crate::session::lent::Lent;
     pub use crate::session::resolve::{
         Selected, lent_profiles, remote_of_environment, select_to_remove,
     };
     pub use crate::session::workload::Workload;
-    pub use crate::storage::{
-        EnginePath, EnginePathError, HelperName, HelperNameError, Keeper, Storage, StoragePolicy,
-        StoragePolicyError,
-    };
-    pub use crate::store::budget::{Budget, TimeoutError};
+    pub use crate::storage::{HelperName, Storage, StoragePolicy};
+    pub use crate::store::budget::Budget;
     pub use crate::store::document::{Profiles, Summary};
     pub use crate::store::entry::Entry;
     pub use crate::store::error::{PlaceError, StoreError};
@@ -126,8 +119,8 @@ pub mod internal {
     pub use crate::store::openbao::{EngineError, policy_for};
     pub use crate::store::place::Place;
     pub use crate::store::settings::{Change, read_settings, update_settings};
-    pub use crate::text::{DISPLAY_TEXT_MAX, display_text, is_harmful, is_hidden, plain_text};
-    pub use crate::wait::{Cancel, Clock, Held, Stopped, SystemClock, Wait};
+    pub use crate::text::{display_text, is_harmful, is_hidden, plain_text};
+    pub use crate::wait::{Cancel, Stopped, SystemClock, Wait};
 
     /// The names of environment variables.
     pub mod variable {

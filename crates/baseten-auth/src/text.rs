@@ -2,9 +2,9 @@
 //! where the text is the data, everything except what does harm there.
 
 /// The longest text that [`display_text`] returns, in characters.
-pub const DISPLAY_TEXT_MAX: usize = 300;
+const DISPLAY_TEXT_MAX: usize = 300;
 
-/// One line of at most [`DISPLAY_TEXT_MAX`] visible characters.
+/// One line of at most 300 visible characters.
 /// Hidden characters ([`is_hidden`]) are dropped, any white space becomes one space, and a
 /// truncated text ends in `…`.
 #[must_use]
