@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -264,7 +265,7 @@ impl Wait {
     }
 
     /// Does work that cannot be interrupted on its own thread, which is abandoned if the wait ends
-    /// early. If no thread can be started, the work is done here.
+    /// early. If no thread can be started, the work is done here. If it panics, so does the wait.
     pub(crate) fn detached<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -275,15 +276,16 @@ impl Wait {
             work
         };
         let theirs = Arc::clone(&work);
-        let Ok(task) = Task::start(move || take(&theirs).map(|work| work())) else {
+        let Ok(task) =
+            Task::start(move || take(&theirs).map(|work| catch_unwind(AssertUnwindSafe(work))))
+        else {
             return take(&work).map(|work| work()).ok_or(Stopped::Canceled);
         };
         loop {
             match task.within(SLICE) {
-                Ok(result) => return result.ok_or(Stopped::Canceled),
+                Ok(Some(result)) => return result.or_else(|panic| resume_unwind(panic)),
                 Err(RecvTimeoutError::Timeout) if !self.cancel.is_canceled() => {}
-                // Or the thread panicked, and will not answer.
-                Err(_) => return Err(Stopped::Canceled),
+                Ok(None) | Err(_) => return Err(Stopped::Canceled),
             }
         }
     }
@@ -371,5 +373,11 @@ mod tests {
         assert_eq!(wait.detached(slow), Err(Stopped::Canceled));
         assert!(start.elapsed() < Duration::from_secs(10));
         waker.join().unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "on purpose")]
+    fn a_panic_of_detached_work_is_not_a_cancellation() {
+        let _: Result<(), _> = Wait::default().detached(|| panic!("on purpose"));
     }
 }
