@@ -178,6 +178,13 @@ impl Drop for Cleanup {
     }
 }
 
+/// The moment at which something began, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    wall: Timestamp,
+    steady: Instant,
+}
+
 /// The moment at which waiting ends, by the clock that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
@@ -240,6 +247,22 @@ impl Wait {
     pub fn remaining(&self, deadline: Deadline) -> Option<Duration> {
         let left = deadline.0.checked_duration_since(self.clock.monotonic());
         left.filter(|left| !left.is_zero())
+    }
+
+    /// This moment.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { wall: self.clock.now(), steady: self.clock.monotonic() }
+    }
+
+    /// How long ago a moment was, without the time that the machine was asleep.
+    pub(crate) fn elapsed(&self, since: Moment) -> Duration {
+        self.clock.monotonic().saturating_duration_since(since.steady)
+    }
+
+    /// How long the machine was asleep since then: the wall clock went on, and the other one did not.
+    pub(crate) fn slept(&self, since: Moment) -> Duration {
+        let by_the_wall = Duration::try_from(self.clock.now().duration_since(since.wall));
+        by_the_wall.unwrap_or_default().saturating_sub(self.elapsed(since))
     }
 
     /// Waits this long.

@@ -1,6 +1,6 @@
 //! New tokens for old (RFC 6749 §6), once for any number of processes that need them.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
 
 use super::credential::{self, Found};
 use super::demand::Demand;
@@ -16,9 +16,9 @@ use crate::store::file::Store;
 use crate::store::openbao::COMMAND;
 use crate::store::profile_lock::{ALONE, ProfileLock};
 
-/// How long a lock is sure to hold on a machine that is asleep: after a minute and a half, a file
-/// server gives it to another host.
-const LOCK_HOLDS: SignedDuration = SignedDuration::from_secs(80);
+/// How long a lock is sure to hold while the machine is asleep: after a minute and a half, a file server
+/// may give it to another host.
+const LOCK_HOLDS: Duration = Duration::from_secs(80);
 
 /// Takes the lock of a profile, under which its secret changes. Waits at most 30 s, or where hosts
 /// share the secret, for as long as one of them may take.
@@ -61,7 +61,7 @@ fn refresh_once(
     let name = &profile.name;
     let context = operation.context;
     let _lock = lock_profile(context, store, name, operation.shares(profile)?)?;
-    let lock_holds = context.wait().now().saturating_add(LOCK_HOLDS).unwrap_or(Timestamp::MAX);
+    let locked = context.wait().moment();
     let profile = read_again(store, profile)?;
     if let Some(engine) = operation.engine_of(&profile)? {
         return fleet::refresh(operation, &engine, &profile, demand);
@@ -84,8 +84,10 @@ fn refresh_once(
     }
     // From here on, the old tokens may be used up, and the new ones in this process alone.
     let _held = context.wait().cancel().hold();
-    let (sent, (http, wait)) = (context.wait().now(), (context.http(), context.wait()));
-    match refresh_request(http, wait, &management, &refresh_token, REFRESH, Some(lock_holds)) {
+    let (http, wait) = (context.http(), context.wait());
+    let (sent, holds) = (wait.now(), LOCK_HOLDS.saturating_sub(wait.slept(locked)));
+    let answered_by = sent.saturating_add(holds).ok();
+    match refresh_request(http, wait, &management, &refresh_token, REFRESH, answered_by) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, Some(refresh_token));
             keep(operation, store, &current, &tokens)?;

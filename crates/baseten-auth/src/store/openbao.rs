@@ -295,13 +295,11 @@ impl Engine {
         new: Option<&Secret>,
         patience: &mut Patience<'_>,
     ) -> Result<Action, EngineError> {
-        /// Longer than any change takes.
-        const DAY: Duration = Duration::from_hours(24);
         let nonce = change.nonce();
-        let start = self.wait.deadline(DAY);
+        let start = self.wait.moment();
         let mut heard = self.look(key, patience)?;
         loop {
-            let steady = DAY.saturating_sub(self.wait.remaining(start).unwrap_or_default());
+            let steady = self.wait.elapsed(start);
             let is_absent = matches!(&heard, Heard::Found(found) if found.secret.is_none());
             if is_absent && self.is_alone(patience) {
                 change.doubt_nothing();

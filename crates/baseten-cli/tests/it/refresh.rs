@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use baseten_sandbox::Request;
-use baseten_testing::faults::{Mount, is_root, says_io_error, straced};
+use baseten_testing::faults::{Mount, falls_asleep_before, is_root, says_io_error, straced};
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::outcome::{Outcome, Running};
@@ -45,6 +45,21 @@ fn sixty_four_processes_refresh_once() {
     let stored = tokens_of(&home, &name);
     assert_eq!(stored["access_token"], token);
     assert!(sandbox.is_live(stored["refresh_token"].as_str().unwrap()));
+}
+
+#[test]
+fn a_machine_that_was_asleep_takes_the_lock_again() {
+    let sandbox = sandbox();
+    let mut home = Home::at(&sandbox);
+    let old = session(&sandbox, "ada", -3600);
+    only_profile(&home, "asleep", in_file(&sandbox.remote_url(), &old));
+    if !falls_asleep_before(&mut home, sandbox.port()) {
+        return;
+    }
+    let outcome = home.run(&["auth", "token"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
+    assert!(sandbox.is_live(outcome.stdout.trim()));
+    assert_eq!(sandbox.refresh_count(), 1);
 }
 
 #[test]
