@@ -31,7 +31,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context for this environment, with the machine's clock and nobody to prompt.
+    /// A context for this environment, with the machine's clock and without prompts.
     pub fn new(env: Env) -> Self {
         let (keyring, observer) = (Arc::new(Keyring::new(&env)), Observer::default());
         let user_agent = user_agent(env!("CARGO_PKG_VERSION"));
@@ -39,7 +39,7 @@ impl Context {
         Self { env, wait: Wait::default(), observer, may_prompt: false, http, keyring }
     }
 
-    /// The same, telling this observer what happens.
+    /// The same, with this observer.
     #[must_use]
     pub fn with_observer(mut self, observer: Observer) -> Self {
         self.http = Arc::new(self.http.with_observer(observer.clone()));
@@ -47,21 +47,21 @@ impl Context {
         self
     }
 
-    /// The same, naming itself so to servers.
+    /// The same, with this `User-Agent`.
     #[must_use]
     pub fn with_user_agent(mut self, user_agent: String) -> Self {
         self.http = Arc::new(self.http.with_user_agent(user_agent));
         self
     }
 
-    /// The same, waiting so.
+    /// The same, with this way to wait.
     #[must_use]
     pub fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
         self
     }
 
-    /// The same, where somebody can answer a prompt of the keyring or of a credential helper.
+    /// The same, saying whether the keyring and credential helpers may prompt.
     #[must_use]
     pub fn with_prompt(mut self, may_prompt: bool) -> Self {
         self.may_prompt = may_prompt;
@@ -73,12 +73,12 @@ impl Context {
         &self.env
     }
 
-    /// The clock, and what ends this run's waits.
+    /// The clock, and what cancels this run's waits.
     pub fn wait(&self) -> &Wait {
         &self.wait
     }
 
-    /// Who is told what happens.
+    /// The observer that receives events.
     pub fn observer(&self) -> &Observer {
         &self.observer
     }
@@ -98,7 +98,7 @@ impl Context {
         Ok(Store::locate(&self.env, self.wait.clone())?.with_observer(self.observer.clone()))
     }
 
-    /// Reads the store for a command, and tells the observer; see [`Store::read`].
+    /// Reads the store for a command, and notifies the observer; see [`Store::read`].
     pub fn read<T, E: From<StoreError>>(
         &self,
         store: &Store,
@@ -108,7 +108,7 @@ impl Context {
         store.read(look)
     }
 
-    /// The same, for what cannot be undone; see [`Store::read_settled`].
+    /// The same, before a change that cannot be undone; see [`Store::read_settled`].
     pub(crate) fn read_settled<T, E: From<StoreError>>(
         &self,
         store: &Store,
@@ -123,9 +123,9 @@ impl Context {
         self.observer.notify(&Event::StorageRead { storage: &path, outcome: Ok("read") });
     }
 
-    /// Whether a login's secret can go where this policy wants it, as far as that is known without
-    /// asking anybody: the settings make sense, the helper is installed, and there is a session bus.
-    /// An error names the profile, if it has a name yet.
+    /// Checks whether a login's secret can be stored as this policy says, as far as possible
+    /// without using the place: the settings are valid, the helper is installed, there is a session
+    /// bus. An error names the profile, if it has a name yet.
     pub fn check_storage(
         &self,
         policy: &StoragePolicy,
@@ -140,7 +140,7 @@ impl Context {
         place.check().map_err(|source| Error::place(profile, &place, source))
     }
 
-    /// Starts an operation, whose keyring and helper work shares one budget.
+    /// Starts an operation. All its work with the keyring and helpers shares one time budget.
     pub(crate) fn operation(&self) -> Result<Operation<'_>, Error> {
         let (wait, observer) = (self.wait.clone(), self.observer.clone());
         let budget = Budget::from_env(&self.env, self.may_prompt, wait, observer)?;
@@ -171,7 +171,7 @@ impl Operation<'_> {
         })
     }
 
-    /// An engine of OpenBao or Vault: for the first place that is asked for, the same one for the
+    /// An engine of OpenBao or Vault. The first place that is asked for keeps its engine for the
     /// whole operation.
     fn engine_at(&self, path: &EnginePath) -> Result<Arc<Engine>, Error> {
         if let Some(engine) = self.engine.get().filter(|engine| engine.path() == path) {
@@ -183,12 +183,12 @@ impl Operation<'_> {
         };
         let Context { env, http, wait, .. } = self.context;
         let engine = Arc::new(Engine::new(path, env, http, wait.clone()).map_err(failed)?);
-        // A login may move a secret from one place to another: that one is not kept.
+        // A login may move a secret from one place to another. Only the first engine is kept.
         let _ = self.engine.set(Arc::clone(&engine));
         Ok(engine)
     }
 
-    /// The engine that keeps a profile's secret for a fleet, where one does.
+    /// The engine that keeps a profile's secret for a fleet, if one does.
     pub(crate) fn engine_of(&self, profile: &Profile) -> Result<Option<Arc<Engine>>, Error> {
         self.shared_place(profile)?.map(|path| self.engine_at(&path)).transpose()
     }
@@ -199,7 +199,7 @@ impl Operation<'_> {
     }
 
     fn shared_place(&self, profile: &Profile) -> Result<Option<EnginePath>, Error> {
-        // What is in the file is there whatever a variable says, also one that is wrong.
+        // For a secret in the file, no variable matters, not even an invalid one.
         if profile.in_file.is_some() {
             return Ok(None);
         }
@@ -208,12 +208,12 @@ impl Operation<'_> {
         Ok(Some(path))
     }
 
-    /// Where a profile's secret is when it is not in the file, or another program's copy of it when
-    /// it is.
+    /// The place of a profile's secret outside the file: of the secret itself, or, if that is in
+    /// the file, of a copy that another program may have stored.
     pub(crate) fn place(&self, profile: &Profile) -> Result<Place, Error> {
         let policy = self.context.storage_policy()?;
         match (&profile.keeper, policy.keeper()) {
-            // What a fleet shares is no copy of what this machine keeps in its file.
+            // A fleet's secret is not a copy of the one in this machine's file.
             (None, Some(Keeper::Engine(_))) if profile.in_file.is_some() => Ok(self.keyring()),
             (Some(keeper), _) | (None, Some(keeper)) => self.keeper(keeper),
             (None, None) => Ok(self.keyring()),

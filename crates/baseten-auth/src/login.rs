@@ -1,4 +1,4 @@
-//! The end of a login: a name for the profile, and everything stored or nothing.
+//! The last step of a login: names the profile, and stores everything or nothing.
 
 use std::time::Duration;
 
@@ -40,8 +40,9 @@ pub struct Login {
     pub storage: StoragePolicy,
 }
 
-/// Stores a login, under its profile's lock. Where that fails, the store and the vaults are as they
-/// were. A session that it replaces is ended at the server afterwards, quietly.
+/// Stores a login, under its profile's lock. If that fails, the store and the vaults are as before.
+/// A session that it replaces is ended at the server afterwards; if that fails, nothing is
+/// reported.
 pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Error> {
     let store = context.store()?;
     loop {
@@ -56,9 +57,8 @@ pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Erro
     }
 }
 
-/// Asks whose a credential is that a login was granted; `None` after a cancellation. A browser login
-/// can't be had a second time, so with its tokens the question is asked up to four times where the
-/// answer fails to come.
+/// Asks the server for the user of a new credential; `None` after a cancellation. Nobody wants to
+/// repeat a browser login, so with its tokens a request that fails is sent up to four times.
 pub fn identify(
     context: &Context,
     management: &ManagementUrl,
@@ -77,13 +77,13 @@ pub fn identify(
     context.wait().detached(ask).ok().transpose()
 }
 
-/// Ends the session of a login that could not be stored: nobody would use it again, or end it.
+/// Ends the session of a login that could not be stored: nobody else would use or end it.
 pub fn abandon(context: &Context, management: &ManagementUrl, credential: &Credential) {
-    // A cancellation may be the reason, and must not end this as well.
+    // If the login was canceled, that must not cancel this as well.
     let wait = context.wait().with_cancel(Cancel::default());
     let context = context.clone().with_wait(wait);
     if let Credential::OAuth(tokens) = credential {
-        // What went wrong before is what has to be told.
+        // The earlier error is the one to report.
         let _ = end_session(&context, management, tokens);
     }
 }
@@ -95,10 +95,10 @@ fn commit(
     name: &ProfileName,
 ) -> Result<(), Error> {
     let context = operation.context;
-    // An entry that is not a profile is replaced like one that is.
+    // An entry that is not a valid profile is replaced too.
     let old = context
         .read_settled(store, |profiles| Ok::<_, Error>(profiles.get(name).ok().flatten()))?;
-    // Without its tokens, the session that this login replaces can't be ended.
+    // The session that this login replaces can only be ended with its tokens.
     let ending = old.as_ref().and_then(|old| Ending::begin(operation, old).ok().flatten());
     let mut profile = Profile {
         name: name.clone(),
@@ -123,18 +123,18 @@ fn commit(
     if let Some(old) = &old {
         remove_old_copy(operation, old, &profile, &kept);
         if let (Some(ending), Ok(management)) = (ending, management_url(context, old)) {
-            // The new login is stored; how the old one ends is no concern of its user.
+            // The new login is stored, so a failure to end the old session is not reported.
             let _ = end_session(context, &management, &ending.tokens);
         }
     }
     Ok(())
 }
 
-/// What a login has done first because its profile's name stood for another remote.
+/// The first step of a login if its profile's name was used for another remote.
 ///
-/// A keyring knows secrets by the name alone. Whoever read the old profile from the file and then the new
-/// secret from the keyring would send it to the old remote. So the old secret goes first, then the
-/// profile in the file changes, and then the new secret comes.
+/// A keyring finds secrets by profile name only. A program that read the old profile from the file
+/// and then the new secret from the keyring would send it to the old remote. So the old secret is
+/// removed first, then the profile in the file is changed, and then the new secret is stored.
 struct MadeRoom<'a> {
     store: &'a Store,
     keyring: Place,
@@ -155,7 +155,7 @@ impl<'a> MadeRoom<'a> {
             return Ok(None);
         };
         let keyring = operation.keyring();
-        // A keyring that cannot be used is the next step's to report.
+        // The next step reports a keyring that cannot be used.
         let Ok(secret) = keyring.get(&old.name, &old.remote_url) else { return Ok(None) };
         let room = Self { store, keyring, old, secret };
         match room.make(new) {
@@ -178,7 +178,7 @@ impl<'a> MadeRoom<'a> {
         Ok(())
     }
 
-    /// Puts the old profile and its secret back. The error that made us go back is the one to report.
+    /// Puts the old profile and its secret back. The error that led here is the one to report.
     fn undo(self) {
         let Self { store, keyring, old, secret } = self;
         let _ = store.update(|profiles| {
@@ -242,7 +242,7 @@ fn identity(user: &User) -> Identity {
     }
 }
 
-/// Where the secret of a login went, and what undoes that.
+/// Where the secret of a login went, and how to undo that.
 enum Kept {
     InFile,
     FileInstead { reason: PlaceError },
@@ -252,7 +252,7 @@ enum Kept {
 impl Kept {
     fn undo(&self, profile: &Profile) {
         let Self::Elsewhere { place, secret, before } = self else { return };
-        // The error that made us go back is the one to report.
+        // The error that led here is the one to report.
         let _ = place.restore(&profile.name, &profile.remote_url, secret, before.as_ref());
     }
 }
@@ -270,7 +270,7 @@ fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> R
         match set.and_then(|()| check_kept(&place, profile, &secret)) {
             Ok(()) => Ok(before),
             Err(error) => {
-                // It may be there all the same. Why it was not taken is the error to report.
+                // It may be stored despite the error, which is the one to report.
                 let _ = place.restore(name, remote, &secret, before.as_ref());
                 Err(error)
             }
@@ -285,7 +285,7 @@ fn keep_secret(operation: &Operation<'_>, login: &Login, profile: &Profile) -> R
     }
 }
 
-/// Not every helper can keep a secret under every name, and few say so.
+/// Reads the secret back: not every helper can keep one under every name, and few report it.
 fn check_kept(place: &Place, profile: &Profile, secret: &Secret) -> Result<(), PlaceError> {
     if place.takes_every_name()
         || place.get(&profile.name, &profile.remote_url)? == Some(secret.clone().into())
@@ -296,7 +296,7 @@ fn check_kept(place: &Place, profile: &Profile, secret: &Secret) -> Result<(), P
     Err(PlaceError::HelperFailed { program: place.label().to_owned(), message })
 }
 
-/// A copy that stayed behind could be taken for the secret one day.
+/// Removes the old copy, which could later be mistaken for the secret.
 fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept: &Kept) {
     let replaced = match (kept, operation.place(old)) {
         (Kept::Elsewhere { place, .. }, Ok(old_place)) => {
@@ -305,7 +305,7 @@ fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept
         }
         _ => false,
     };
-    // That there is no keyring has just been said.
+    // The missing keyring has just been reported.
     let is_known = old.in_file.is_some() && new.without_keyring;
     if replaced || is_known {
         return;
@@ -313,8 +313,8 @@ fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept
     credential::remove_copy(operation, old);
 }
 
-/// The name that a login asks for, or one made from its user, with more of the user where that name
-/// is somebody else's.
+/// The name that a login asks for, or one made from its user. If that name belongs to somebody
+/// else, the workspace is added, and then a number.
 fn choose_name(store: &Store, login: &Login) -> Result<ProfileName, Error> {
     if let Some(name) = &login.name {
         return Ok(name.clone());
@@ -326,7 +326,7 @@ fn choose_name(store: &Store, login: &Login) -> Result<ProfileName, Error> {
     };
     let numbered = (2..).map(|number| format!("{with_workspace}:{number}"));
     let candidates = [base.clone(), with_workspace.clone()].into_iter().chain(numbered);
-    // A profile that this host does not know of yet would be replaced, and its session ended.
+    // An outdated read could miss a new profile, and the login would replace it.
     store.read_settled(|profiles| {
         for candidate in candidates {
             let name = ProfileName::new(candidate).map_err(Failure::UserName)?;
@@ -340,14 +340,14 @@ fn choose_name(store: &Store, login: &Login) -> Result<ProfileName, Error> {
     })
 }
 
-/// The name of a login that asks for none: the user's email (else their id), with the host of a
-/// remote that is not the default one.
+/// The name of a login that asks for none: the user's email (or else their id), with the host of
+/// the remote if it is not the default one.
 pub fn name_after(user: &User, remote: &Remote) -> String {
     let name = user.email.as_deref().unwrap_or(&user.user_id);
     if remote.is_default() { name.to_owned() } else { format!("{name}:{}", remote.host_label()) }
 }
 
-/// Whether a stored profile is of the same remote, user and workspace, as far as it says.
+/// Whether a stored profile is for the same remote, user and workspace, as far as it records them.
 fn is_same(profile: &Profile, login: &Login) -> bool {
     let stored = &profile.identity;
     let user = &login.user;

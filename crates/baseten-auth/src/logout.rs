@@ -1,4 +1,4 @@
-//! The end of a session: at the server, in the vault, in the file.
+//! Ends a session: at the server, in the vault, in the file.
 
 use std::time::Duration;
 
@@ -21,8 +21,9 @@ use crate::store::error::StoreError;
 /// The most that ending a session at the server may take.
 const END_SESSION: Duration = Duration::from_secs(5);
 
-/// Ends a profile's session, removes its secret and then the profile. It is gone, wholly, when
-/// this returns `Ok`. A server that can't be told is an [`Event::SessionNotEnded`].
+/// Ends a profile's session, and removes its secret and then the profile. If this returns `Ok`, the
+/// profile is gone. A session that could not be ended at the server is reported as an
+/// [`Event::SessionNotEnded`].
 pub fn logout(
     context: &Context,
     name: &ProfileName,
@@ -30,14 +31,14 @@ pub fn logout(
 ) -> Result<(), Error> {
     let store = context.store()?;
     let operation = context.operation()?;
-    // What is there to see is read under the lock, again.
+    // This only decides how long to wait for the lock. The profile is read again under it.
     let shares = |profiles: &Profiles<'_>| match profiles.get(name) {
         Ok(Some(profile)) => operation.shares(&profile),
         _ => Ok(false),
     };
     let is_shared = store.read(shares)?;
     let _lock = lock_profile(context, &store, name, is_shared)?;
-    // Nothing is undone at the server that could then not be removed here.
+    // Do not end a session at the server if its profile could not be removed here.
     store.rehearse_removal()?;
     let profile = context.read_settled(&store, |profiles| {
         let missing = || Failure::NoSuchProfile { name: name.clone(), selected_by };
@@ -50,11 +51,11 @@ pub fn logout(
     if operation.shares(&profile)? {
         let ending = ending?;
         remove_shared(&operation, &profile, ending.as_ref())?;
-        // From here on, nobody else can end the session.
+        // The secret is removed: from here on, nobody else can end the session.
         _signals = Some(hold());
         end(context, &profile, Ok(ending))?;
     } else {
-        // A profile that stays, since the logout was interrupted, needs its refresh token.
+        // An interrupted logout must not use up the refresh token of a profile that stays.
         _signals = is_used_up.then(hold);
         end(context, &profile, ending)?;
         match profile.in_file {
@@ -69,8 +70,7 @@ pub fn logout(
     Ok(())
 }
 
-/// Removes a secret that other hosts share. An engine can refuse that; then the others go on with the
-/// session as if nothing had happened.
+/// Removes a secret that other hosts share. If the engine refuses, the others keep the session.
 fn remove_shared(
     operation: &Operation<'_>,
     profile: &Profile,
@@ -103,9 +103,8 @@ fn end(
     }
 }
 
-/// Tells the server that a session is over, within 5 s in all. A cancellation ends the wait, and
-/// leaves the request to itself: whether the session is over is not known then, and the next logout
-/// finds out.
+/// Ends a session at the server, within 5 s in all. A cancellation ends only the wait: the request
+/// goes on by itself, and the next logout finds out whether the session has ended.
 pub(crate) fn end_session(
     context: &Context,
     management: &ManagementUrl,
@@ -121,8 +120,8 @@ fn needs_refresh(context: &Context, tokens: &OAuthCredential) -> bool {
     tokens.has_ended(context.wait().now()) && tokens.refresh_token.is_some()
 }
 
-/// The endpoint wants a live token, so an old one is refreshed first; a session that is over already
-/// is no failure.
+/// The endpoint needs a token that has not expired, so an expired one is refreshed first. A session
+/// that has already ended is not an error.
 fn tell_server(
     context: &Context,
     management_url: &ManagementUrl,
@@ -143,7 +142,7 @@ fn tell_server(
     let header = Authorization::new(Credential::OAuth(tokens)).header_value();
     let left = wait.remaining(deadline).unwrap_or_default();
     match management::logout(http, management_url, &header, left) {
-        // It was over already.
+        // The session had already ended.
         Err(error) if error.status() == Some(401) => Ok(()),
         Err(ApiError::Http(error)) => Err(error.of_all(END_SESSION).into()),
         outcome => outcome,

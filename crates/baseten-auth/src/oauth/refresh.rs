@@ -11,10 +11,10 @@ use crate::remote::ManagementUrl;
 use crate::secret::Secret;
 use crate::wait::Wait;
 
-/// Buys new tokens with a refresh token (RFC 6749 §6), which is used up from then on.
+/// Exchanges a refresh token for new tokens (RFC 6749 §6). It cannot be used again afterwards.
 ///
-/// It is sent once. Only where it surely did not arrive is it sent again, at most twice, and within
-/// this time in all; and never if its answer could come after `answered_by`.
+/// The request is sent once. Only if it surely did not arrive is it sent again, at most twice and
+/// within `limit` in all. It is never sent if its answer could come after `answered_by`.
 pub(crate) fn refresh_request(
     http: &Http,
     wait: &Wait,

@@ -20,10 +20,11 @@ pub(crate) struct Found {
     pub(crate) stray_copy: bool,
 }
 
-/// Finds the secret of a profile; `None` where it is nowhere.
+/// Finds the secret of a profile; `None` if there is none.
 ///
-/// An API key in the file wins. Usable tokens in the file are used without asking the other place;
-/// for others it is asked, since other programs refresh there, and the later expiry wins.
+/// An API key in the file wins. Tokens in the file that meet the demand are used without asking the
+/// other place. Otherwise it is asked, because other programs refresh there: tokens there that meet
+/// the demand win, and else the later expiry.
 pub(crate) fn find(
     operation: &Operation<'_>,
     profile: &Profile,
@@ -47,7 +48,7 @@ pub(crate) fn find(
             Ok(Some(Found { credential: Credential::OAuth(better), stray_copy: true }))
         }
         Err(error) if error.is_canceled() => Err(error),
-        // The file's tokens may well do; a place that can't be asked is no reason to fail.
+        // The file's tokens may still work: do not fail because a place cannot be asked.
         Ok(_) | Err(_) => Ok(Some(found(in_file.clone()))),
     }
 }
@@ -58,7 +59,7 @@ pub(crate) fn missing(context: &Context, profile: &Profile) -> Error {
     Failure::CredentialMissing { profile, storage }.into()
 }
 
-/// No expiry known counts as the latest.
+/// The tokens that expire later; the other ones if an expiry is unknown.
 fn later(ours: OAuthCredential, other: OAuthCredential) -> OAuthCredential {
     match (ours.expiry, other.expiry) {
         (Some(our_end), Some(other_end)) if our_end >= other_end => ours,
@@ -66,12 +67,12 @@ fn later(ours: OAuthCredential, other: OAuthCredential) -> OAuthCredential {
     }
 }
 
-/// The copy outside of the file. One of the wrong type does not count: it is never sent.
+/// The copy outside the file. A secret of the wrong type is ignored, so it is never sent.
 fn from_place(operation: &Operation<'_>, profile: &Profile) -> Result<Option<Credential>, Error> {
     Ok(read_place(operation, profile)?.map(|(credential, _)| credential))
 }
 
-/// The copy outside of the file, and the text that it was read from.
+/// The copy outside the file, and the text that it was read from.
 pub(crate) fn read_place(
     operation: &Operation<'_>,
     profile: &Profile,
@@ -97,7 +98,7 @@ pub(crate) fn read_place(
     Ok(found)
 }
 
-/// Puts a secret into the place of a profile, in place of the old one.
+/// Replaces the secret in a profile's place.
 pub(crate) fn put(
     operation: &Operation<'_>,
     profile: &Profile,
@@ -110,7 +111,7 @@ pub(crate) fn put(
         .map_err(|source| Error::place(Some(&profile.name), &place, source))
 }
 
-/// Removes a profile's secret from its place outside of the file.
+/// Removes a profile's secret from its place outside the file.
 pub(crate) fn remove(operation: &Operation<'_>, profile: &Profile) -> Result<(), Error> {
     let place = operation.place(profile)?;
     place
@@ -118,9 +119,9 @@ pub(crate) fn remove(operation: &Operation<'_>, profile: &Profile) -> Result<(),
         .map_err(|source| Error::place(Some(&profile.name), &place, source))
 }
 
-/// Removes the copy that another place has of a secret that is kept elsewhere. A place that can't be
-/// reached is reported and survived. That there is no keyring is not reported where there was none at
-/// the login either, or where the environment says so.
+/// Removes another place's copy of a secret. A place that cannot be reached is reported, and is not
+/// an error. For a profile in the file, a missing keyring is not reported if the login had none
+/// either, or if the environment chooses the file.
 pub(crate) fn remove_copy(operation: &Operation<'_>, profile: &Profile) {
     let Err(error) = remove(operation, profile) else { return };
     let no_keyring =

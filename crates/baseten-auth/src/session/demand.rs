@@ -87,7 +87,7 @@ impl OAuthCredential {
         Some(self.expiry?.duration_since(self.issued_at?))
     }
 
-    /// Whether the access token has ended, by the clock as it is.
+    /// Whether the access token has ended, by the current clock alone.
     pub(crate) fn has_ended(&self, now: Timestamp) -> bool {
         self.expiry.is_some_and(|expiry| expiry <= now)
     }

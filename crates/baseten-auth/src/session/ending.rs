@@ -45,7 +45,7 @@ impl Ending {
         })
     }
 
-    /// The session does not end: what was to end it has failed.
+    /// Gives the claim up, because the session could not be ended.
     pub(crate) fn give_up(&self) {
         if let Some((engine, held)) = &self.claim {
             engine.release(held);

@@ -1,4 +1,4 @@
-//! New tokens for old, once for all the hosts that share a session in an engine.
+//! Refreshes tokens once for all hosts that share a session in an engine.
 
 use super::credential;
 use super::demand::Demand;
@@ -14,8 +14,8 @@ use crate::secret::Secret;
 use crate::store::error::PlaceError;
 use crate::store::openbao::{Claimed, Engine, EngineError, Held};
 
-/// Refreshes a profile's tokens, unless another host has by the time that it is our turn. Nothing
-/// is sent to the remote unless the engine has said that the claim is ours.
+/// Refreshes a profile's tokens, unless another host has done so when it is our turn. Nothing is
+/// sent to the remote before the engine has confirmed our claim.
 pub(super) fn refresh(
     operation: &Operation<'_>,
     engine: &Engine,
@@ -31,14 +31,15 @@ pub(super) fn refresh(
     let needs = |tokens: &OAuthCredential| {
         !is_met(tokens) && !is_refused(tokens) && tokens.refresh_token.is_some()
     };
-    // From here on there is a claim that has to end, and then tokens that are in this process alone.
+    // From here on, there is a claim to give up, and later there are tokens that only this process
+    // has.
     let claimed = engine.claim(&profile.name, &profile.remote_url, needs);
     let held = match claimed.map_err(|source| failed(profile, engine, source))? {
         Claimed::Held(held) => held,
         Claimed::Fresh(tokens) if is_refused(&tokens) => {
             return Err(Failure::NewTokenRefused { profile: profile.name.clone() }.into());
         }
-        // Usable when it was looked at, a moment ago.
+        // They met the demand a moment ago.
         Claimed::Fresh(tokens) if tokens.refresh_token.is_some() || is_met(&tokens) => {
             return Ok(Usable::found(tokens));
         }
@@ -69,18 +70,18 @@ pub(super) fn refresh(
     }
 }
 
-/// Whether the refresh token is as good, or as used up, as it will be: where the answer was lost,
-/// nobody is to present it again before the claim has run out.
+/// Whether it is known if the server has used the refresh token. If the answer was lost, nobody may
+/// present it again before the claim has run out.
 fn is_settled(error: &ApiError) -> bool {
     match error {
         ApiError::Http(error) => HttpError::surely_not_sent(error),
-        // A gateway has lost the answer, and the server may still be at work.
+        // A gateway has lost the answer, and the server may still be working.
         ApiError::Status { status: 502 | 504, .. } | ApiError::NotProtocol { .. } => false,
         ApiError::OAuth { .. } | ApiError::Status { .. } => true,
     }
 }
 
-/// What somebody has stored who does not know of claims, where the server refused our token.
+/// Tokens that a program without claims has stored, after the server refused our refresh token.
 fn newer(
     operation: &Operation<'_>,
     engine: &Engine,
@@ -88,7 +89,7 @@ fn newer(
     refused: &Secret,
     demand: &Demand,
 ) -> Result<Usable, Error> {
-    // Nothing needs a refresh here: it is only read.
+    // This only reads: no tokens need a refresh.
     let read = engine.claim(&profile.name, &profile.remote_url, |_| false);
     let usable = match read.map_err(|source| failed(profile, engine, source))? {
         Claimed::Fresh(tokens) if tokens.refresh_token.as_ref() != Some(refused) => {

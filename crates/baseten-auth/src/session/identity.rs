@@ -24,14 +24,14 @@ use crate::oauth::answer::{self, ApiError, error_in, with_retries};
 use crate::secret::Secret;
 use crate::wait::{SLICE, Stopped, Task};
 
-/// What GitHub Actions puts into the token as its audience.
+/// The audience to request from GitHub Actions.
 const AUDIENCE: &str = "BASETEN_IDENTITY_AUDIENCE";
 
 /// How long a file or a command may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl IdentitySource {
-    /// What the environment says.
+    /// The source that the environment names.
     pub(crate) fn from_env(env: &Env) -> Result<Self, Error> {
         if env.has(IDENTITY_TOKEN) {
             Ok(Self::Variable)
@@ -46,8 +46,8 @@ impl IdentitySource {
         }
     }
 
-    /// A token that can be exchanged, as far as it says itself. Blocks for 30 s at most, and for 75 s
-    /// where GitHub is to be asked.
+    /// A token that has not expired, by its own claims. Blocks for at most 30 s, or 75 s if GitHub
+    /// is asked.
     pub(crate) fn token(&self, context: &Context) -> Result<IdentityToken, Error> {
         let token = match self {
             Self::Variable => self.parsed(&variable(context)?)?,
@@ -63,7 +63,7 @@ impl IdentitySource {
         Ok(token)
     }
 
-    /// What the token says of itself, if it is known without a command and without a request.
+    /// The claims of the token, if they are known without a command and without a request.
     pub(crate) fn claims_at_hand(&self, context: &Context) -> Result<Option<Claims>, Error> {
         let text = match self {
             Self::Variable => variable(context)?,
@@ -82,7 +82,7 @@ impl IdentitySource {
     }
 }
 
-/// What a source gives, with white space around it.
+/// The text of a source; it may have white space around it.
 type Text = Zeroizing<Vec<u8>>;
 
 /// The CI system that this seems to be.
@@ -118,13 +118,13 @@ fn read(path: &Path, context: &Context) -> Result<Text, Error> {
 }
 
 fn read_now(path: &Path) -> io::Result<Text> {
-    // With room for all of it, no copy is left behind by a growing buffer.
+    // There is room for all of it, because a growing buffer would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 64));
     File::open(path)?.take(LIMIT as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The program of the variable, and what it is given.
+/// The program in the variable, and its arguments.
 fn command_of(env: &Env) -> Result<Option<(String, Vec<String>)>, Error> {
     let Some(text) = env.text(COMMAND)? else { return Ok(None) };
     let mut words = shlex::split(text).unwrap_or_default().into_iter();
@@ -132,7 +132,7 @@ fn command_of(env: &Env) -> Result<Option<(String, Vec<String>)>, Error> {
     Ok(Some((program.ok_or(WorkloadError::NoCommand)?, words.collect())))
 }
 
-/// Runs the command of the variable, without a shell, and gives what it prints.
+/// Runs the command in the variable, without a shell, and returns its output.
 fn output_of_command(context: &Context) -> Result<Text, Error> {
     let (program, arguments) = command_of(context.env())?.ok_or(WorkloadError::NoCommand)?;
     let failed = |message: String| {
@@ -145,8 +145,8 @@ fn output_of_command(context: &Context) -> Result<Text, Error> {
         find_program(&program, context.env().os("PATH"))
     };
     let mut command = Command::new(path.ok_or_else(|| failed("it is not in PATH".to_owned()))?);
-    // Neither an API key nor an identity token is set, since they would come first; and what allows to
-    // ask GitHub Actions is left to a command that does.
+    // The environment has no API key or identity token, because those would be used first. The
+    // variables of GitHub Actions stay, because the command may need them.
     command.args(arguments);
     let io_failed = |error: io::Error| failed(error.to_string());
     let (wait, nothing) = (context.wait(), Zeroizing::default());
@@ -173,13 +173,13 @@ fn output_of_command(context: &Context) -> Result<Text, Error> {
     Ok(finished.output)
 }
 
-/// What GitHub Actions is to be asked, and the secret that allows it.
+/// The URL to request from GitHub Actions, and the secret that allows it.
 fn github_request(env: &Env) -> Result<Option<(Url, Secret)>, Error> {
     let (Some(url), Some(token)) = (env.text(GITHUB_URL)?, env.text(GITHUB_TOKEN)?) else {
         return Ok(None);
     };
     let mut url = Url::parse(url).map_err(|_| WorkloadError::GitHubUrl)?;
-    // Whatever shows the URL must not show a password.
+    // The URL may be shown, so it must not contain a password.
     if !url.username().is_empty() || url.password().is_some() {
         return Err(WorkloadError::GitHubUrl.into());
     }

@@ -1,4 +1,4 @@
-//! A lender's session: each token is asked for, and nothing is kept.
+//! A session at a lender: asks for each token, and stores nothing.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::lend::protocol::{Grant, LentProfile, Wanted};
 use crate::profile::ProfileName;
 use crate::remote::Remote;
 
-/// A profile that a lender has.
+/// A lender's profile.
 #[derive(Debug)]
 pub struct Lent {
     lender: Lender,
@@ -22,7 +22,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// What the lender has: the profile of this name, or the one that the lender selects.
+    /// Selects the profile of this name, or the one that the lender selects.
     pub(crate) fn select(
         context: &Context,
         lender: Lender,
@@ -32,7 +32,7 @@ impl Lent {
         Ok(Self { lender, profile, first: Mutex::default() })
     }
 
-    /// The same, with a token that meets a demand: one question instead of two.
+    /// The same, with a token that meets a demand: one request instead of two.
     pub(crate) fn with_token(
         context: &Context,
         lender: Lender,
@@ -41,7 +41,7 @@ impl Lent {
     ) -> Result<Self, Error> {
         let grant = match lender.token(wanted(name.cloned(), demand), context.wait()) {
             Err(error) if is_refused(&error) => {
-                // If it is not lent at all, the list says so best.
+                // If the profile is not lent, the list gives the better error.
                 let listed = lender.select(name, context.wait());
                 return Err(listed.err().filter(is_not_lent).unwrap_or(error));
             }
@@ -60,7 +60,7 @@ impl Lent {
         Ok(Self { lender, profile, first: Mutex::new(Some(grant)) })
     }
 
-    /// What the lender says of it.
+    /// What the lender says about the profile.
     pub fn profile(&self) -> &LentProfile {
         &self.profile
     }
@@ -84,7 +84,7 @@ impl Lent {
             Some(grant) => grant,
             None => self.lender.token(wanted(name.clone(), demand), context.wait())?,
         };
-        // It may have been replaced meanwhile: a token of one remote is never sent to another one.
+        // The profile may have been replaced. A token of one remote is never sent to another.
         let lent = &self.profile;
         if (&grant.profile, &grant.remote_url, grant.auth_type)
             != (&lent.profile, &lent.remote_url, lent.auth_type)

@@ -1,4 +1,4 @@
-//! A session: a credential that was selected, kept good for as long as it is used.
+//! A session: a selected credential, refreshed for as long as it is used.
 
 pub(crate) mod credential;
 pub(crate) mod demand;
@@ -37,8 +37,8 @@ use crate::store::file::Store;
 
 /// A credential that was selected, and where its requests go.
 ///
-/// It can be kept for as long as a program runs, and used by many threads at once: clones share
-/// what is known of the tokens, which are refreshed when they end.
+/// It can be kept for as long as a program runs, and used by many threads at once. Clones share the
+/// tokens, which are refreshed when needed.
 #[derive(Debug, Clone)]
 pub struct Session {
     context: Context,
@@ -48,25 +48,25 @@ pub struct Session {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    /// The API key of the environment. Nothing stored is touched.
+    /// An API key from the environment. The store is not used.
     ApiKey { key: Secret, remote: Remote },
     /// A stored profile.
     Stored(Arc<Stored>),
-    /// The workload that the environment describes. Nothing stored is touched.
+    /// The workload that the environment describes. The store is not used.
     Workload(Arc<Workload>),
-    /// A profile that a lender has. Nothing stored here is touched.
+    /// A lender's profile. The store of this machine is not used.
     Lent(Arc<Lent>),
 }
 
 #[derive(Debug)]
 struct Stored {
     store: Store,
-    /// As it was when it was selected.
+    /// The profile as it was when it was selected.
     profile: Profile,
     current: Option<ProfileName>,
-    /// Whether it was never used: then it is as it was selected, a moment ago.
+    /// True until the first use, which takes `profile` without reading the store again.
     is_new: AtomicBool,
-    /// The tokens that were used last.
+    /// The tokens used last.
     tokens: Mutex<Option<OAuthCredential>>,
 }
 
@@ -99,7 +99,7 @@ impl Stored {
         Ok(usable)
     }
 
-    /// The tokens that were used last, or what is stored.
+    /// The tokens used last, or else the stored credential.
     fn credential(&self, operation: &Operation<'_>, demand: &Demand) -> Result<Credential, Error> {
         if let Some(tokens) = self.tokens().clone() {
             return Ok(Credential::OAuth(tokens));
@@ -112,14 +112,14 @@ impl Stored {
         let found = credential::find(operation, &profile, demand)?;
         let found = found.ok_or_else(|| credential::missing(operation.context, &profile))?;
         if profile.in_file.as_ref() != Some(&found.credential) {
-            // A keyring knows the profile's name alone: its secret may be that of a new login by now.
+            // A keyring finds secrets by profile name only: this one may already be from a new
+            // login.
             refresh::read_again(&self.store, &self.profile)?;
         }
         Ok(found.credential)
     }
 
-    /// Whether tokens that should have been refreshed will do, since that failed and they have not
-    /// ended. Tells so.
+    /// Whether the old tokens will do after a failed refresh. If so, reports that failure.
     fn can_do_without(
         &self,
         error: &Error,
@@ -142,7 +142,7 @@ impl Stored {
         demand.report_if_short(context, name, left);
     }
 
-    /// Another credential than those that were refused, and whether it was refreshed just now.
+    /// A credential other than the refused ones, and whether it was refreshed just now.
     fn replace(
         &self,
         operation: &Operation<'_>,
@@ -150,13 +150,12 @@ impl Stored {
     ) -> Result<(Authorization, bool), Error> {
         match self.profile.auth_type {
             AuthType::OAuth => self.refresh(operation, demand),
-            // A login may have put another key there.
+            // A new login may have stored another key.
             AuthType::ApiKey | AuthType::Workload => self.authorize(operation, demand),
         }
     }
 
-    /// Tokens that meet a demand, from whoever has refreshed them, and whether that was us. Reads
-    /// the profile anew.
+    /// Tokens that meet a demand, and whether this call refreshed them. Reads the profile again.
     fn refresh(
         &self,
         operation: &Operation<'_>,
@@ -213,7 +212,7 @@ impl Authorization {
         &self.token
     }
 
-    /// When the token ends; `None` for API keys, and where the server did not say.
+    /// When the token ends; `None` for API keys, and if the server did not say.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at.and_then(|end| SystemTime::try_from(end).ok())
     }
@@ -230,8 +229,7 @@ impl Authorization {
     }
 }
 
-/// How a session is selected, where the environment does not decide it all; see
-/// [`Session::builder`].
+/// Options for selecting a session, besides the environment; see [`Session::builder`].
 #[derive(Debug, Clone, Default)]
 pub struct SessionBuilder {
     profile: Option<String>,
@@ -247,14 +245,14 @@ impl SessionBuilder {
         self
     }
 
-    /// How requests to Baseten name the program, such as `my-tool/1.0`: visible ASCII and spaces.
+    /// The `User-Agent` of requests to Baseten, such as `my-tool/1.0`: visible ASCII and spaces.
     #[must_use]
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = Some(user_agent.into());
         self
     }
 
-    /// Who is told what happens meanwhile.
+    /// The observer that receives events.
     #[must_use]
     pub fn observer(mut self, observer: Observer) -> Self {
         self.observer = observer;
@@ -276,29 +274,31 @@ impl SessionBuilder {
 }
 
 impl Session {
-    /// The session that the environment selects: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE` (a
-    /// workload's identity), `BASETEN_AUTH_SOCK` (what a lender has), the stored profile that
-    /// `BASETEN_PROFILE` names, or the current profile; the first that is set. With a lender,
-    /// `BASETEN_PROFILE` names one of its profiles. Asks neither the keyring nor the network; a
-    /// lender is asked what it lends.
+    /// The session that the environment selects. The first of these that is set wins:
+    /// `BASETEN_API_KEY`, `BASETEN_TRUST_RULE` (a workload's identity), `BASETEN_AUTH_SOCK` (a
+    /// lender's profile), `BASETEN_PROFILE` (a stored profile), the current profile. With a lender,
+    /// `BASETEN_PROFILE` names one of its profiles. Asks neither the keyring nor the network, but
+    /// asks a lender for its profiles.
     pub fn from_env() -> Result<Self, Error> {
         Self::builder().open()
     }
 
-    /// A session with more than the defaults.
+    /// Selects a session with options.
     pub fn builder() -> SessionBuilder {
         SessionBuilder::default()
     }
 
-    /// Selects a credential: `profile`, `BASETEN_API_KEY`, `BASETEN_TRUST_RULE`, `BASETEN_PROFILE`,
-    /// the current profile, the first that is set. With `BASETEN_AUTH_SOCK`, profiles are those of
-    /// a lender, who is asked. Reads the store only if it has to, and nothing but the store.
+    /// Selects the credential of the first of these that is set: `profile`, `BASETEN_API_KEY`,
+    /// `BASETEN_TRUST_RULE`, `BASETEN_PROFILE`, the current profile. With `BASETEN_AUTH_SOCK`, the
+    /// profiles are a lender's, and the lender is asked for them. Otherwise reads only the store,
+    /// and only if needed.
     #[doc(hidden)]
     pub fn resolve(context: &Context, profile: Option<&ProfileName>) -> Result<Self, Error> {
         Self::select(context, profile, None)
     }
 
-    /// The same, for whoever needs a credential that meets a demand next: a lender is asked once.
+    /// The same, for a caller that next needs a credential for this demand: asks a lender only
+    /// once.
     #[doc(hidden)]
     pub fn resolve_for(
         context: &Context,
@@ -324,7 +324,7 @@ impl Session {
         Self::of_store(context, profile)
     }
 
-    /// The API key or the workload of the environment; `None` where it has neither.
+    /// The API key or the workload of the environment; `None` if it has neither.
     pub(crate) fn of_environment(context: &Context) -> Result<Option<Self>, Error> {
         let (source, kind) = if let Some((key, remote)) = resolve::api_key_of_environment(context)?
         {
@@ -337,7 +337,7 @@ impl Session {
         Ok(Some(Self { context: context.clone(), source, kind }))
     }
 
-    /// A stored profile: this one, that of `BASETEN_PROFILE`, or the current one.
+    /// A stored profile: `profile`, or else the one in `BASETEN_PROFILE`, or else the current one.
     pub(crate) fn of_store(
         context: &Context,
         profile: Option<&ProfileName>,
@@ -355,7 +355,7 @@ impl Session {
         self.source
     }
 
-    /// The name of the profile; `None` for a credential of the environment, here or at the lender.
+    /// The name of the profile; `None` for a credential from the environment, ours or the lender's.
     pub fn profile_name(&self) -> Option<&str> {
         let lent = || self.lent().map(|lent| &*lent.profile.profile);
         let name = self.profile().map(|profile| profile.name.as_str()).or_else(lent);
@@ -407,12 +407,12 @@ impl Session {
         self.authorize(&operation, demand).map(|(authorization, _)| authorization)
     }
 
-    /// Makes a request with this session's credential, by whatever client the function uses.
+    /// Makes a request with this session's credential. The function can use any HTTP client.
     ///
-    /// Where the server answers 401 to tokens that were not refreshed just now, the function is
-    /// called again with others: those that another program has stored meanwhile, or else
-    /// refreshed ones. So it is called up to three times, and a 401 that stays is the result. For a
-    /// workload, there is one more exchange, even after one just now.
+    /// If the server answers 401 to tokens that were not refreshed just now, the function is called
+    /// again with other tokens: those that another program has stored meanwhile, or else refreshed
+    /// ones. So it is called up to three times; if the last answer is 401 too, that is the result.
+    /// A workload exchanges its identity token once more, even if it did so just now.
     pub fn with_retry<T, E: Unauthorized>(
         &self,
         mut send: impl FnMut(&Authorization) -> Result<T, E>,
@@ -427,9 +427,9 @@ impl Session {
             let is_unauthorized = answer.as_ref().is_err_and(Unauthorized::is_unauthorized);
             let is_bearer = authorization.scheme() == "Bearer";
             let others = match &self.kind {
-                // The file's tokens, the other place's, and then new ones: there are no more.
+                // After the first tokens: those of the other place, and then new ones.
                 Kind::Stored(_) if is_bearer && !just_refreshed => 2,
-                // A new login's.
+                // The key of a new login.
                 Kind::Stored(_) if !is_bearer => 1,
                 Kind::Workload(_) => 1,
                 Kind::Lent(_) if is_bearer => 1,
@@ -441,7 +441,7 @@ impl Session {
             demand.refused.push(authorization.token().clone());
             (authorization, just_refreshed) = match self.replace(&operation, &demand) {
                 Ok(refreshed) => refreshed,
-                // There is no other, or it is as new as this one: the server's answer says it best.
+                // No other credential could help: the server's answer is the best error.
                 Err(error)
                     if matches!(
                         error.failure(),
@@ -482,8 +482,8 @@ impl Session {
         }
     }
 
-    /// When the tokens of a profile that keeps them in the file end: those that were used last, or
-    /// else those that it was selected with.
+    /// When the tokens end, if the profile keeps them in the file: the tokens used last, or else
+    /// those read when it was selected.
     #[doc(hidden)]
     pub fn expiry(&self) -> Option<jiff::Timestamp> {
         let Kind::Stored(stored) = &self.kind else { return None };
@@ -491,7 +491,7 @@ impl Session {
         stored.tokens().as_ref().map_or(selected.expiry, |used| used.expiry)
     }
 
-    /// What a lender has; `None` for all other credentials.
+    /// The lender's profile; `None` for all other credentials.
     #[doc(hidden)]
     pub fn lent(&self) -> Option<&Lent> {
         match &self.kind {
@@ -509,14 +509,14 @@ impl Session {
         }
     }
 
-    /// What a workload's identity token says of itself: the one that was exchanged last, or else
-    /// that of a variable or a file. No command is run, and nobody is asked.
+    /// The claims of a workload's identity token: of the one exchanged last, or else of the one in
+    /// a variable or a file. Runs no command and sends no request.
     #[doc(hidden)]
     pub fn identity_claims(&self) -> Result<Option<Claims>, Error> {
         self.workload().map_or(Ok(None), |workload| workload.claims(&self.context))
     }
 
-    /// The current profile, where something else than it was selected from the store.
+    /// The current profile, if another stored profile was selected.
     #[doc(hidden)]
     pub fn hidden_current(&self) -> Option<&ProfileName> {
         match &self.kind {
@@ -540,7 +540,7 @@ impl Session {
         }
     }
 
-    /// Other tokens than those that were refused, and whether they were refreshed just now.
+    /// Tokens other than the refused ones, and whether they were refreshed just now.
     fn replace(
         &self,
         operation: &Operation<'_>,
@@ -557,7 +557,7 @@ impl Session {
         }
     }
 
-    /// An error, with what is known of the profile.
+    /// Adds what is known about the profile to an error.
     fn about(&self, error: impl Into<Error>) -> Error {
         let error = error.into();
         match self.profile() {
@@ -633,14 +633,14 @@ mod tests {
             assert!(left.as_secs() > 60, "{left}");
             clock.wait().sleep(Duration::from_mins(5)).unwrap();
         }
-        // The first half hour, and then an hour less the margin each.
+        // The first tokens last half an hour, the others an hour less the margin.
         let presented = field(&server.requests(), "refresh_token");
         let expected: Vec<_> = (0..presented.len()).map(|number| format!("r{number}")).collect();
         assert_eq!(presented, expected);
         assert!((24..=26).contains(&presented.len()), "{}", presented.len());
     }
 
-    /// A session of a profile whose store is then replaced.
+    /// Opens a session, and then replaces its stored profile.
     fn replaced_by(before: Value, after: Value) -> (Server, Session, String, Home) {
         let clock = FakeClock::new();
         let tokens = r#"{"access_token": "a2", "refresh_token": "r2", "expires_in": 3600}"#;
@@ -683,7 +683,7 @@ mod tests {
         let key = |key| stored::with_key(stored::REMOTE, key);
         let (_server, session, name, home) = replaced_by(key("old"), key("new"));
         assert_eq!(session.authorization().unwrap().token().expose(), "new");
-        // And at once by a request that the old one is refused for.
+        // A request whose old key is refused uses the new key at once.
         let mut asked = Vec::new();
         let answer = session.with_retry(|authorization| {
             let token = authorization.token().expose().to_owned();

@@ -1,4 +1,4 @@
-//! New tokens for old (RFC 6749 §6), once for any number of processes that need them.
+//! Refreshes tokens (RFC 6749 §6), once for all processes that need them.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::store::file::Store;
 use crate::store::openbao::COMMAND;
 use crate::store::profile_lock::{ALONE, ProfileLock};
 
-/// How long a lock is sure to hold while the machine is asleep: after a minute and a half, a file server
-/// may give it to another host.
+/// How long a lock surely holds while the machine is asleep: after a minute and a half, a file
+/// server may give it to another host.
 const LOCK_HOLDS: Duration = Duration::from_secs(80);
 
-/// Takes the lock of a profile, under which its secret changes. Waits at most 30 s, or where hosts
-/// share the secret, for as long as one of them may take.
+/// Takes the lock of a profile, which is needed to change its secret. Waits at most 30 s, or, if
+/// hosts share the secret, for as long as one of them may take.
 pub(crate) fn lock_profile(
     context: &Context,
     store: &Store,
@@ -33,7 +33,7 @@ pub(crate) fn lock_profile(
     Ok(ProfileLock::acquire(store, name, limit, context.wait()).map_err(failed)?)
 }
 
-/// Refreshes a profile's tokens, unless another process has by the time that it is our turn.
+/// Refreshes a profile's tokens, unless another process has done so when it is our turn.
 pub(crate) fn refresh(
     operation: &Operation<'_>,
     store: &Store,
@@ -79,10 +79,10 @@ fn refresh_once(
     let management = management_url(context, &current.profile)?;
     store.check_refresh()?;
     if current.profile.in_file.is_some() {
-        // Without a place for the answer, a refresh would end the session.
+        // If the answer cannot be stored, a refresh would end the session.
         store.rehearse()?;
     }
-    // From here on, the old tokens may be used up, and the new ones in this process alone.
+    // From here on, the old tokens may be used up, and only this process has the new ones.
     let _held = context.wait().cancel().hold();
     let (http, wait) = (context.http(), context.wait());
     let (sent, holds) = (wait.now(), LOCK_HOLDS.saturating_sub(wait.slept(locked)));
@@ -94,7 +94,7 @@ fn refresh_once(
             Ok(Usable { tokens, just_refreshed: true })
         }
         Err(error) if error.is_invalid_grant() => {
-            // A program that does not know our lock may have been faster.
+            // A program that does not use our lock may have been faster.
             let newer = Current::read(operation, store, &profile, demand)?.tokens;
             let newer = Some(newer).filter(|newer| *newer != current.tokens);
             let usable = newer.and_then(|newer| Usable::newer(context, newer, demand));
@@ -104,7 +104,7 @@ fn refresh_once(
     }
 }
 
-/// A profile and its tokens as they are under the lock.
+/// A profile and its tokens, read under the lock.
 struct Current {
     profile: Profile,
     tokens: OAuthCredential,
@@ -128,8 +128,8 @@ impl Current {
     }
 }
 
-/// A profile that was read before, as it is now. An error if it is for another remote by now: a secret
-/// of one remote is never sent to another one.
+/// Reads a profile again. An error if it is now for another remote or another kind of credential: a
+/// secret of one remote is never sent to another.
 pub(super) fn read_again(store: &Store, before: &Profile) -> Result<Profile, Error> {
     let now = read_profile(store, &before.name)?;
     let replaced = || Failure::ReplacedMeanwhile { profile: before.name.clone() };
@@ -169,14 +169,14 @@ fn keep_in_file(
     let Current { profile, stray_copy, .. } = old;
     store.update(|profiles| {
         let now = profiles.get(&profile.name)?.ok_or_else(|| logged_out(&profile.name))?;
-        // A program that does not know our lock may have logged in anew, and that login stays.
+        // A program that does not use our lock may have logged in again; that login stays.
         if now.in_file == profile.in_file && now.remote_url == profile.remote_url {
             profiles.set_tokens(&profile.name, tokens);
         }
         Ok::<_, Error>(())
     })?;
     if *stray_copy {
-        // The refresh has used it up, or is newer; whoever presented it would end the session.
+        // The refresh has used this copy up, or is newer: presenting it would end the session.
         credential::remove_copy(operation, profile);
     }
     Ok(())
@@ -190,10 +190,10 @@ fn keep_in_place(
 ) -> Result<(), Error> {
     let profile = &old.profile;
     let now = read_profile(store, &profile.name)?;
-    // What came before may have used up all the time, and there is no second such answer.
+    // Earlier steps may have used up all the time, but this answer comes only once.
     operation.budget.reserve();
     match credential::read_place(operation, &now)? {
-        // What is gone by now must not come back.
+        // A profile that was removed meanwhile must not come back.
         None => Err(logged_out(&profile.name)),
         Some((Credential::OAuth(there), text))
             if there == old.tokens && now.remote_url == profile.remote_url =>

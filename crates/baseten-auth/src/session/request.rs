@@ -1,11 +1,12 @@
-//! What a session has to know of requests that others make.
+//! What a session needs to know about requests that callers make.
 
 use std::fmt;
 
 use crate::error::Error;
 use crate::oauth::answer::ApiError;
 
-/// The error of an HTTP client, as far as [`Session::with_retry`](crate::Session::with_retry) has to know it.
+/// What [`Session::with_retry`](crate::Session::with_retry) needs to know about an HTTP client's
+/// error.
 pub trait Unauthorized {
     /// Whether the server answered 401 (RFC 9110 §15.5.2).
     fn is_unauthorized(&self) -> bool;
@@ -17,19 +18,19 @@ impl Unauthorized for ApiError {
     }
 }
 
-/// ureq 3, with its `http_status_as_error` as it is by default.
+/// ureq 3, with the default for `http_status_as_error`.
 impl Unauthorized for ureq::Error {
     fn is_unauthorized(&self) -> bool {
         matches!(self, Self::StatusCode(401))
     }
 }
 
-/// Why [`Session::with_retry`](crate::Session::with_retry) has no result.
+/// Why [`Session::with_retry`](crate::Session::with_retry) failed.
 #[derive(Debug)]
 pub enum RequestError<E> {
     /// There is no credential for the request.
     Session(Error),
-    /// The request failed, with a credential that is as good as it gets.
+    /// The request failed, even with the best credential there is.
     Request(E),
 }
 

@@ -1,4 +1,4 @@
-//! Which profile a command speaks for, and what selected it.
+//! Which credential is used, and what selected it.
 
 use super::demand::Demand;
 use super::lent::Lent;
@@ -17,7 +17,7 @@ use crate::source::SessionSource;
 use crate::store::document::Profiles;
 use crate::store::file::Store;
 
-/// The API key of the environment, and the remote that it belongs to; `None` where there is none.
+/// The API key of the environment, and the remote that it belongs to; `None` if there is none.
 pub(crate) fn api_key_of_environment(context: &Context) -> Result<Option<(Secret, Remote)>, Error> {
     let env = context.env();
     if !env.has(API_KEY) {
@@ -29,7 +29,7 @@ pub(crate) fn api_key_of_environment(context: &Context) -> Result<Option<(Secret
     Ok(Some((key, remote_of_environment(context)?.unwrap_or_default())))
 }
 
-/// The workload that the environment describes; `None` where it describes none.
+/// The workload that the environment describes; `None` if it describes none.
 pub(crate) fn workload_of_environment(context: &Context) -> Result<Option<Workload>, Error> {
     let Some(rule) = trust_rule_of_environment(context)? else { return Ok(None) };
     let source = SessionSource::TrustRuleEnv;
@@ -38,14 +38,15 @@ pub(crate) fn workload_of_environment(context: &Context) -> Result<Option<Worklo
     Workload::new(context, rule, remote).map(Some)
 }
 
-/// All that the lender of the environment has; `None` where the environment names no lender.
+/// Everything that the lender of the environment lends; `None` if the environment names no lender.
 pub fn lent_profiles(context: &Context) -> Result<Option<Listing>, Error> {
     let lender = Lender::of_environment(context.env());
     lender.map(|lender| lender.profiles(context.wait())).transpose()
 }
 
-/// What the lender of the environment has: `profile`, that of `BASETEN_PROFILE`, or what the lender
-/// selects; `None` if the environment names no lender. With a demand, a token comes with it.
+/// A profile at the lender of the environment: `profile`, or else the one in `BASETEN_PROFILE`, or
+/// else the one that the lender selects. `None` if the environment names no lender. With a demand,
+/// a token comes with it.
 pub(crate) fn lent(
     context: &Context,
     profile: Option<&ProfileName>,
@@ -71,7 +72,7 @@ pub fn remote_of_environment(context: &Context) -> Result<Option<Remote>, Error>
     Ok(text.map(Remote::parse).transpose().map_err(Failure::RemoteEnv)?)
 }
 
-/// The profile that the caller names, or else `BASETEN_PROFILE`.
+/// The profile that the caller names, or else the one in `BASETEN_PROFILE`.
 fn named(
     context: &Context,
     profile: Option<&ProfileName>,
@@ -91,11 +92,12 @@ pub struct Selected {
     pub source: SessionSource,
     /// The profile.
     pub profile: Profile,
-    /// The current profile, which may be another one, or gone.
+    /// The current profile. It may be another one, or no longer exist.
     pub current: Option<ProfileName>,
 }
 
-/// Selects a stored profile: `profile`, `BASETEN_PROFILE`, the current one.
+/// Selects a stored profile: `profile`, or else the one in `BASETEN_PROFILE`, or else the current
+/// one.
 pub(crate) fn select_stored(
     context: &Context,
     store: &Store,
@@ -107,7 +109,7 @@ pub(crate) fn select_stored(
     Ok(selected)
 }
 
-/// The same, for what cannot be undone; see [`Store::read_settled`].
+/// The same, for a removal, which cannot be undone; see [`Store::read_settled`].
 pub fn select_to_remove(
     context: &Context,
     store: &Store,

@@ -1,4 +1,4 @@
-//! What a refresh comes to, on one host and on many.
+//! The result of a refresh, on one host or on many.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::error::{Error, Failure};
 use crate::event::Event;
 use crate::profile::{OAuthCredential, Profile, ProfileName};
 
-/// The most that a refresh takes at the server: less than what others wait for it.
+/// How long a refresh may take at the server. Others wait longer than that for it.
 pub(super) const REFRESH: Duration = Duration::from_secs(25);
 
 /// Tokens that can be used now.
 pub(crate) struct Usable {
     pub(crate) tokens: OAuthCredential,
-    /// Whether the server has only just issued them: it would refuse others for the same reason.
+    /// Whether the server has just issued them. If it refuses them, it would refuse new ones too.
     pub(crate) just_refreshed: bool,
 }
 
@@ -25,8 +25,8 @@ impl Usable {
         Self { tokens, just_refreshed: false }
     }
 
-    /// Tokens that others have stored meanwhile, where the server refused our refresh token. They are
-    /// used even if they end soon: there are no better ones.
+    /// Tokens that others have stored meanwhile, after the server refused our refresh token. They
+    /// are used even if they end soon: there are no better ones.
     pub(super) fn newer(
         context: &Context,
         tokens: OAuthCredential,

@@ -14,35 +14,35 @@ use crate::oauth::exchange::exchange;
 use crate::profile::OAuthCredential;
 use crate::remote::Remote;
 
-/// A workload: who it says it is, and by which rule the service believes it.
+/// A workload: its identity, and the rule by which the service trusts it.
 #[derive(Debug)]
 pub struct Workload {
     rule: TrustRule,
     remote: Remote,
     source: IdentitySource,
-    /// Held during an exchange: there is one for all threads.
+    /// Locked during an exchange, so that all threads share one.
     last: Mutex<Last>,
     /// How many exchanges have ended.
     ended: AtomicU64,
 }
 
-/// What came of the last exchange.
+/// The result of the last exchange.
 #[derive(Debug, Default)]
 struct Last {
     tokens: Option<OAuthCredential>,
     claims: Option<Claims>,
-    /// The exchange that failed.
+    /// The number of the last exchange that failed, and its error.
     failure: Option<(u64, Error)>,
 }
 
-/// The rule of the environment; `None` where there is none.
+/// The trust rule of the environment; `None` if there is none.
 pub(crate) fn trust_rule_of_environment(context: &Context) -> Result<Option<TrustRule>, Error> {
     let text = context.env().text(TRUST_RULE)?;
     Ok(text.map(str::parse).transpose().map_err(WorkloadError::TrustRule)?)
 }
 
 impl Workload {
-    /// The workload of this environment. Neither a command nor a request is made.
+    /// The workload of this environment. Runs no command and sends no request.
     pub(crate) fn new(context: &Context, rule: TrustRule, remote: Remote) -> Result<Self, Error> {
         let source = IdentitySource::from_env(context.env())?;
         let (last, ended) = (Mutex::default(), AtomicU64::default());
@@ -54,7 +54,7 @@ impl Workload {
         &self.rule
     }
 
-    /// The remote that the rule is one of.
+    /// The remote that the rule belongs to.
     pub fn remote(&self) -> &Remote {
         &self.remote
     }
@@ -64,8 +64,8 @@ impl Workload {
         &self.source
     }
 
-    /// What the identity token says of itself: the last one that was exchanged, or else the one of a
-    /// variable or a file. `None` where a command or a request would have to be made.
+    /// The claims of the identity token: of the one exchanged last, or else of the one in a
+    /// variable or a file. `None` if that would need a command or a request.
     pub(crate) fn claims(&self, context: &Context) -> Result<Option<Claims>, Error> {
         let last = self.last().claims.clone();
         last.map_or_else(|| self.source.claims_at_hand(context), |claims| Ok(Some(claims)))
@@ -73,8 +73,8 @@ impl Workload {
 
     /// An access token that meets a demand.
     ///
-    /// Not another one for a new one that was refused: a server that refuses everything must not
-    /// make exchanges in a loop.
+    /// A new token that was refused is not replaced: a server that refuses everything must not
+    /// cause exchanges in a loop.
     pub(crate) fn authorize(
         &self,
         context: &Context,
@@ -83,7 +83,7 @@ impl Workload {
         self.obtain(context, demand, |tokens| tokens.is_just_issued(context.wait().now()))
     }
 
-    /// The same, even if the one that was refused is new.
+    /// The same, but also replaces a new token that was refused.
     pub(crate) fn replace(
         &self,
         context: &Context,
@@ -92,7 +92,7 @@ impl Workload {
         self.obtain(context, demand, |_| false)
     }
 
-    /// Those who have waited for another thread's exchange share what came of it.
+    /// Threads that have waited for another thread's exchange share its result.
     fn obtain(
         &self,
         context: &Context,
@@ -121,7 +121,7 @@ impl Workload {
         };
         let now = context.wait().now();
         match &last.tokens {
-            // What should have been replaced will do: it has not ended.
+            // The old token will do: it has not ended.
             Some(tokens) if !error.is_canceled() && demand.settles_for(tokens, now) => {
                 let (profile, reason) = (None, error.reason());
                 context.observer().notify(&Event::RefreshFailed { profile, reason });
@@ -131,7 +131,7 @@ impl Workload {
         }
     }
 
-    /// Exchanges an identity token, and keeps what comes of it.
+    /// Exchanges an identity token, and remembers the result.
     fn exchange(
         &self,
         context: &Context,
@@ -165,7 +165,7 @@ impl Workload {
             let is_early = claims.not_before.is_some_and(|start| start > context.wait().now());
             WorkloadError::Exchange { rule, origin, claims, is_early, source }
         })?;
-        // The whole of its life: it has just begun.
+        // The token is new: its whole lifetime is left.
         demand.report_if_short(context, None, tokens.lifetime());
         Ok(tokens)
     }
@@ -201,13 +201,13 @@ mod tests {
         ok(&format!(r#"{{"access_token": "{token}", "expires_in": {seconds}}}"#))
     }
 
-    /// A session whose service plays this script, and the warnings that it gives.
+    /// A session with a service that plays this script, and the warnings of the session.
     fn session(
         clock: &Arc<FakeClock>,
         script: impl IntoIterator<Item = Act>,
     ) -> (Server, Session, Arc<Mutex<Vec<String>>>) {
         let server = Server::start(script);
-        // Good for ever, whatever the clock says.
+        // It has not expired, whatever the clock says.
         let mut claims = claims();
         claims["exp"] = 4_102_444_800_u64.into();
         let variables = [
@@ -227,7 +227,7 @@ mod tests {
         (server, Session::resolve(&context, None).unwrap(), warnings)
     }
 
-    /// What so many threads get that ask while the service has not yet answered the first one.
+    /// What each of many threads gets; all ask before the service has answered the first one.
     fn all_at_once(
         session: &Session,
         answer_now: &mpsc::Sender<()>,
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_ends_is_exchanged_anew_once_for_all_threads() {
+    fn a_token_that_ends_is_exchanged_again_once_for_all_threads() {
         let clock = FakeClock::new();
         let ((first, may_first), (second, may_second)) = (mpsc::channel(), mpsc::channel());
         let (server, session, _) = session(
@@ -283,7 +283,7 @@ mod tests {
         let (server, session, _) = session(&clock, [refused, exchanged("one", 3600)]);
         assert_eq!(all_at_once(&session, &refuse), vec![Err(ErrorKind::NotLoggedIn); 16]);
         assert_eq!(server.requests().len(), 1);
-        // Whoever asks later has another try.
+        // A later call tries again.
         assert_eq!(session.authorization().unwrap().token().expose(), "one");
     }
 
