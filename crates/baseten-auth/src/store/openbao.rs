@@ -1,9 +1,9 @@
 //! The secrets of a fleet, in a KV version 2 engine of OpenBao or HashiCorp Vault.
 //!
-//! `openbao/claim.rs` decides what is done; here it is done, over our own HTTP client. What a
-//! cluster does to its clients: a node that does not lead reads old data and refuses a right
-//! check-and-set, so every request sends back the index of the last answer; and while the leader
-//! changes, an answer says nothing of whether a write was made, so that is looked up.
+//! `openbao/claim.rs` decides what to do, and this file does it, with our own HTTP client. Clusters
+//! need two precautions. A node that is not the leader may read old data and refuse a valid
+//! check-and-set, so every request sends back the index of the last answer. While the leader
+//! changes, an answer does not say whether a write was made, so that is looked up.
 
 mod claim;
 mod error;
@@ -31,20 +31,20 @@ use crate::wait::{Cancel, Deadline, Wait};
 pub use self::error::EngineError;
 pub use self::key::policy_for;
 
-/// How long the engine may give no clear answer.
+/// How long to try without a clear answer.
 const ENGINE: Duration = Duration::from_secs(30);
-/// How long one command may take with the engine in all.
+/// How long all calls of one command to the engine may take.
 pub(crate) const COMMAND: Duration = Duration::from_secs(90);
 /// How long one request may take: another node may answer the next.
 const REQUEST: Duration = Duration::from_secs(10);
-/// How long a release may take, on which nothing depends.
+/// How long a release may take. Nothing depends on it.
 const RELEASE: Duration = Duration::from_secs(5);
-/// The pause before a look.
+/// The pause before another look.
 const SOON: Duration = Duration::from_millis(100);
-/// The pause while another one refreshes.
+/// The pause while another host refreshes.
 const LATER: Duration = Duration::from_millis(250);
 
-/// The header with which a node says how new its data is.
+/// The header in which a node says how new its data is.
 const INDEX: &str = "x-vault-index";
 
 /// An engine, for the length of one operation.
@@ -55,8 +55,8 @@ pub(crate) struct Engine {
     settings: Settings,
     http: Http,
     wait: Wait,
-    /// What is left of the command's time. Only the time within calls counts: a slow remote, or a
-    /// caller's own work between two calls, costs the second nothing.
+    /// What is left of the command's time. Only the time within calls counts, not a slow remote or
+    /// the caller's own work between two calls.
     left: Mutex<Duration>,
     index: Mutex<Option<String>>,
     alone: OnceLock<bool>,
@@ -74,18 +74,18 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// When the server has to have answered, so that its answer can be stored in time.
+    /// The latest time at which the server's answer can still be stored in time.
     pub(crate) fn answered_by(&self) -> Timestamp {
         self.until.saturating_sub(TO_STORE).unwrap_or(Timestamp::MIN)
     }
 }
 
-/// What became of the wish to refresh.
+/// The result of trying to claim a refresh.
 #[derive(Debug)]
 pub(crate) enum Claimed {
-    /// It is ours to do.
+    /// The refresh is ours.
     Held(Held),
-    /// These need no refresh, or can't have one.
+    /// These tokens need no refresh, or cannot be refreshed.
     Fresh(OAuthCredential),
     /// There are no tokens.
     Gone,
@@ -97,18 +97,18 @@ struct Patience<'a> {
     wait: Wait,
     each: Duration,
     until: Deadline,
-    /// The end of the command's time; `None` if the call is made whatever time there is.
+    /// The end of the command's time; `None` if the call ignores it.
     end: Option<Deadline>,
     trouble: Trouble,
 }
 
-/// Why a call has not come to its end yet.
+/// Why a call has not finished yet.
 enum Trouble {
-    /// Every answer took its time.
+    /// The answers were slow.
     Slow,
     /// Another host is refreshing.
     Busy,
-    /// This happened last.
+    /// This was the last error.
     Failed(String),
 }
 
@@ -205,7 +205,8 @@ impl Engine {
         }
     }
 
-    /// Claims the refresh of a profile's tokens, where they need one; waits for another one's.
+    /// Claims the refresh of a profile's tokens, if they need one. Waits while another host has the
+    /// claim.
     pub(crate) fn claim(
         &self,
         profile: &ProfileName,
@@ -226,8 +227,8 @@ impl Engine {
         })
     }
 
-    /// Stores what a refresh has brought, on whatever version there is, and gives the claim up.
-    /// Another login's stays. False where the secret is gone.
+    /// Stores refreshed tokens, whatever the current version is, and gives the claim up. The tokens
+    /// of another login stay. False if the secret is gone.
     pub(crate) fn keep(&self, held: &Held, new: &OAuthCredential) -> Result<bool, EngineError> {
         let credential = encode_secret(&Credential::OAuth(new.clone()), Some(&held.credential));
         let outdated = |text: &Secret| {
@@ -237,7 +238,7 @@ impl Engine {
             })
         };
         let mut patience = self.patience(ENGINE, true);
-        // The claim's version is known: most often, no look is needed.
+        // The claim's version is known, so usually no look is needed.
         let first = self.write(&held.key, held.version, &credential, &mut patience);
         if let Ok(Heard::Written(_)) = first {
             return Ok(true);
@@ -246,20 +247,20 @@ impl Engine {
             let goal = Goal::ReplaceOnly { outdated: &outdated };
             match self.change(&held.key, goal, Some(&credential), &mut patience) {
                 Ok(ended) => return Ok(ended == Action::Done),
-                // Nobody else has these tokens, and a moment ago the engine took the claim.
+                // Only this process has these tokens, and the engine took the claim a moment ago.
                 Err(error) if self.pause(&mut patience, LATER).is_err() => return Err(error),
                 Err(_) => {}
             }
         }
     }
 
-    /// Gives a claim up whose refresh came to nothing. Where that fails, it runs out by itself.
+    /// Gives a claim up after its refresh failed. If that fails too, the claim runs out by itself.
     pub(crate) fn release(&self, held: &Held) {
         let mut patience = self.patience(RELEASE, true);
         let _ = self.write(&held.key, held.version, &held.credential, &mut patience);
     }
 
-    /// Makes a change. If it fails, no claim of it stays.
+    /// Makes a change. If it fails, its claim is given up.
     fn change(
         &self,
         key: &str,
@@ -287,7 +288,7 @@ impl Engine {
         }
     }
 
-    /// Goes the steps of a change to its end.
+    /// Takes the steps of a change until it has ended.
     fn steps(
         &self,
         key: &str,
@@ -355,8 +356,8 @@ impl Engine {
         EngineError::Away { address, after, trouble }
     }
 
-    /// Whether there is this one server alone, and no other that could be ahead of it. One that does not
-    /// say so may have others.
+    /// Whether this is the only server, so that no other can be ahead of it. If it does not say so,
+    /// there may be others.
     fn is_alone(&self, patience: &mut Patience<'_>) -> bool {
         *self.alone.get_or_init(|| {
             let request = Request::get(format!("{}/v1/sys/leader", self.settings.address));
@@ -412,8 +413,8 @@ impl Engine {
         }
     }
 
-    /// Sends a request once. `None` where the answer says nothing of what became of it, or another
-    /// node, or the same a moment later, may answer better.
+    /// Sends a request once. `None` if the answer does not say what became of the request, or if
+    /// another node, or the same one a moment later, may answer better.
     fn send(
         &self,
         request: Request<'_>,
@@ -422,7 +423,7 @@ impl Engine {
         if patience.wait.cancel().is_canceled() {
             return Err(EngineError::Canceled);
         }
-        // With less time, it would only hide what went wrong before.
+        // With less time, a timeout would only hide the earlier error.
         let left = patience.left().filter(|left| *left >= SOON);
         let left = left.ok_or_else(|| self.given_up(patience))?;
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -485,7 +486,7 @@ impl Patience<'_> {
     }
 }
 
-/// What the call has taken of the command's time is gone.
+/// Takes the time of the call off the command's time.
 impl Drop for Patience<'_> {
     fn drop(&mut self) {
         let Some(end) = self.end else { return };
@@ -501,7 +502,7 @@ fn tokens(text: &Secret) -> Option<OAuthCredential> {
     }
 }
 
-/// A text that no other process makes. It is no secret.
+/// A text that no other process makes. It is not a secret.
 fn random() -> String {
     let number = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", number(), number())
@@ -523,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_caller_does_between_two_calls_takes_none_of_their_time() {
+    fn the_time_between_two_calls_does_not_count() {
         let found =
             r#"{"data": {"data": {"credential": "k", "nonce": "n"}, "metadata": {"version": 1}}}"#;
         let server = Server::start([answer(200, "", found), answer(200, "", found)]);

@@ -1,9 +1,9 @@
-//! How hosts that share a secret change it without locks: a pure decision for each thing that the
-//! engine says.
+//! How hosts that share a secret change it without locks: a pure decision for each answer of the
+//! engine.
 //!
-//! A change is written by check-and-set, with a nonce of its own. What cannot be told from the
-//! answer is looked up: the nonce says whether the change was made, and by its version it is written
-//! again, or not. Written twice on one version, it is made once.
+//! A change is written by check-and-set, with its own nonce. If the answer does not say whether it
+//! was made, the secret is looked up: the nonce says whether it was, and if not, it is written
+//! again on the same version. The engine makes only one write on a version.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::secret::Secret;
 
-/// How long a claim lasts: the request at the server, the time to store its answer, and clocks that
-/// differ by 15 s.
+/// How long a claim lasts: the time for the request at the server and for storing its answer, and
+/// 15 s for clocks that differ.
 pub(super) const CLAIM: SignedDuration = SignedDuration::from_secs(75);
 
-/// What has to be left of a claim when the server has answered: 30 s to store the answer, and the
-/// difference of the clocks.
+/// What must be left of a claim when the server has answered: 30 s to store the answer, and 15 s
+/// for clocks that differ.
 pub(super) const TO_STORE: SignedDuration = SignedDuration::from_secs(45);
 
-/// What has to be left of a claim when a refresh begins: that, and 25 s at the server.
+/// What must be left of a claim when a refresh begins: [`TO_STORE`], and 25 s at the server.
 const NEEDED: SignedDuration = SignedDuration::from_secs(70);
 
-/// How long a node of a cluster may be behind: until there is a new leader, it does not learn what the
-/// old one has taken last. Eight to ten seconds were seen.
+/// How long a node of a cluster may be behind: until there is a new leader, it does not get the
+/// last writes of the old one. That took 8 to 10 s when it was tried.
 pub(super) const BEHIND: Duration = Duration::from_secs(15);
 
 /// Who refreshes, and until when.
@@ -33,7 +33,7 @@ pub(super) struct Claim {
     pub(super) until: Timestamp,
 }
 
-/// A secret as it stands in the engine.
+/// A secret as the engine stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shared {
     pub(super) credential: Secret,
@@ -41,7 +41,7 @@ pub(super) struct Shared {
     pub(super) claim: Option<Claim>,
 }
 
-/// What a look has found: a version, 0 where there never was one, and its secret, unless that is
+/// What a look has found: a version (0 if there never was one), and its secret unless it is
 /// deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -55,65 +55,66 @@ pub(super) enum Heard {
     Found(Found),
     /// The write was made, as this version.
     Written(u64),
-    /// The write was refused because of its version, or nobody knows what became of it.
+    /// The write was refused because of its version, or nobody knows whether it was made.
     Unclear,
 }
 
 /// What a change is for.
 #[derive(Clone, Copy)]
 pub(super) enum Goal<'a> {
-    /// To be the one that refreshes, where the credential needs it.
+    /// To be the only one that refreshes, if the credential needs it.
     Claim { needs: &'a dyn Fn(&Secret) -> bool },
-    /// To put a credential in place of certain ones: what a refresh has brought in place of what it
-    /// was bought with. Another login stays.
+    /// To replace only an outdated credential: a refresh replaces the tokens that it used, and not
+    /// those of another login.
     ReplaceOnly { outdated: &'a dyn Fn(&Secret) -> bool },
-    /// To put a new login there, whatever there is.
+    /// To store a new login, whatever is there.
     Replace,
 }
 
-/// What is to be done next.
+/// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Look, after a moment.
+    /// Look again, after a short pause.
     Look,
-    /// Look again after a longer one: another one refreshes.
+    /// Look again, after a longer pause: another host refreshes.
     Wait,
-    /// Write on this version; a claim with this end, where one is written.
+    /// Write on this version. For a claim, `until` is its end.
     Write { on: u64, credential: Option<Secret>, until: Option<Timestamp> },
-    /// The claim is ours until then, as this version, and this is what it is for.
+    /// The claim is ours until then. This is its version, and the credential to refresh.
     Held { version: u64, credential: Secret, until: Timestamp },
     /// The change is made, or there is nothing to change.
     Done,
-    /// There is no need: somebody has refreshed.
+    /// This credential needs no refresh.
     Fresh(Secret),
     /// The secret is gone.
     Lost,
 }
 
-/// A change on its way.
+/// A change in progress.
 pub(super) struct Change<'a> {
     goal: Goal<'a>,
     nonce: &'a str,
     /// The newest version seen.
     seen: u64,
-    /// Since when older ones are shown, or none.
+    /// Since when looks have shown an older version, or no secret.
     doubted: Option<Duration>,
-    /// How long what is odd is doubted.
+    /// How long such looks are doubted.
     behind: Duration,
-    /// The end of the claim that was written last, and the credential it keeps.
+    /// The credential of the claim that was written last, and the end of that claim.
     written: Option<(Secret, Timestamp)>,
-    /// Somebody else's claim, and since when it has been looked at.
+    /// Another host's claim, and since when it has been seen.
     watched: Option<(Claim, Duration)>,
 }
 
 impl<'a> Change<'a> {
-    /// A change that marks its writes, and its claims, with this nonce. No other change has it: an
-    /// old answer may still show an earlier claim of the same process, whose token is used up.
+    /// A change that marks its writes and its claims with this nonce. No other change may have it:
+    /// an old answer may still show an earlier claim of the same process, and the token of that one
+    /// is used up.
     pub(super) fn new(goal: Goal<'a>, nonce: &'a str) -> Self {
         Self { goal, nonce, seen: 0, behind: BEHIND, doubted: None, written: None, watched: None }
     }
 
-    /// What its writes are marked with.
+    /// The nonce that marks its writes.
     pub(super) fn nonce(&self) -> &'a str {
         self.nonce
     }
@@ -123,13 +124,12 @@ impl<'a> Change<'a> {
         self.written.is_some()
     }
 
-    /// There is one server alone: nothing that it shows is old.
+    /// There is only one server: nothing that it shows is old.
     pub(super) fn doubt_nothing(&mut self) {
         self.behind = Duration::ZERO;
     }
 
-    /// The next step. `clock` is the wall clock, `steady` the time since the first
-    /// step.
+    /// The next step. `clock` is the wall clock, and `steady` the time since the first step.
     pub(super) fn step(&mut self, heard: Heard, clock: Timestamp, steady: Duration) -> Action {
         match heard {
             Heard::Unclear => Action::Look,
@@ -170,7 +170,7 @@ impl<'a> Change<'a> {
                         let (credential, until) = (shared.credential, claim.until);
                         return Action::Held { version, credential, until };
                     }
-                    // It is made anew.
+                    // Too little is left of our claim: make it again.
                     Some(claim) if claim.by == self.nonce => {}
                     Some(claim) if !self.has_run_out(&claim, clock, steady) => return Action::Wait,
                     _ => {}
@@ -184,16 +184,17 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// A node that is behind shows an older version, or none. What it shows for longer is so: the
-    /// secret was deleted, after which the versions begin anew.
+    /// Whether an answer may come from a node that is behind: it shows an older version, or no
+    /// secret. If that goes on for longer, it is true: the secret was deleted, and after that the
+    /// versions begin again.
     fn is_doubtful(&mut self, found: &Found, steady: Duration) -> bool {
         let is_replaced = matches!(self.goal, Goal::Replace) && found.version >= self.seen;
         let is_odd = found.version < self.seen || found.secret.is_none() && !is_replaced;
         is_odd && steady.saturating_sub(*self.doubted.get_or_insert(steady)) < self.behind
     }
 
-    /// A claim has run out by its own word, or when it has been looked at for as long as any lasts:
-    /// a clock that is far off must not lock everybody out.
+    /// Whether a claim has run out: its end has come, or it has been seen for as long as any claim
+    /// lasts. A clock that is far off must not lock everybody out.
     fn has_run_out(&mut self, claim: &Claim, clock: Timestamp, steady: Duration) -> bool {
         if claim.until <= clock {
             return true;
@@ -221,7 +222,7 @@ fn is_short(until: Timestamp, clock: Timestamp) -> bool {
     until.duration_since(clock) < NEEDED
 }
 
-/// Writes what the goal has brought along.
+/// Writes the caller's new credential.
 fn write(on: u64) -> Action {
     Action::Write { on, credential: None, until: None }
 }

@@ -6,13 +6,13 @@ use crate::env::NotText;
 use crate::http::HttpError;
 use crate::storage::EnginePath;
 
-/// Why an engine did not do what it was asked. No text of these carries a secret.
+/// Why an engine did not do what it was asked. No message contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No variable says where the server is.
     #[error("neither BAO_ADDR nor VAULT_ADDR says where the server of the secrets is")]
     NoAddress,
-    /// A variable does not have the URL of a server.
+    /// A variable is not the URL of a server.
     #[error("{variable} is not the URL of a server")]
     Address {
         /// The variable.
@@ -21,7 +21,7 @@ pub enum EngineError {
     /// A variable is not text.
     #[error(transparent)]
     NotText(#[from] NotText),
-    /// A token or a namespace can be no part of a request.
+    /// A token or a namespace cannot be sent in a header.
     #[error("{from} has characters that an HTTP header cannot carry")]
     NotHeader {
         /// The variable or the file that it is from.
@@ -66,17 +66,17 @@ pub enum EngineError {
         /// The place of the secrets.
         place: EnginePath,
     },
-    /// It was tried again until the time was over.
+    /// The request was repeated until the time was over.
     #[error("{address} did not give or take the secret for {} s: {trouble}", after.as_secs())]
     Away {
         /// The server.
         address: String,
-        /// How long was tried.
+        /// For how long.
         after: Duration,
         /// What happened last.
         trouble: String,
     },
-    /// Another host is refreshing, and did not come to an end.
+    /// Another host is refreshing, and did not finish in time.
     #[error("another host has been refreshing the session in {place} for too long")]
     Busy {
         /// The place of the secrets.

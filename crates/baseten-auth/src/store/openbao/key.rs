@@ -8,31 +8,31 @@ use url::Url;
 use crate::profile::ProfileName;
 use crate::storage::EnginePath;
 
-/// All but the unreserved characters of RFC 3986 §2.3.
+/// Everything except the unreserved characters of RFC 3986 §2.3.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The key of a profile's secret: the path, the remote's host and the name of the profile, of which
-/// the last two are percent-encoded.
+/// The key of a profile's secret: the path, the remote's host and the name of the profile. The last
+/// two are percent-encoded.
 pub(super) fn of(path: &EnginePath, remote: &str, profile: &ProfileName) -> String {
     let (_, path) = path.parts();
     format!("{path}/{}/{}", encoded(&host(remote)), encoded(profile.as_str()))
 }
 
-/// A path as a URL has it: what is encoded in a key is encoded once more.
+/// A path for a URL: what is already encoded in a key is encoded again.
 pub(super) fn on_the_wire(path: &str) -> String {
     let parts = path.split('/').map(|part| utf8_percent_encode(part, SEGMENT).to_string());
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// The remote's host, with its port where it has one.
+/// The remote's host, with its port if it has one.
 fn host(remote: &str) -> String {
     let Ok(url) = Url::parse(remote) else { return remote.to_owned() };
     let host = url.host_str().unwrap_or(remote);
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Every byte but letters, digits, `-`, `_`, `~` and single dots, for an engine's paths have
-/// meanings for dots that stand together.
+/// Encodes every byte except letters, digits, `-`, `_`, `~` and single dots within a name. Other
+/// dots have a meaning in an engine's paths.
 fn encoded(name: &str) -> String {
     let mut text = String::new();
     let bytes = name.as_bytes();

@@ -24,7 +24,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// OpenBao's names win.
+    /// OpenBao's names win over Vault's.
     pub(super) fn from_env(env: &Env) -> Result<Self, EngineError> {
         let (variable, text) =
             first(env, ["BAO_ADDR", "VAULT_ADDR"])?.ok_or(EngineError::NoAddress)?;
@@ -58,7 +58,7 @@ fn first<'a>(
     Ok(None)
 }
 
-/// The URL of a server, which may be below a path.
+/// The URL of a server. It may have a path.
 fn address(text: &str) -> Option<String> {
     let url = Url::parse(text.trim()).ok()?;
     let is_plain = matches!(url.scheme(), "http" | "https")
@@ -135,7 +135,7 @@ mod tests {
         assert!(matches!(read(&[("BAO_ADDR", "https://x")]), Err(EngineError::NoToken)));
     }
     #[test]
-    fn what_a_header_cannot_carry_is_told_by_its_name_and_blanks_count_as_unset() {
+    fn what_a_header_cannot_carry_is_named_and_blanks_count_as_unset() {
         let read = |variables: &[(&str, &str)]| {
             let address = ("BAO_ADDR", "https://x");
             Settings::from_env(&variables.iter().copied().chain([address]).collect())

@@ -1,4 +1,4 @@
-//! The texts of a KV version 2 engine.
+//! The JSON of a KV version 2 engine.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::claim::{Claim, Found, Shared};
 use crate::http::Response;
 use crate::secret::Secret;
 
-/// What is to be written.
+/// What to write.
 pub(super) struct Draft<'a> {
     pub(super) credential: &'a Secret,
     pub(super) nonce: &'a str,
@@ -72,12 +72,12 @@ struct Written {
 }
 
 impl Draft<'_> {
-    /// The body of a write that is made on this version alone.
+    /// The body of a write that is made only on this version.
     pub(super) fn body(&self, on: u64) -> Zeroizing<Vec<u8>> {
         let claim = self.claim.map(|(by, until)| StoredClaim { by: by.to_owned(), until });
         let credential = self.credential.expose();
         let data = Members { credential, nonce: self.nonce, claim };
-        // As large as it can get, since a vector that grows leaves copies behind.
+        // As large as it can get: a vector that grows leaves copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(6 * credential.len() + 1024));
         // Texts and numbers can always be written.
         let _ = serde_json::to_writer(&mut *body, &Write { options: Options { cas: on }, data });
@@ -85,7 +85,7 @@ impl Draft<'_> {
     }
 }
 
-/// What an answer of 200 or 404 to a look says; `None` where it is no answer of such an engine.
+/// What a look found, from an answer with 200 or 404; `None` if it is not such an engine's answer.
 pub(super) fn found(response: &Response) -> Option<Found> {
     let read: Read = serde_json::from_slice(&response.body).ok()?;
     let Some(Versioned { data, metadata }) = read.data else {
@@ -116,8 +116,8 @@ pub(super) fn version(response: &Response) -> Option<u64> {
     Some(written.data.version)
 }
 
-/// What an answer says that neither did nor refused what was asked. Its own words are not repeated:
-/// they may be anything.
+/// What went wrong, from an answer that is neither a success nor a refusal. Its own text is not
+/// repeated: it may be anything.
 pub(super) fn trouble(response: &Response) -> String {
     let is_sealed = response.body.windows(6).any(|word| word == b"sealed");
     match response.status {

@@ -30,7 +30,7 @@ fn held(version: u64, second: i64) -> Action {
     Action::Held { version, credential: "old".into(), until: at(second + 75) }
 }
 
-/// What is heard one after the other, with the second of each, and what is done then.
+/// Steps of a change: the second, what the engine says, and the expected action.
 fn walk(goal: Goal<'_>, steps: impl IntoIterator<Item = (i64, Heard, Action)>) {
     let mut change = Change::new(goal, "mine");
     for (index, (second, heard, expected)) in steps.into_iter().enumerate() {
@@ -40,18 +40,18 @@ fn walk(goal: Goal<'_>, steps: impl IntoIterator<Item = (i64, Heard, Action)>) {
 }
 
 #[test]
-fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
+fn a_claim_is_written_once_and_looked_up_if_its_answer_is_unclear() {
     let needs = |credential: &Secret| credential.expose() == "old";
     let goal = Goal::Claim { needs: &needs };
     let free = || found(3, "old", "x", None);
     walk(goal, [(0, free(), claims(3, 0)), (1, Heard::Written(4), held(4, 0))]);
-    // The answer was lost, and the write was made.
+    // The answer was lost, but the write was made.
     let mine = || found(4, "old", "mine", Some(("mine", 75)));
     walk(
         goal,
         [(0, free(), claims(3, 0)), (1, Heard::Unclear, Action::Look), (2, mine(), held(4, 0))],
     );
-    // Or not: it is written on the same version again, where it can't be made twice.
+    // The write was not made: it is repeated on the same version, so that it cannot be made twice.
     walk(
         goal,
         [
@@ -63,7 +63,7 @@ fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
             (4, mine(), held(4, 0)),
         ],
     );
-    // It took too long to find out: what is left would not do for a refresh.
+    // That took so long that too little is left of the claim for a refresh.
     walk(
         goal,
         [
@@ -76,7 +76,7 @@ fn a_claim_is_written_once_and_looked_up_where_nobody_knows() {
 }
 
 #[test]
-fn the_claim_of_another_is_waited_for_and_taken_over_when_it_has_run_out() {
+fn another_claim_is_waited_for_and_taken_over_when_it_has_run_out() {
     let needs = |credential: &Secret| credential.expose() == "old";
     let goal = Goal::Claim { needs: &needs };
     let theirs = |until| found(3, "old", "x", Some(("them", until)));
@@ -109,7 +109,7 @@ fn the_claim_of_another_is_waited_for_and_taken_over_when_it_has_run_out() {
 }
 
 #[test]
-fn what_a_refresh_has_brought_is_written_on_whatever_is_there() {
+fn refreshed_tokens_are_written_on_whatever_version_is_there() {
     let outdated = |there: &Secret| there.expose() == "old";
     let goal = Goal::ReplaceOnly { outdated: &outdated };
     walk(
@@ -155,17 +155,17 @@ impl Model {
     }
 }
 
-/// What befalls one step of one client.
+/// What happens to one step of one client.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Good,
-    /// The write is made, and nobody hears of it.
+    /// The write is made, but its answer is lost.
     AnswerLost,
     /// The write is not made.
     RequestLost,
     /// The write is made later, or never.
     Late,
-    /// A right check-and-set is refused.
+    /// A valid check-and-set is refused.
     Refused,
     /// The look shows an older version.
     Stale,
@@ -250,7 +250,8 @@ fn play(turns: &[Turn], skews: [i64; 3]) -> Result<usize, TestCaseError> {
                     Some(Action::Held { credential, .. }) => {
                         let token = credential.expose().to_owned();
                         if let Some((by, when)) = presented.get(&token) {
-                            // Of the other's time, all but the difference of the clocks is over.
+                            // The other client's claim is over, except for the difference of the
+                            // clocks.
                             prop_assert!(
                                 now - when >= 70 - SKEW,
                                 "{name} presents {token} {} s after {by}",
@@ -324,7 +325,7 @@ fn restart(client: &mut Client, stage: Stage) {
     (client.doubted, client.change_seen, client.watched) = (None, None, None);
 }
 
-/// One action of a change, and what it leads to; `Some` at its end.
+/// Takes one action of a change; `Some` at its end.
 fn advance(
     client: &mut Client,
     goal: Goal<'_>,
@@ -389,7 +390,7 @@ proptest! {
 }
 
 #[test]
-fn where_nothing_goes_wrong_every_end_of_the_tokens_is_one_refresh() {
+fn without_faults_every_end_of_the_tokens_is_one_refresh() {
     let turns = (0..600).map(|round| Turn {
         client: round % 3,
         fate: Fate::Good,
