@@ -18,27 +18,27 @@ use self::protocol::Complaint;
 use crate::profile::ProfileName;
 use crate::remote::RemoteError;
 
-/// Why nothing is lent, or cannot be borrowed.
+/// Why a token is not lent, or cannot be borrowed.
 #[derive(Debug, thiserror::Error)]
 pub enum LendError {
-    /// What a client sent is no request.
+    /// What a client sent is not a request.
     #[error("this is not a request for a token: {0}")]
     Request(&'static str),
-    /// The profile is there, and not lent.
+    /// The profile is not lent.
     #[error("the profile '{profile}' is not lent{place}")]
     NotLent {
         /// The profile.
         profile: ProfileName,
-        /// Where a client has asked.
+        /// Where the client has asked.
         place: At,
     },
     /// A client named no profile, and the selected one is not lent.
     #[error("no profile was named, and the selected one is not lent{place}")]
     NoneSelected {
-        /// Where a client has asked.
+        /// Where the client has asked.
         place: At,
     },
-    /// A client of a user who may not ask.
+    /// The client belongs to a user who may not ask.
     #[error("user {uid} may not ask for a token here")]
     Foreign {
         /// The user.
@@ -50,7 +50,7 @@ pub enum LendError {
         /// Why.
         source: io::Error,
     },
-    /// The lender needed too long for one request.
+    /// The lender took too long for one request.
     #[error("the token could not be had within {seconds} s")]
     Late {
         /// The limit.
@@ -92,13 +92,13 @@ pub enum LendError {
         /// The limit.
         seconds: u64,
     },
-    /// What answers is no lender.
+    /// What answers is not a lender.
     #[error("what answers at {} is not a lender that this program understands", socket.display())]
     NotProtocol {
         /// The socket.
         socket: PathBuf,
     },
-    /// What is lent has a remote that no credential may be sent to.
+    /// The profile's remote is one that no credential may be sent to.
     #[error("the lender at {} has a remote URL that is not usable", socket.display())]
     Remote {
         /// The socket.
@@ -106,19 +106,19 @@ pub enum LendError {
         /// What is wrong with it.
         source: RemoteError,
     },
-    /// The profile is another one than a moment ago.
+    /// The lender has replaced the profile meanwhile.
     #[error("the lender at {} has replaced the profile meanwhile", socket.display())]
     Replaced {
         /// The socket.
         socket: PathBuf,
     },
-    /// The lender says why not.
+    /// The lender refuses, and says why.
     #[error("{}", complaint.message)]
     Refused {
         /// What it says. It is not trusted.
         complaint: Complaint,
     },
-    /// This system has no such sockets, or this program does not use them there.
+    /// This system has no Unix sockets, or this program does not use them there.
     #[error("lending a login needs Unix sockets, which this program does not have here")]
     NoSockets,
 }

@@ -22,14 +22,14 @@ use crate::wait::Wait;
 #[cfg(unix)]
 use crate::wait::{Deadline, SLICE, Stopped};
 
-/// How long a lender may need. It says by itself when it needs longer than 35 s.
+/// How long a lender may take. After 35 s, it answers with an error.
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// The longest answer, in bytes: a list of very many profiles.
 #[cfg(unix)]
 const ANSWER_MAX: usize = 8 * 1024 * 1024;
 
-/// How much of it is read at once, in bytes.
+/// How much of an answer is read at once, in bytes.
 #[cfg(unix)]
 const PART: usize = 16 * 1024;
 
@@ -40,7 +40,7 @@ pub(crate) struct Lender {
 }
 
 impl Lender {
-    /// The lender that the environment names; `None` where it names none.
+    /// The lender that the environment names; `None` if it names none.
     pub(crate) fn of_environment(env: &Env) -> Option<Self> {
         env.path(AUTH_SOCK).map(|socket| Self { socket })
     }
@@ -58,7 +58,7 @@ impl Lender {
     /// A token.
     pub(crate) fn token(&self, wanted: Wanted, wait: &Wait) -> Result<Grant, Error> {
         let grant: Grant = self.ask(Request::Token(wanted), wait)?;
-        // No header can carry another one.
+        // A header cannot carry any other token.
         if !grant.token.is_visible_ascii() {
             return Err(LendError::NotProtocol { socket: self.socket.clone() }.into());
         }
@@ -85,7 +85,7 @@ impl Lender {
         Ok(found.ok_or_else(missing)?)
     }
 
-    /// Sends a line, and reads the one that comes back.
+    /// Sends the line of a request, and reads the answer.
     fn ask<T: for<'de> Deserialize<'de>>(&self, request: Request, wait: &Wait) -> Result<T, Error> {
         let socket = || self.socket.clone();
         let answer = exchange(&self.socket, &request.line(), wait).map_err(|error| -> Error {
@@ -107,14 +107,15 @@ impl Lender {
     }
 }
 
-/// The error of an exchange that was canceled. A call that a signal interrupts is made again.
+/// The error of an exchange that was canceled. A signal does not cause it: interrupted calls are
+/// repeated.
 const CANCELED: io::ErrorKind = io::ErrorKind::Interrupted;
 
 #[cfg(unix)]
 fn exchange(socket: &Path, line: &[u8], wait: &Wait) -> io::Result<Zeroizing<Vec<u8>>> {
     let patience = Patience { wait, deadline: wait.deadline(LIMIT) };
     let stream = patience.connect(socket)?;
-    // A lender that refuses us may not have read it.
+    // A lender that refuses us may answer without reading the request.
     let sent = patience.send(&stream, line);
     let answer = patience.receive(&stream)?;
     if answer.is_empty() {
@@ -132,8 +133,8 @@ fn exchange(_: &Path, _: &[u8], _: &Wait) -> io::Result<Zeroizing<Vec<u8>>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// How long an exchange may take, and what cancels it. Each call of the system blocks for no longer
-/// than a slice, so that it needs no thread of its own.
+/// How long an exchange may take, and what cancels it. Each system call blocks for at most a
+/// [`SLICE`], so that no extra thread is needed.
 #[cfg(unix)]
 struct Patience<'a> {
     wait: &'a Wait,
@@ -142,7 +143,7 @@ struct Patience<'a> {
 
 #[cfg(unix)]
 impl Patience<'_> {
-    /// Makes a call again until it neither times out nor is interrupted by a signal.
+    /// Repeats a call until it neither times out nor is interrupted by a signal.
     fn retry<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
         let attempt = || match call() {
@@ -156,14 +157,14 @@ impl Patience<'_> {
         }
     }
 
-    /// Connects, also where the queue of the socket is full for a while.
+    /// Connects, even if the queue of the socket is full for a while.
     fn connect(&self, socket: &Path) -> io::Result<UnixStream> {
         let address = SocketAddrUnix::new(socket)?;
         let stream = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         rustix::io::ioctl_fioclex(&stream)?;
         let stream = UnixStream::from(stream);
         stream.set_read_timeout(Some(SLICE))?;
-        // Connecting ends after the same time.
+        // This limits the time for connecting, too.
         stream.set_write_timeout(Some(SLICE))?;
         self.retry(|| Ok(net::connect(&stream, &address)?))?;
         Ok(stream)

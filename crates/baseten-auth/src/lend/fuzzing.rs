@@ -1,9 +1,9 @@
-//! What must hold for any line of a lender's socket.
+//! What must hold for any line at a lender's socket.
 #![expect(clippy::missing_panics_doc, reason = "to panic where it does not hold is the purpose")]
 
 use super::protocol::{Grant, Listing, Request, parse_answer, success};
 
-/// A line, once it is read, is written so that it reads as the same. No error shows any of it.
+/// A line that can be read is written in a form that reads as the same. No error is empty.
 pub fn lent_line(line: &[u8]) {
     match Request::parse(line) {
         Ok(request) => {

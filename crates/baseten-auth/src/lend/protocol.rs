@@ -15,7 +15,8 @@ const VERSION: u32 = 1;
 /// The longest request, in bytes.
 pub(super) const REQUEST_MAX: usize = 16 * 1024;
 
-/// Room for all of an answer but its token, so that writing it leaves no copies of that behind.
+/// Room for everything in an answer except its token, so that writing it leaves no copies of the
+/// token behind.
 const ROOM: usize = 16 * 1024;
 
 /// What a client asks for.
@@ -34,7 +35,7 @@ pub(crate) struct Wanted {
     pub(crate) profile: Option<ProfileName>,
     /// It has at least this long to live.
     pub(crate) min_ttl: Duration,
-    /// A server has answered 401 to this one.
+    /// A server has answered 401 to this token.
     pub(crate) refused: Option<Secret>,
 }
 
@@ -52,7 +53,8 @@ struct Members {
 }
 
 impl Request {
-    /// Reads a line. The error says what is wrong, and does not quote it: it may hold a token.
+    /// Reads a line. The error says what is wrong, and does not quote the line: it may contain a
+    /// token.
     pub(super) fn parse(line: &[u8]) -> Result<Self, &'static str> {
         let members: Members =
             serde_json::from_slice(line).map_err(|_| "it is not a JSON object with v and op")?;
@@ -118,14 +120,14 @@ impl Scheme {
 /// A token that is lent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Grant {
-    /// Empty where the lender runs on a credential of its environment.
+    /// Empty if the lender uses a credential of its environment.
     pub(crate) profile: String,
     pub(crate) remote_url: String,
     pub(crate) auth_type: AuthType,
     #[serde(serialize_with = "exposed")]
     pub(crate) token: Secret,
     pub(crate) token_type: Scheme,
-    /// When it ends (RFC 3339, UTC), where that is known.
+    /// When it ends (RFC 3339, UTC), if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<jiff::Timestamp>,
 }
@@ -143,16 +145,16 @@ pub struct Listing {
 /// A profile that is lent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LentProfile {
-    /// Its name; empty where the lender runs on a credential of its environment.
+    /// Its name; empty if the lender uses a credential of its environment.
     pub profile: String,
     /// Its app URL.
     pub remote_url: String,
     /// The kind of credential.
     pub auth_type: AuthType,
-    /// The user's email address, where the login recorded it.
+    /// The user's email address, if the login recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// The user's workspace, where the login recorded it.
+    /// The user's workspace, if the login recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_name: Option<String>,
 }
@@ -189,7 +191,7 @@ pub(super) fn failure(complaint: Complaint) -> Zeroizing<Vec<u8>> {
     line(&Answer::<()> { v: VERSION, ok: None, error: Some(complaint) }, 0)
 }
 
-/// Reads an answer; `None` where it is none of this version.
+/// Reads an answer; `None` if it is not an answer of this version.
 pub(super) fn parse_answer<T: for<'de> Deserialize<'de>>(
     line: &[u8],
 ) -> Option<Result<T, Complaint>> {
@@ -202,15 +204,15 @@ pub(super) fn parse_answer<T: for<'de> Deserialize<'de>>(
 }
 
 fn line(message: &impl Serialize, secret: usize) -> Zeroizing<Vec<u8>> {
-    // JSON makes a character of a token at most six bytes long.
+    // In JSON, a character of a token takes at most six bytes.
     let mut line = Zeroizing::new(Vec::with_capacity(ROOM + 6 * secret));
-    // Nothing in a message can fail to be written: its keys are text, and so is the buffer.
+    // Writing cannot fail: all keys of a message are strings, and the buffer is in memory.
     let _ = serde_json::to_writer(&mut *line, message);
     line.push(b'\n');
     line
 }
 
-/// A secret that the message is for.
+/// A secret that is written as it is: the message is for sending it.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 struct Exposed(#[serde(serialize_with = "exposed")] Secret);
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told_so_without_a_quotation() {
+    fn a_line_that_is_not_a_request_is_refused_and_not_quoted() {
         for line in [
             "",
             "canary",

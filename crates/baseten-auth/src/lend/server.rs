@@ -1,4 +1,4 @@
-//! The lender: answers whoever may ask, a thread for each connection.
+//! The lender: answers clients that may ask, on one thread per connection.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -27,10 +27,10 @@ use crate::wait::Task;
 /// How many clients are answered at once. More wait in the socket's queue.
 const CONNECTIONS: usize = 256;
 
-/// How long a request has to arrive, and an answer to be taken.
+/// How long a request may take to arrive, and an answer to be read.
 const CLIENT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The same for a request, where all places are taken: a silent client must not cost others theirs.
+/// The same for a request, while all places are taken: a silent client must not keep others out.
 const SHORT_LIMIT: Duration = Duration::from_millis(250);
 
 /// How long a token may take. A client waits a little longer.
@@ -66,25 +66,25 @@ pub enum Lending<'a> {
     },
     /// A request failed.
     Failed {
-        /// Whose it was.
+        /// Who made it.
         peer: Peer,
-        /// What the client is told.
+        /// The answer to the client.
         complaint: &'a Complaint,
     },
 }
 
-/// Turns an error into what a client is told.
+/// Turns an error into the answer to a client.
 type Explain = Box<dyn Fn(&Error) -> Complaint + Send + Sync>;
-/// Hears what happens.
+/// Receives what happens.
 type Log = Box<dyn Fn(&Lending<'_>) + Send + Sync>;
 
 /// Lends access tokens. Refresh tokens stay where they are.
 pub struct Lender {
     context: Context,
     offer: Offer,
-    /// The credential of the environment, where it is what is lent.
+    /// The credential of the environment, if that is what is lent.
     environment: Option<Session>,
-    /// Users who may ask beside our own and root.
+    /// Users who may ask, besides our own and root.
     allowed: Vec<u32>,
     max_ttl: Option<Duration>,
     explain: Explain,
@@ -92,7 +92,7 @@ pub struct Lender {
 }
 
 impl Lender {
-    /// A lender of what is offered. Reads nothing stored yet.
+    /// A lender for this offer. Does not read the store yet.
     pub fn new(
         context: &Context,
         offer: Offer,
@@ -127,7 +127,7 @@ impl Lender {
         Ok(self.listing()?.profiles.into_iter().map(|lent| lent.profile).collect())
     }
 
-    /// Answers until it is stopped, and then finishes what it is answering.
+    /// Answers until it is stopped, and then finishes the answers in progress.
     pub fn run(self, socket: &Socket, stop: &Stop) -> io::Result<()> {
         socket.listener.set_nonblocking(true)?;
         let lender = Arc::new(self);
@@ -150,7 +150,7 @@ impl Lender {
             lender.talk(&stream, &its_stop);
             drop(place);
         };
-        // The connection is closed where no thread can be had.
+        // If no thread can be started, the connection is closed.
         if std::thread::Builder::new().spawn(talk).is_err() {
             stop.pause(SHORTAGE_PAUSE);
         }
@@ -171,7 +171,7 @@ impl Lender {
         let _ = self.send(stream, &answer);
     }
 
-    /// The request of a client who may ask; `None` where the client is gone.
+    /// Reads the request of a client that may ask. The error is `None` if the client is gone.
     fn hear(
         &self,
         stream: &UnixStream,
@@ -195,8 +195,8 @@ impl Lender {
         uid == 0 || uid == rustix::process::geteuid().as_raw() || self.allowed.contains(&uid)
     }
 
-    /// The answer, which is not waited for any longer than a client would. What takes longer goes
-    /// on by itself: it may be a refresh.
+    /// The answer. If the work takes longer than a client would wait, the answer is an error, and
+    /// the work goes on by itself: it may be a refresh.
     fn answer(self: &Arc<Self>, request: Request, peer: Peer) -> Zeroizing<Vec<u8>> {
         let answer = match request {
             Request::Profiles => self.in_time(|lender| Ok(success(&lender.listing()?, 0))),
@@ -212,7 +212,7 @@ impl Lender {
         answer.unwrap_or_else(|error| self.refuse(peer, &error))
     }
 
-    /// Does work on a thread of its own, and waits for it.
+    /// Does work on a thread of its own, and waits for at most [`ANSWER_LIMIT`].
     fn in_time<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
@@ -260,7 +260,7 @@ impl Lender {
         })
     }
 
-    /// When what is lent ends: the token's end, or the longest time that anything is lent for.
+    /// When the lent token ends: at its own end, or earlier if tokens are lent for a limited time.
     fn end(&self, authorization: &Authorization) -> Option<Timestamp> {
         let lent_until = self.max_ttl.and_then(|most| {
             self.context.wait().now().checked_add(SignedDuration::try_from(most).ok()?).ok()
@@ -268,8 +268,8 @@ impl Lender {
         authorization.expiry().into_iter().chain(lent_until).min()
     }
 
-    /// The session of a profile that is lent. The store is read anew each time: it may have been
-    /// switched, logged out or replaced.
+    /// The session of a profile that is lent. Reads the store again each time: the profile may have
+    /// been switched, logged out or replaced.
     fn session(&self, wanted: Option<&ProfileName>) -> Result<Session, Error> {
         if let Some(session) = &self.environment {
             return match wanted {
@@ -357,12 +357,12 @@ fn not_lent(profile: &ProfileName) -> Error {
     LendError::NotLent { profile: profile.clone(), place: At(None) }.into()
 }
 
-/// Whether an error says that no profile is selected, or one that is not there.
+/// Whether an error says that no profile is selected, or that the selected one does not exist.
 fn is_nobody(error: &Error) -> bool {
     matches!(error.failure(), Failure::NoCurrentProfile { .. } | Failure::NoSuchProfile { .. })
 }
 
-/// Waits for a client, or until it is stopped; true for a client.
+/// Waits for a client, or until the lender is stopped; true for a client.
 fn wait_for_client(listener: &UnixListener, stop: &Stop) -> io::Result<bool> {
     let mut watched = [
         PollFd::new(listener, PollFlags::IN),
@@ -374,8 +374,8 @@ fn wait_for_client(listener: &UnixListener, stop: &Stop) -> io::Result<bool> {
     }
 }
 
-/// A line, without its end. What is too long, or comes too late, is no request; `None` where the
-/// client is gone without a word.
+/// Reads a line, without its end. A line that is too long or comes too late is an error. The error
+/// is `None` if the client is gone.
 fn read_line(
     mut stream: &UnixStream,
     in_time: impl Fn() -> bool,
@@ -406,7 +406,7 @@ fn read_line(
     }
 }
 
-/// Whether a wait for bytes has only been cut short.
+/// Whether a read was only interrupted, or has timed out.
 fn is_interruption(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
@@ -433,7 +433,7 @@ struct State {
 }
 
 impl Stop {
-    /// Makes one; the error is the system's, which has no descriptors left.
+    /// Makes one. Fails only if the system has no descriptors left.
     pub fn new() -> io::Result<Self> {
         let (running, ended) = UnixStream::pair()?;
         let state = State { connections: 0, answering: 0, running: Some(running) };
@@ -441,7 +441,7 @@ impl Stop {
         Ok(Self(Arc::new(Shared { state, changed, ended })))
     }
 
-    /// Has the lender take no more clients, and end when it has answered those it is answering.
+    /// Makes the lender take no more clients, and end after the answers in progress.
     pub fn stop(&self) {
         self.state().running = None;
         self.0.changed.notify_all();
@@ -451,26 +451,26 @@ impl Stop {
         self.state().running.is_none()
     }
 
-    /// Waits until one more client can be taken; false where it is stopped.
+    /// Waits until one more client can be taken; false if the lender is stopped.
     fn wait_for_place(&self) -> bool {
         let full = |state: &mut State| state.running.is_some() && state.connections >= CONNECTIONS;
         let state = self.0.changed.wait_while(self.state(), full);
         state.unwrap_or_else(PoisonError::into_inner).running.is_some()
     }
 
-    /// Each of them is bounded, and so is this.
+    /// Every answer has a time limit, so this ends.
     fn wait_for_answers(&self) {
         let busy = |state: &mut State| state.answering > 0;
         drop(self.0.changed.wait_while(self.state(), busy));
     }
 
-    /// Waits that long, or until it is stopped.
+    /// Waits for this time, or until the lender is stopped.
     fn pause(&self, time: Duration) {
         let running = |state: &mut State| state.running.is_some();
         drop(self.0.changed.wait_timeout_while(self.state(), time, running));
     }
 
-    /// Takes the place of one client among those that are taken at once.
+    /// Takes one of the places for clients.
     fn take_place(&self) -> Counted {
         self.count(|state| &mut state.connections)
     }
@@ -495,7 +495,7 @@ impl Stop {
     }
 }
 
-/// While it is alive, it counts as one.
+/// Counts as one until it is dropped.
 struct Counted(Stop, fn(&mut State) -> &mut usize);
 
 impl Drop for Counted {

@@ -27,7 +27,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub struct Peer {
     /// Its user.
     pub uid: u32,
-    /// Its process; `None` where the system does not say.
+    /// Its process; `None` if the system does not say.
     pub pid: Option<u32>,
 }
 
@@ -35,7 +35,7 @@ impl Peer {
     #[cfg(target_os = "linux")]
     pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
         let peer = rustix::net::sockopt::socket_peercred(stream)?;
-        // A process of another pid namespace is none here.
+        // A process of another PID namespace has no number here.
         let pid = Some(peer.pid.as_raw_pid().cast_unsigned()).filter(|pid| *pid > 0);
         Ok(Self { uid: peer.uid.as_raw(), pid })
     }
@@ -47,18 +47,18 @@ impl Peer {
     }
 }
 
-/// A socket that is listened at.
+/// A socket that a lender listens at.
 #[derive(Debug)]
 pub struct Socket {
     pub(super) listener: UnixListener,
     path: PathBuf,
-    /// Its device and inode, where it was made here and is to be removed again.
+    /// Its device and inode, if it was made here and is removed at the end.
     made: Option<(u64, u64)>,
 }
 
 impl Socket {
-    /// Where a lender listens if nobody says: `baseten/auth.sock` in the runtime directory of the
-    /// user, else `auth.sock` in the configuration directory.
+    /// The default path: `baseten/auth.sock` in the runtime directory of the user, or else
+    /// `auth.sock` in the configuration directory.
     pub fn default_path(context: &Context) -> Result<PathBuf, Error> {
         let runtime = context.env().path("XDG_RUNTIME_DIR").filter(|runtime| runtime.is_dir());
         if let Some(runtime) = runtime {
@@ -67,28 +67,27 @@ impl Socket {
         Ok(context.store()?.path().with_file_name(FILE))
     }
 
-    /// The socket that systemd has handed over (`LISTEN_FDS`); `None` where there is none.
+    /// The socket that systemd has handed over (`LISTEN_FDS`); `None` if there is none.
     pub fn handed_over() -> Result<Option<Self>, Error> {
         let failed = |source| LendError::Bind { socket: "LISTEN_FDS".into(), source };
         let taken = listenfd::ListenFd::from_env().take_unix_listener(0).map_err(failed)?;
         let Some(listener) = taken else { return Ok(None) };
-        // The copy is closed in the programs that we start; what was handed over is not.
+        // Unlike the original, the copy is closed in the programs that we start.
         let listener = listener.try_clone().map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
         Ok(Some(Self { listener, path, made: None }))
     }
 
-    /// Listens at a path. A socket that nobody listens at any more is replaced. A directory that is
-    /// missing is made.
+    /// Listens at a path. A socket that nobody listens at any more is replaced. A missing directory
+    /// is created.
     ///
-    /// With `for_others`, every user can reach the socket; whoever connects is asked who they are in
-    /// any case.
+    /// With `for_others`, every user can reach the socket. Each client's user is always checked.
     pub fn bind(path: &Path, for_others: bool, wait: &Wait) -> Result<Self, Error> {
         let failed = |source| LendError::Bind { socket: path.to_owned(), source };
         let directory = parent(path);
         create(directory, if for_others { 0o711 } else { 0o700 }).map_err(failed)?;
-        // Two that start at once must not remove each other's socket. Without such locks they may.
+        // Without locks, two lenders that start at once may remove each other's socket.
         let lock = fs::File::open(directory).map_err(failed)?;
         let attempt = || flock(&lock, FlockOperation::NonBlockingLockExclusive).ok();
         let _ = wait.poll(wait.deadline(LOCK_WAIT), LOCK_PAUSE, attempt);
@@ -101,13 +100,13 @@ impl Socket {
         Ok(Self { listener, path: path.to_owned(), made })
     }
 
-    /// Where it is; empty for one that was handed over and has no path.
+    /// Its path; empty if it was handed over and has none.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Removes the socket that was made here, unless another one is in its place by now.
+/// Removes the socket that was made here, unless another one has replaced it.
 impl Drop for Socket {
     fn drop(&mut self) {
         let there = fs::symlink_metadata(&self.path).ok().map(|it| (it.dev(), it.ino()));
@@ -117,8 +116,8 @@ impl Drop for Socket {
     }
 }
 
-/// Makes a directory that is missing, and those above it for their owner alone, also where root does
-/// it in somebody's home. One that is there keeps its mode.
+/// Creates a missing directory with this mode, and missing ones above it for their owner only. An
+/// existing directory keeps its mode.
 fn create(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
@@ -143,7 +142,7 @@ fn make_room(path: &Path) -> Result<(), LendError> {
         Ok(()) => Err(taken),
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
-            // A queue that is full is a lender's, too.
+            // If the queue is full, a lender is there as well.
             io::ErrorKind::WouldBlock => Err(taken),
             _ => Err(failed(error)),
         },

@@ -20,7 +20,7 @@ use baseten_testing::wait::until;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A browser login to wherever the environment says.
+/// A browser login. The environment says where it is stored.
 fn log_in(home: &Home, sandbox: &Sandbox, profile: &str) -> Outcome {
     let running = home.start(&["auth", "login", "--web", "--profile", profile]);
     approve(sandbox, "ada");
@@ -67,7 +67,7 @@ fn a_session_is_kept_in_the_engine_with_no_more_than_the_documented_policy() {
         let expected = format!("Logged out {name}\n");
         assert_eq!((outcome.status, outcome.stdout), (0, expected), "{}", outcome.stderr);
     }
-    // With all their versions.
+    // The secrets are gone, with all their versions.
     assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
     assert_eq!(sandbox.session_count("ada"), 0);
 }
@@ -89,7 +89,7 @@ fn the_recipe_for_a_fleet_works_with_the_policy_beside_it() {
     let other = host_like(&home, bao.home(&sandbox, &token));
     let lent = other.run(&["auth", "token"]);
     assert!(sandbox.is_live(lent.stdout.trim()), "{lent}");
-    // Nothing of the session is on this host.
+    // This host has nothing of the session itself.
     assert_eq!(home.run(&["auth", "token"]).stdout, "");
 }
 
@@ -99,7 +99,7 @@ fn a_new_login_replaces_the_session_of_the_fleet_and_a_logout_elsewhere_is_seen(
     let one = bao.home(&sandbox, ROOT);
     let name = name("fleet");
     assert_eq!(log_in(&one, &sandbox, &name).status, 0);
-    // An entry that another program wrote has no place; the environment names it.
+    // An entry that another program wrote names no place; the environment names it.
     let other = bao.home(&sandbox, ROOT);
     let mut store = read(&one);
     store["profiles"][&name].as_object_mut().unwrap().remove("credential_store");
@@ -114,7 +114,7 @@ fn a_new_login_replaces_the_session_of_the_fleet_and_a_logout_elsewhere_is_seen(
     let gone = other.run(&["auth", "token"]);
     assert_eq!((gone.status, gone.stdout.as_str()), (3, ""), "{gone}");
     assert!(gone.stderr.contains(STORE), "{gone}");
-    // After all versions were deleted, it begins with the first again.
+    // All versions were deleted, so a new login starts at version 1.
     assert_eq!(log_in(&other, &sandbox, &name).status, 0);
     other.run(&["auth", "token"]).succeeded();
 }
@@ -185,7 +185,7 @@ fn a_login_that_cannot_be_stored_takes_its_secret_back() {
         if !there_before {
             first.run(&["auth", "logout"]).succeeded();
         }
-        // The write is made, and then the engine takes back that it may be.
+        // The first write is made, but its answer is lost. Then the next request is denied.
         let mut writes = 0;
         let through = Proxy::start(vec![bao.port], move |_, line| {
             writes += usize::from(line.starts_with("POST"));
@@ -252,7 +252,7 @@ fn a_session_is_not_ended_while_another_host_refreshes_it() {
         assert_eq!(bao.secret(&sandbox, &name)["data"]["claim"]["by"], "another", "{logs_out}");
         let outcome = running.end();
         assert_eq!(outcome.status, 0, "{outcome}");
-        // To end it, it is refreshed once more.
+        // The session is refreshed once more to end it.
         assert_eq!(sandbox.refresh_count(), before + 1, "{logs_out}");
         assert_eq!(sandbox.session_count("ada"), usize::from(!logs_out));
     }
@@ -265,8 +265,8 @@ fn a_change_that_fails_leaves_no_claim() {
     let name = name("fleet");
     assert_eq!(log_in(&home, &sandbox, &name).status, 0);
     let login = ["auth", "login", "--with-api-key", "--profile", &name];
-    // The requests that go wrong: the login is stored after its claim; the answer to the claim gets lost,
-    // and then the look for it is refused.
+    // What goes wrong: for the login, the write after the claim is denied; for the token, the
+    // answer to the claim is lost, and then the look for it is denied.
     for arguments in [&login[..], &["auth", "token"]] {
         let logs_in = arguments == login;
         bao.expire(&sandbox, &name);
@@ -287,7 +287,7 @@ fn a_change_that_fails_leaves_no_claim() {
         let after = bao.secret(&sandbox, &name);
         assert_eq!(after["data"]["credential"], before["data"]["credential"], "{arguments:?}");
         assert!(after["data"]["claim"].is_null(), "{arguments:?}: {after}");
-        // There was one, and it was given up.
+        // There was a claim, and it was given up.
         let version = |secret: &Value| secret["metadata"]["version"].as_u64().unwrap();
         assert_eq!(version(&after), version(&before) + 2, "{arguments:?}");
     }
@@ -309,7 +309,7 @@ fn a_machine_that_was_asleep_claims_the_refresh_again() {
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     assert!(sandbox.is_live(outcome.stdout.trim()));
     assert_eq!(sandbox.refresh_count(), 1);
-    // A claim that is given up, and another one with what it was for.
+    // Four writes: a claim, which is given up, and another claim, and then the new tokens.
     assert_eq!(version(), before + 4);
 }
 
@@ -358,13 +358,13 @@ fn an_address_or_a_token_that_is_missing_or_wrong_names_its_variable() {
         );
         assert!(outcome.stderr.contains(says), "{outcome}");
     }
-    // What asks for no secret needs none of it.
+    // A command that needs no secret needs none of these variables.
     let mut host = host_like(&first, Home::at(&sandbox));
     host.run(&["auth", "status"]).succeeded();
     host.run(&["auth", "list"]).succeeded();
     host.set("BAO_ADDR", "nonsense");
     host.run(&["auth", "status"]).succeeded();
-    // The names of Vault, and the file that its logins write.
+    // The variables of Vault work too, and the file that its logins write.
     let mut host = host_like(&first, bao.home(&sandbox, ROOT)).with("VAULT_ADDR", bao.address());
     host.unset("BAO_ADDR");
     host.unset("BAO_TOKEN");
@@ -405,7 +405,7 @@ fn a_server_with_an_authority_of_its_own_and_a_namespace_are_reached() {
     assert_eq!(bao.keys(&sandbox), Vec::<String>::new());
 }
 
-/// Hosts, which share nothing but the engine, with so many processes each.
+/// Gets a token on hosts that share only the engine, in this many processes each.
 fn fleet(hosts: &[Home], processes: usize) -> Vec<Running> {
     let hide = "for place in /tmp /var/tmp /dev/shm /run/user; do
         [ -d $place ] && { mount -t tmpfs none $place || exit 99; }; done";
@@ -457,7 +457,7 @@ fn nothing_is_sent_to_the_remote_while_another_host_refreshes() {
     let running = home.start(&["auth", "token"]);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(sandbox.refresh_count(), 0);
-    // Its owner is gone, and its time is over.
+    // The claim has run out.
     let outcome = running.end();
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     assert_eq!(sandbox.refresh_count(), 1);
@@ -474,7 +474,7 @@ fn a_refresh_that_is_refused_gives_the_claim_up() {
     let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", busy.url("localhost", ""));
     assert_eq!(home.run(&["auth", "token"]).status, 6);
     assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
-    // Behind a gateway that has lost the answer, the server may still be at work.
+    // Behind a gateway that has lost the answer, the server may still be working.
     let gateway = Server::start([answer(504, "", "")]);
     let mut home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", gateway.url("localhost", ""));
     assert_eq!(home.run(&["auth", "token"]).status, 6);
@@ -497,13 +497,13 @@ fn the_token_of_the_engine_is_sent_to_no_other_server() {
     let name = name("fleet");
     assert_eq!(log_in(&home, &sandbox, &name).status, 0);
     bao.expire(&sandbox, &name);
-    // Not to the remote, where the session is refreshed.
+    // It is not sent to the remote, where the session is refreshed.
     let remote = Server::start([answer(503, "", "{}")]);
     let home = home.with("BASETEN_MANAGEMENT_API_URL_OVERRIDE", remote.url("localhost", ""));
     assert_eq!(home.run(&["auth", "token"]).status, 6);
     let refresh = remote.requests().concat();
     assert!(!refresh.is_empty() && !refresh.contains(&token), "{refresh}");
-    // And not to where the engine points.
+    // It is not sent to where the engine redirects.
     let elsewhere = Server::start([answer(200, "", "{}")]);
     let location = format!("Location: {}\r\n", elsewhere.url("127.0.0.1", "/v1/secret"));
     let engine = Server::start((0..100).map(|_| answer(307, &location, "")));
@@ -522,10 +522,11 @@ fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
     let home = bao.home(&sandbox, ROOT);
     let name = name("fleet");
     assert_eq!(log_in(&home, &sandbox, &name).status, 0);
-    // Requests 0 and 1 look, 2 writes the claim, 3 looks again where that went wrong or else stores.
+    // Requests 0 and 1 look, and 2 writes the claim. If that went wrong, 3 looks again, or else it
+    // stores.
     let faults = [Fault::AnswerLost, Fault::RequestLost, Fault::Status(307), Fault::Status(400)];
     let more = [Fault::Status(500), Fault::Status(503), Fault::Status(412), Fault::Status(473)];
-    // Of new tokens in one process, nothing ends the attempts to store them.
+    // If only one process has the new tokens, it tries to store them again after these as well.
     let definite = [Fault::Status(403), Fault::Status(404), Fault::Status(418)];
     let mut refreshes = 0;
     for fault in faults.into_iter().chain(more).chain(definite) {
@@ -558,7 +559,7 @@ fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
             assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null(), "{fault:?} {at}");
         }
     }
-    // Nor does it where that goes on for a while.
+    // It tries again even if that goes on for a while.
     bao.expire(&sandbox, &name);
     let through = Proxy::start(vec![bao.port], |number, _| match number {
         3..=9 => Fault::Status(403),
@@ -569,7 +570,7 @@ fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
     assert_eq!(home.run(&["auth", "token"]).stdout, outcome.stdout);
     refreshes += 1;
-    // A look that shows an older version, after every write that was not answered.
+    // A look shows an older version, after every write without an answer.
     bao.expire(&sandbox, &name);
     let through = Proxy::start(vec![bao.port], move |number, line| match number {
         2 | 5 => Fault::AnswerLost,
@@ -584,7 +585,7 @@ fn an_answer_that_says_nothing_is_looked_up_and_no_refresh_is_made_twice() {
 }
 
 #[test]
-fn whoever_is_killed_at_any_step_is_followed_by_another_host() {
+fn if_a_host_is_killed_at_any_step_another_host_takes_over() {
     let (bao, sandbox) = (Bao::start(), sandbox());
     let home = bao.home(&sandbox, ROOT);
     let name = name("fleet");
@@ -608,7 +609,7 @@ fn whoever_is_killed_at_any_step_is_followed_by_another_host() {
         let other = host_like(&home, bao.home(&sandbox, ROOT));
         let next = other.run(&["auth", "token"]);
         if sandbox.refresh_count() == before + 2 {
-            // It was killed with the new tokens in its hands: the one case that ends a session.
+            // It was killed when only it had the new tokens: the one case that ends a session.
             assert!(is_claimed && next.status == 3, "{step}: {next}");
             lost += 1;
             assert_eq!(log_in(&home, &sandbox, &name).status, 0);
@@ -618,7 +619,7 @@ fn whoever_is_killed_at_any_step_is_followed_by_another_host() {
             assert!(sandbox.is_live(next.stdout.trim()), "{step}");
         }
     }
-    // Two looks, the claim and what the refresh has brought are a connection each of one thread.
+    // Two looks, the claim and the write of the new tokens are one connection each, on one thread.
     assert!(step >= 5 && lost == 1, "{step} {lost}");
 }
 
@@ -632,7 +633,7 @@ mod slow_tests {
         let name = name("fleet");
         assert_eq!(log_in(&home, &sandbox, &name).status, 0);
         bao.expire(&sandbox, &name);
-        // Of every claim, too little is left when its answer comes.
+        // When the answer to a claim comes, too little of the claim is left.
         let slow = Proxy::start(vec![bao.port], move |_, line| {
             if line.starts_with("POST") {
                 std::thread::sleep(Duration::from_secs(6));
@@ -666,7 +667,7 @@ mod slow_tests {
 mod fleet_tests {
     use super::*;
 
-    /// Three hosts, each with the nodes in another order.
+    /// Three hosts, each of which tries the nodes in another order.
     fn hosts(cluster: &Cluster, sandbox: &Sandbox, name: &str) -> Vec<Home> {
         let proxy = |index| Proxy::start(cluster.ports_from(index), |_, _| Fault::None);
         let host = |index| {
@@ -718,7 +719,7 @@ mod fleet_tests {
         let (done, mut odd) = (AtomicBool::new(false), Vec::new());
         let (mut tokens, mut late, mut restarts) = (BTreeSet::new(), 0, 0);
         std::thread::scope(|scope| {
-            // It has to outlive the thread that kills its nodes.
+            // The cluster has to outlive the thread that kills its nodes.
             let (done, restarts, cluster) = (&done, &mut restarts, &mut cluster);
             scope.spawn(move || {
                 while !done.load(Ordering::SeqCst) {
@@ -749,7 +750,7 @@ mod fleet_tests {
             "{refreshes} refreshes, {} tokens, {restarts} restarts, {late} ended with 6",
             tokens.len()
         );
-        // No refresh brought the first one.
+        // The first token is not from a refresh.
         tokens.retain(|token| !first.contains(token.trim()));
         assert_eq!(refreshes, tokens.len());
     }

@@ -44,7 +44,7 @@ fn every_command_works_with_a_login_that_is_lent_and_writes_nothing() {
     assert!(run(&["whoami"]).stdout.contains("ada@example.com"));
     let exec = run(&["auth", "exec", "--", "sh", "-c", "echo $BASETEN_TRUSS_AUTH_API_KEY"]);
     assert_eq!(exec.stdout.trim(), access);
-    // What is started there selects the same.
+    // A program that is started there selects the same profile.
     let inner = run(&["auth", "exec", "--", baseten(), "auth", "status", "-o", "json"]).json();
     assert_eq!((&inner["profile"], &inner["storage"]), (&json!(name), &json!("socket")));
     assert_eq!(fs::read_dir(client.path()).unwrap().count(), 0, "something was written");
@@ -106,7 +106,7 @@ fn with_false_lender(answers: impl IntoIterator<Item = String>) -> Home {
 }
 
 #[test]
-fn what_answers_and_is_no_lender_is_not_believed() {
+fn an_answer_that_is_not_a_lenders_is_refused() {
     for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n\n", "{\"v\":2,\"ok\":{\"profiles\":[]}}\n", ""]
     {
         let client = with_false_lender([answer.to_owned()]);
@@ -116,7 +116,7 @@ fn what_answers_and_is_no_lender_is_not_believed() {
 }
 
 #[test]
-fn a_client_waits_where_the_queue_of_the_socket_is_full_and_can_be_interrupted() {
+fn a_client_waits_while_the_queue_of_the_socket_is_full_and_can_be_interrupted() {
     let home = Home::new();
     let path = home.path().join("sock");
     let listener = net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
@@ -149,7 +149,7 @@ fn a_profile_that_is_replaced_between_two_questions_is_not_used() {
 }
 
 #[test]
-fn a_token_is_one_question_and_of_the_profile_that_was_named() {
+fn a_token_is_one_request_and_of_the_named_profile() {
     let grant = json!({"v": 1, "ok": {"profile": "a", "auth_type": "oauth",
         "remote_url": REMOTE, "token": "t", "token_type": "Bearer"}});
     let client = || with_false_lender([format!("{grant}\n")]);
@@ -224,7 +224,7 @@ fn a_lender_starts_with_nobody_logged_in_and_lends_what_comes() {
     assert_eq!(client.run(&["auth", "token"]), Outcome::done(&format!("{first}\n")));
     home.run(&["auth", "logout"]).succeeded();
     assert_eq!(exit_of(&lender.ask(&token_request())), Some(3));
-    // Replaced by another kind of login.
+    // The profile is replaced by another kind of login.
     home.write_store(&store([("first", with_key(REMOTE, "another-key"))]));
     assert_eq!(client.run(&["auth", "token"]), Outcome::done("another-key\n"));
 }
@@ -253,7 +253,7 @@ fn a_token_is_lent_for_no_longer_than_allowed() {
     let left = end.duration_since(jiff::Timestamp::now()).as_secs();
     assert!((280..=300).contains(&left), "{left}");
     assert_eq!(sandbox.refresh_count(), 0, "more than 5 minutes cannot be asked for");
-    // The client is told that it got less than it wanted.
+    // The client warns that it got less than it wanted.
     let outcome = lender.client().run(&["auth", "token", "--min-ttl", "1h"]);
     assert_eq!(outcome.status, 0, "{outcome}");
     assert!(outcome.stderr.contains("--min-ttl asks for 3600 s"), "{outcome}");
@@ -297,7 +297,7 @@ fn no_refresh_token_leaves_the_lender() {
 }
 
 #[test]
-fn people_are_told_on_stderr() {
+fn messages_for_people_go_to_stderr() {
     let home = with_two();
     let socket = home.path().join("s");
     let arguments = ["auth", "serve", "-v", "--socket", socket.to_str().unwrap()];

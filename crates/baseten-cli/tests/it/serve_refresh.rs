@@ -23,8 +23,8 @@ use baseten_testing::wait::{self, PATIENCE};
 use rustix::process::Signal;
 use serde_json::json;
 
-/// A client that has nothing of this machine but the program, its libraries and the directory of the
-/// socket, in namespaces of its own.
+/// A client in its own namespaces, with only the program, its libraries and the directory of the
+/// socket.
 fn contained(directory: &Path, arguments: &[&str]) -> Running {
     let mut command = std::process::Command::new(find("bwrap", "bubblewrap"));
     command.args(["--unshare-all", "--die-with-parent", "--clearenv", "--ro-bind", "/usr", "/usr"]);
@@ -78,7 +78,7 @@ fn a_token_that_a_server_refuses_is_replaced_once_for_all() {
     let new: Vec<_> = running.into_iter().map(|it| it.end().succeeded().stdout).collect();
     assert!(new.iter().all(|token| *token == new[0] && token.trim() != refused), "{new:?}");
     assert_eq!(sandbox.refresh_count(), 1);
-    // A server that refuses everything does not have tokens rotated in a loop.
+    // A server that refuses everything does not cause refreshes in a loop.
     let outcome = clients[0].run_with_input(&arguments, &new[0]);
     failed(&outcome, 3, "refused");
     assert_eq!(sandbox.refresh_count(), 1);
@@ -135,7 +135,7 @@ fn a_lender_that_is_killed_in_a_refresh_leaves_the_store_whole() {
     failed(&client.end(), 6, socket.to_str().unwrap());
     assert_eq!(home.store(), before);
     assert!(!profile(&home, &name).is_null());
-    // Its socket is still there, and the next one replaces it.
+    // Its socket is still there, and the next lender replaces it.
     assert!(socket.exists());
     let next = Lender::start(&home, &[]);
     assert_eq!(next.socket(), socket);
@@ -176,7 +176,7 @@ fn a_workload_exchanges_its_identity_token_once_for_all() {
     let first = all();
     assert!(first.iter().all(|token| *token == first[0]), "{first:?}");
     assert_eq!(exchanges(), 1);
-    // Less than a minute is left.
+    // Less than a minute is left of the first token.
     std::thread::sleep(Duration::from_secs(5));
     let second = all();
     assert!(second.iter().all(|token| *token == second[0] && *token != first[0]), "{second:?}");
@@ -202,7 +202,7 @@ impl Ssh {
             assert!(command.status().unwrap().success());
         }
         fs::copy(file("client.pub"), file("authorized_keys")).unwrap();
-        // Where sshd looks for it, which a package's service would make.
+        // sshd needs this directory. Normally, the package's service makes it.
         let _ = fs::create_dir("/run/sshd");
         let port = {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -229,7 +229,7 @@ impl Ssh {
         Self { directory, port, _server: server }
     }
 
-    /// What `ssh` has to be told to get there.
+    /// The options that `ssh` needs to get there.
     fn options(&self) -> Vec<String> {
         let (key, port) = (self.directory.path().join("client"), self.port);
         let known = "-F none -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR \
@@ -238,7 +238,7 @@ impl Ssh {
         options.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Runs a command there, with a socket there that leads to one here.
+    /// Runs a command there, with the socket `there` forwarded to the socket `here`.
     fn run(&self, there: &Path, here: &Path, command: &str) -> Outcome {
         let mut ssh = std::process::Command::new(find("ssh", "openssh-client"));
         ssh.args(self.options()).args(["-o", "ExitOnForwardFailure=yes"]);

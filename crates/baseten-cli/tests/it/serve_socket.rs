@@ -1,4 +1,4 @@
-//! `auth serve`: its socket, who may ask there and how, and how much it bears.
+//! `auth serve`: its socket, who may ask there and how, and how much load it can take.
 
 #![cfg(target_os = "linux")]
 
@@ -54,7 +54,7 @@ fn users_who_are_not_allowed_are_refused() {
 }
 
 #[test]
-fn a_client_that_misbehaves_is_told_so_and_costs_nobody_else_anything() {
+fn a_client_that_misbehaves_gets_an_error_and_delays_nobody_else() {
     let home = with_two();
     let lender = Lender::start(&home, &[]);
     let socket = lender.socket();
@@ -92,7 +92,7 @@ fn a_client_that_misbehaves_is_told_so_and_costs_nobody_else_anything() {
 #[test]
 fn a_thousand_silent_connections_do_not_keep_others_out() {
     let home = with_two();
-    // Nobody reads what it says of them on stderr, which is more than a pipe holds.
+    // Nobody reads its messages about them on stderr, which are more than a pipe holds.
     let lender = Lender::start(&home, &[]);
     let silent: Vec<_> =
         (0..1000).filter_map(|_| UnixStream::connect(lender.socket()).ok()).collect();
@@ -142,7 +142,7 @@ fn the_usual_socket_is_in_the_runtime_directory_or_beside_the_store() {
     let lender = Lender::start(&home, &[]);
     assert_eq!(lender.socket(), run.join("baseten/auth.sock"));
     assert_eq!((mode(lender.socket()), mode(&run.join("baseten"))), (0o600, 0o700));
-    // A directory that is there keeps its mode.
+    // An existing directory keeps its mode.
     ends(lender.running, Signal::TERM);
     fs::set_permissions(run.join("baseten"), fs::Permissions::from_mode(0o750)).unwrap();
     let lender = Lender::start(&home, &[]);
@@ -244,7 +244,7 @@ fn a_hang_up_is_ignored_without_a_terminal() {
     assert_eq!(lender.ask(&token_request())["ok"]["token"], "the-token");
 }
 
-/// The memory of a process in kilobytes: what it has of its own.
+/// The memory of a process that it does not share with files, in kilobytes.
 fn memory(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
