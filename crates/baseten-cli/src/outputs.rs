@@ -54,12 +54,12 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("BASETEN_PROFILE", "The stored profile to use instead of the current one"),
     (
         "BASETEN_REMOTE_URL",
-        "The remote of a login, of BASETEN_API_KEY and of BASETEN_TRUST_RULE (default: \
+        "The remote for a login, BASETEN_API_KEY and BASETEN_TRUST_RULE (default: \
          https://app.baseten.co)",
     ),
     (
         "BASETEN_TRUST_RULE",
-        "The trust rule by which a workload's identity token is exchanged for an access token, \
+        "The trust rule for exchanging a workload's identity token for an access token; used \
          instead of a stored profile",
     ),
     (
@@ -71,16 +71,17 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("BASETEN_IDENTITY_TOKEN_FILE", "A file with the identity token; it is read again each time"),
     (
         "BASETEN_IDENTITY_TOKEN_COMMAND",
-        "The command that prints it, in words as a shell splits them, run without a shell",
+        "A command that prints the identity token; it is split into words as in a shell, but runs \
+         without one",
     ),
     (
         "BASETEN_IDENTITY_AUDIENCE",
-        "The audience of the identity token that GitHub Actions is asked for",
+        "The audience to request for the identity token from GitHub Actions",
     ),
     (
         "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-        "Set by GitHub Actions, which is then asked for the identity token where none of the \
-         others is set",
+        "Set by GitHub Actions; used to request the identity token if none of the \
+         BASETEN_IDENTITY_TOKEN variables is set",
     ),
     ("BASETEN_CONFIG_DIR", "The directory that the profiles are kept in"),
     (
@@ -90,12 +91,15 @@ pub const VARIABLES: &[(&str, &str)] = &[
          openbao:<mount>/<path> for a KV version 2 engine of OpenBao or Vault",
     ),
     ("BAO_ADDR, VAULT_ADDR", "The URL of the server of OpenBao or Vault that keeps secrets"),
-    ("BAO_TOKEN, VAULT_TOKEN", "The token for it (default: what ~/.vault-token has)"),
-    ("BAO_NAMESPACE, VAULT_NAMESPACE", "The namespace there"),
-    ("BAO_CACERT, VAULT_CACERT", "A file of certificates to trust for it"),
+    (
+        "BAO_TOKEN, VAULT_TOKEN",
+        "The token for that server (default: the contents of ~/.vault-token)",
+    ),
+    ("BAO_NAMESPACE, VAULT_NAMESPACE", "The namespace on that server"),
+    ("BAO_CACERT, VAULT_CACERT", "A file of certificates to trust for that server"),
     (
         "BASETEN_KEYRING_TIMEOUT",
-        "How many seconds a command may wait for the keyring or a helper (default: 3, or 60 where \
+        "How many seconds a command may wait for the keyring or a helper (default: 3, or 60 if \
          somebody at a terminal or a display can unlock it)",
     ),
     ("BASETEN_NO_INPUT", "Never prompt, as with --no-input (0 and false: off)"),
@@ -103,9 +107,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("BASETEN_INFERENCE_BASE_URL_OVERRIDE", "The URL of the inference API, for this run"),
     ("CLAUDE_CONFIG_DIR", "The directory of Claude Code's settings (default: ~/.claude)"),
     ("CODEX_HOME", "The directory of Codex's settings (default: ~/.codex)"),
-    ("BROWSER", "The program that opens the page of a login, also over SSH"),
-    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies, and what is reached without one"),
-    ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificates to trust beside those of the system"),
+    ("BROWSER", "The program that opens the page of a login, even over SSH"),
+    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies, and the hosts to reach without one"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificates to trust in addition to those of the system"),
     ("NO_COLOR", "No colors"),
 ];
 
@@ -148,7 +152,7 @@ pub const OUTPUTS: &[Output] = &[
         command: "auth list",
         text: "A table with a line for each profile; a star marks the current one.",
         records: &[Record {
-            what: "An array of profiles; under jsonl, one a line.",
+            what: "An array of profiles; with jsonl, one per line.",
             schema: schema::<Vec<ListRecord>>,
         }],
     },
@@ -160,8 +164,8 @@ pub const OUTPUTS: &[Output] = &[
     },
     Output {
         command: "auth serve",
-        text: "Nothing. What happens is told on stderr: where it listens and what it lends, then a \
-               line for each token that it hands out.",
+        text: "Nothing. Messages go to stderr: where it listens and what it lends, then a line for \
+               each token that it hands out.",
         records: &[
             Record {
                 what: "Once it is ready: where it listens, and what it lends.",
@@ -173,13 +177,13 @@ pub const OUTPUTS: &[Output] = &[
     Output { command: "auth exec", text: "What the program prints.", records: &[] },
     Output {
         command: "auth setup",
-        text: "\"Set up <agent> in <file>\" on success, then a line for each key: + for one that \
-               is new, ~ for one that had another value, - for one that was removed.",
+        text: "\"Set up <agent> in <file>\" on success, then a line for each key: + if it is \
+               new, ~ if it had another value, - if it was removed.",
         records: &[Record { what: "What was set up.", schema: schema::<SetupRecord> }],
     },
     Output {
         command: "whoami",
-        text: "A line each for the user's ID, email, name and workspace, as far as they are known.",
+        text: "One line each for the user's ID, email, name and workspace, if known.",
         records: &[Record { what: "The user.", schema: schema::<WhoamiRecord> }],
     },
     Output {
@@ -187,7 +191,7 @@ pub const OUTPUTS: &[Output] = &[
         text: "The version, the commit it was built from, and the target it was built for.",
         records: &[Record { what: "The version.", schema: schema::<VersionRecord> }],
     },
-    Output { command: "completion", text: "The script, to be loaded by the shell.", records: &[] },
+    Output { command: "completion", text: "The script for the shell to load.", records: &[] },
 ];
 
 fn schema<T: JsonSchema>() -> Schema {

@@ -135,7 +135,7 @@ pub(crate) enum Command {
     ///
     /// Each set of credentials is a named profile. Choose one for a single command with --profile
     /// or the BASETEN_PROFILE environment variable, or set the default with `baseten auth switch`.
-    /// Credentials are kept in the system keyring where there is one, else in plain text in the
+    /// Credentials are kept in the system keyring if there is one, otherwise in plain text in the
     /// configuration directory.
     #[command(arg_required_else_help = true, disable_help_subcommand = true)]
     Auth {
@@ -156,7 +156,7 @@ pub(crate) enum Command {
     /// Print a completion script for your shell
     ///
     /// Print a script that makes a shell complete commands, options and the names of the stored
-    /// profiles. Load it where the shell starts.
+    /// profiles. Load it in the startup file of your shell.
     #[command(after_help = examples!(
         "bash, in ~/.bashrc", "source <(baseten completion bash)";
         "zsh, in ~/.zshrc, after compinit", "source <(baseten completion zsh)";
@@ -198,12 +198,12 @@ pub(crate) enum AuthCommand {
     /// named profile.
     ///
     /// On a terminal, asks which of the two you want. --web goes straight to the browser login,
-    /// also where there is no terminal. --with-api-key takes an API key, from standard input or,
-    /// on a terminal, from a hidden prompt.
+    /// even without a terminal. --with-api-key reads an API key from standard input or, on a
+    /// terminal, from a hidden prompt.
     ///
-    /// A browser login names the profile after your email; at another remote than the default one,
-    /// after your email and its host, as in alice@example.com:localhost. An API key needs a name in
-    /// --profile. The new profile becomes the current one, unless you say --no-switch.
+    /// A browser login names the profile after your email. If the remote is not the default one,
+    /// its host is added, as in alice@example.com:localhost. An API key needs a name in --profile.
+    /// The new profile becomes the current one, unless you use --no-switch.
     #[command(after_help = examples!(
         "Log in through the browser (OAuth device flow)", "baseten auth login --web";
         "Take an API key from standard input, as a named profile",
@@ -224,7 +224,7 @@ pub(crate) enum AuthCommand {
     Logout(Lazy<SelectArgs>),
     /// Choose the current profile
     ///
-    /// Set the profile that is used where neither --profile nor BASETEN_PROFILE selects one. On a
+    /// Set the profile that is used when neither --profile nor BASETEN_PROFILE selects one. On a
     /// terminal, offers a list to choose from.
     #[command(after_help = examples!(
         "Switch to a specific profile, without a prompt",
@@ -236,7 +236,7 @@ pub(crate) enum AuthCommand {
     /// Show the selected profile
     ///
     /// Show the resolved authentication state: the profile, its remote and its type of
-    /// authentication. Asks neither the keyring nor the server, unless you say --check.
+    /// authentication. Asks neither the keyring nor the server, unless you use --check.
     #[command(after_help = examples!(
         "Show the current state", "baseten auth status";
         "Ask the server whether the credential is valid", "baseten auth status --check";
@@ -249,13 +249,13 @@ pub(crate) enum AuthCommand {
     /// marked.
     #[command(after_help = examples!(
         "List the profiles", "baseten auth list";
-        "Print their names, one a line", "baseten auth list --jq '.profile' -r"
+        "Print their names, one per line", "baseten auth list --jq '.profile' -r"
     ))]
     List(Lazy<Common>),
     /// Print a valid credential
     ///
     /// Print a valid access token or API key of the selected profile, refreshed if needed, for
-    /// programs that make requests of their own.
+    /// programs that make their own requests.
     #[command(after_help = examples!(
         "Make a request with curl, which reads the header from its input",
         "baseten auth token --header | curl -H @- https://api.baseten.co/v1/models";
@@ -265,25 +265,26 @@ pub(crate) enum AuthCommand {
     Token(Lazy<TokenArgs>),
     /// Run a program with the credential in its environment
     ///
-    /// Run a program with a valid credential of the selected profile in its environment, under the
-    /// names that truss and, with --for, the clients of OpenAI and Anthropic read.
+    /// Run a program with a valid credential of the selected profile in its environment. The
+    /// variables are those that truss reads and, with --for, those of the OpenAI and Anthropic
+    /// clients.
     ///
-    /// The program gets a token that lasts as long as it was granted, and no new one: for a long
-    /// run, ask for a long life with --min-ttl, or let the program ask `baseten auth token` again.
+    /// The program's token is not replaced when it expires. For a long run, ask for a longer
+    /// lifetime with --min-ttl, or let the program run `baseten auth token` again.
     #[command(after_help = examples!(
         "Push a model with truss", "baseten auth exec -- truss push";
-        "Run a script that uses the OpenAI client, with a token for half an hour at least",
+        "Run a script that uses the OpenAI client, with a token for at least half an hour",
         "baseten auth exec --for openai --min-ttl 30m -- python chat.py"
     ))]
     Exec(Lazy<ExecArgs>),
     /// Lend access tokens to other programs and machines
     ///
-    /// Hand out access tokens over a Unix socket until Ctrl-C. Refresh tokens stay here, and are used
-    /// once for all. Where BASETEN_AUTH_SOCK names the socket, every command that needs a credential
-    /// asks there, and stores nothing.
+    /// Hand out access tokens over a Unix socket until Ctrl-C. Refresh tokens stay here, and each
+    /// is used once for all clients. If BASETEN_AUTH_SOCK names the socket, every command that
+    /// needs a credential asks there, and stores nothing.
     ///
-    /// Lends the profile that is selected at the moment of a request, unless --profile or --all says
-    /// otherwise. Only your own programs and those of root may ask, and the users of --allow-uid.
+    /// Lends the profile that is selected at the moment of a request, unless you use --profile or
+    /// --all. Only programs of your user, of root and of the users in --allow-uid may ask.
     ///
     /// Without --socket, listens at the socket that systemd hands over, or else at
     /// $XDG_RUNTIME_DIR/baseten/auth.sock, or else at auth.sock in the configuration directory.
@@ -293,13 +294,13 @@ pub(crate) enum AuthCommand {
         "baseten auth serve --socket ~/lend/auth.sock --profile prod --profile dev"
     ))]
     Serve(Lazy<ServeArgs>),
-    /// Make a coding agent ask this program for its token
+    /// Set up a coding agent to get its token from this program
     ///
-    /// Write into the settings of Claude Code or Codex that requests go to Baseten, with a token
+    /// Change the settings of Claude Code or Codex so that requests go to Baseten, with a token
     /// that the agent gets from `baseten auth token` whenever it needs one. No secret is written.
     ///
-    /// Everything else in the settings stays as it is, and a key that is set to something else is
-    /// not replaced, unless you say --force. --remove takes out what this command has set.
+    /// Everything else in the settings stays as it is. A key that is set to something else is
+    /// replaced only with --force. --remove deletes what this command has set, except the model.
     #[command(after_help = examples!(
         "Set up Claude Code with the current profile",
         "baseten auth setup claude-code --model <model>";

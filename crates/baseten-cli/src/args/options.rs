@@ -88,10 +88,10 @@ pub(crate) struct TokenArgs {
     /// Print the whole header line, `Authorization: …`
     #[arg(long)]
     pub(crate) header: bool,
-    /// Refresh a token that has less time left, such as 10m (s, m or h; at least 60s)
+    /// Refresh a token that has less time left than this, such as 10m (s, m or h; at least 60s)
     #[arg(long, value_name = "DURATION")]
     pub(crate) min_ttl: Option<MinTtl>,
-    /// Read a token from standard input that a server answered with 401, and print another one
+    /// Read from standard input a token that a server refused (401), and print another one
     #[arg(long)]
     pub(crate) refused_stdin: bool,
     #[command(flatten)]
@@ -106,7 +106,7 @@ pub(crate) struct ExecArgs {
     /// Set the variables of this client too; can be given more than once
     #[arg(long = "for", value_name = "CLIENT")]
     pub(crate) clients: Vec<Client>,
-    /// Refresh a token that has less time left, such as 10m (s, m or h; at least 60s)
+    /// Refresh a token that has less time left than this, such as 10m (s, m or h; at least 60s)
     #[arg(long, value_name = "DURATION")]
     pub(crate) min_ttl: Option<MinTtl>,
     /// The program and its arguments
@@ -154,12 +154,12 @@ fn uid(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "use the user's number, as id -u prints it")
 }
 
-/// How what happens is printed.
+/// How events are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people, on stderr
     Text,
-    /// JSON, one line a record
+    /// JSON, one record per line
     Jsonl,
     /// Nothing
     None,
@@ -180,7 +180,7 @@ pub(crate) struct SetupArgs {
     /// The model that the agent uses
     #[arg(long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) model: Option<String>,
-    /// Take out what this command has set; the model stays
+    /// Remove what this command has set, except the model
     #[arg(long, conflicts_with_all = ["force", "model"])]
     pub(crate) remove: bool,
     #[command(flatten)]
@@ -201,11 +201,11 @@ pub(crate) enum Agent {
 /// A program that reads its credential from its own variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Client {
-    /// truss, whose variables are always set
+    /// truss (its variables are always set)
     Truss,
-    /// The OpenAI SDK, and what reads the same variables
+    /// The OpenAI SDK, and programs that read the same variables
     Openai,
-    /// The Anthropic SDK, and what reads the same variables
+    /// The Anthropic SDK, and programs that read the same variables
     Anthropic,
 }
 
@@ -240,7 +240,7 @@ impl std::str::FromStr for MinTtl {
 /// Arguments of `completion`.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArgs {
-    /// The shell to print the script of
+    /// The shell to print a script for
     #[arg(value_name = "SHELL")]
     pub(crate) shell: Shell,
 }
@@ -271,7 +271,7 @@ pub(crate) struct Select {
 #[derive(Debug, Args)]
 #[command(next_help_heading = COMMON)]
 pub(crate) struct Talk {
-    /// Never prompt, and let neither the keyring nor a credential helper do so
+    /// Never prompt, and do not let the keyring or a credential helper prompt
     #[arg(long)]
     pub(crate) no_input: bool,
     /// Enable verbose logging
@@ -286,7 +286,7 @@ pub(crate) struct Common {
     /// Filter JSON output with a jq expression; implies --output json (or jsonl for lists)
     #[arg(short = 'q', long, value_name = "FILTER", allow_hyphen_values = true)]
     pub(crate) jq: Option<String>,
-    /// Never prompt, and let neither the keyring nor a credential helper do so
+    /// Never prompt, and do not let the keyring or a credential helper prompt
     #[arg(long)]
     pub(crate) no_input: bool,
     /// Output format [default: text]
@@ -307,7 +307,7 @@ pub(crate) enum Format {
     Text,
     /// JSON, indented by two
     Json,
-    /// JSON, one line a record
+    /// JSON, one record per line
     Jsonl,
     /// Nothing
     None,

@@ -30,15 +30,15 @@ pub(crate) struct ListRecord {
     /// The kind of credential.
     #[schemars(extend("enum" = ["oauth", "api_key", "workload"]))]
     auth_type: &'static str,
-    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`,
-    /// `openbao:<mount>/<path>`, or `socket` where it is lent.
+    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`, `openbao:<mount>/<path>`,
+    /// or `socket` if it is lent.
     storage: String,
     /// Whether it is the current profile.
     current: bool,
-    /// The user's email address, where the login recorded it.
+    /// The user's email address, if the login recorded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
-    /// The user's workspace, where the login recorded it.
+    /// The user's workspace, if the login recorded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_name: Option<String>,
 }

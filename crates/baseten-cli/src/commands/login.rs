@@ -39,7 +39,7 @@ pub(crate) struct LoginRecord {
 pub(crate) struct PendingRecord {
     /// The page to open in a browser.
     verification_uri: String,
-    /// The same page with the code filled in; empty where the server names none.
+    /// The same page with the code filled in; empty if the server gives none.
     verification_uri_complete: String,
     /// The code that the page must show.
     user_code: String,

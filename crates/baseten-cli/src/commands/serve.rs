@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host::Host;
 
-/// The JSON that says that tokens can be asked for.
+/// The JSON that says that the lender is ready.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ReadyRecord {
     /// Where it listens.
@@ -25,12 +25,12 @@ pub(crate) struct GrantRecord {
     time: String,
     /// The user who asked.
     uid: u32,
-    /// The process that asked, where the system says so.
+    /// The process that asked, if the system says which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
-    /// The profile; empty where the lender has `BASETEN_API_KEY` or `BASETEN_TRUST_RULE`.
+    /// The profile; empty if the lender uses `BASETEN_API_KEY` or `BASETEN_TRUST_RULE`.
     profile: String,
-    /// When the token ends, where that is known.
+    /// When the token ends, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
@@ -76,7 +76,7 @@ mod on_unix {
         let lender = Lender::new(context, offer, explain, log)?
             .allowing(&args.allow_uid)
             .with_max_ttl(args.max_ttl.map(|MinTtl(most)| most.max(MinTtl::LEAST)));
-        // A store that cannot be read is known before anybody asks.
+        // Fails now, and not at the first request, if the store cannot be read.
         let profiles = lender.names()?;
         let socket = listen(args, host)?;
         let failed = |source| {
@@ -89,7 +89,7 @@ mod on_unix {
         let stopped = stop.clone();
         host.interrupt().stop_with(window::has_terminal(), move || stopped.stop());
         printer.print(ready(format, &socket, profiles));
-        // Nobody may wait for it.
+        // It does not matter if nobody listens for this.
         #[cfg(target_os = "linux")]
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         lender.run(&socket, &stop).map_err(failed)?;
@@ -98,11 +98,11 @@ mod on_unix {
         Ok(Exit::Done)
     }
 
-    /// The socket that was asked for, the one that was handed over, or the usual one.
+    /// The socket that was asked for, or else the one handed over, or else the default one.
     fn listen(args: &ServeArgs, host: &Host) -> Result<Socket, CliError> {
         let context = host.context();
         let path = match &args.socket {
-            // Whoever is told of it may be in another directory.
+            // Clients may run in another directory.
             Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
             None => match Socket::handed_over()? {
                 Some(socket) => return Ok(socket),
@@ -112,7 +112,7 @@ mod on_unix {
         Ok(Socket::bind(&path, !args.allow_uid.is_empty(), context.wait())?)
     }
 
-    /// What is printed once clients can come.
+    /// What is printed when clients can connect.
     fn ready(format: LogFormat, socket: &Socket, profiles: Vec<String>) -> Option<Line> {
         let socket = socket.path().display().to_string();
         match format {
@@ -129,8 +129,7 @@ mod on_unix {
         }
     }
 
-    /// Nothing is left behind half done: a refresh may go on for somebody who waits no longer. One
-    /// that has not begun does not begin any more.
+    /// Waits for refreshes in progress, even if their clients no longer wait. No new one begins.
     fn wait_for_refreshes(host: &Host) {
         let (done, released) = std::sync::mpsc::channel();
         let cancel = host.interrupt().cancel();
@@ -141,7 +140,7 @@ mod on_unix {
         let _ = released.recv();
     }
 
-    /// What is printed of something that happened.
+    /// What is printed for an event.
     fn told(format: LogFormat, lending: &Lending<'_>) -> Option<Line> {
         match lending {
             _ if format == LogFormat::None => None,
@@ -190,12 +189,12 @@ mod on_unix {
         Data(String),
         /// For people, on stderr.
         Talk(String),
-        /// Nothing: says that all before it was printed.
+        /// Prints nothing: says that everything before it was printed.
         End(Sender<()>),
     }
 
-    /// Prints on a thread of its own, so that a reader who is slow or stopped does not keep clients
-    /// waiting. What such a reader is behind with beyond [`Printer::QUEUE`] lines is left out.
+    /// Prints on a thread of its own, so that a slow reader does not keep clients waiting. If the
+    /// reader is more than [`Printer::QUEUE`] lines behind, further lines are left out.
     #[derive(Clone)]
     struct Printer(SyncSender<Line>);
 
@@ -232,7 +231,7 @@ mod on_unix {
         }
     }
 
-    /// What a command would say here.
+    /// Explains an error as a command here would.
     fn explain(error: &Error) -> Complaint {
         let Explanation { exit, message, hint } = Explanation::of_error(error);
         Complaint { exit: exit as u8, message, hint }

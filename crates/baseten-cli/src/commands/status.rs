@@ -26,41 +26,41 @@ const RED: Style = AnsiColor::Red.on_default();
 /// The JSON of a status.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StatusRecord {
-    /// The selected profile; empty where `BASETEN_API_KEY` or `BASETEN_TRUST_RULE` was selected.
+    /// The selected profile; empty if `BASETEN_API_KEY` or `BASETEN_TRUST_RULE` was selected.
     profile: String,
     /// The remote that it logs in to.
     remote_url: String,
     /// The kind of credential.
     #[schemars(extend("enum" = ["oauth", "api_key", "workload"]))]
     auth_type: &'static str,
-    /// The trust rule by which a workload is believed.
+    /// The trust rule of a workload.
     #[serde(skip_serializing_if = "Option::is_none")]
     trust_rule: Option<String>,
-    /// A workload's identity token: its `source`, the `path` of its file, and what it says of itself,
-    /// as far as that is known without a command and without a request: `issuer`, `subject`,
-    /// `audience` (an array) and `expires_at`. None of it is verified.
+    /// A workload's identity token: its `source`, the `path` of its file, and its claims `issuer`,
+    /// `subject`, `audience` (an array) and `expires_at`, if they are known without running a
+    /// command or sending a request. The claims are not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<IdentityRecord>,
-    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`,
-    /// `openbao:<mount>/<path>`, or `socket` where it is lent.
+    /// Where the credential is kept: `file`, `keyring`, `helper:<name>`, `openbao:<mount>/<path>`,
+    /// or `socket` if it is lent.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
     /// The file that the credential is kept in, or the socket that it is lent at.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_path: Option<String>,
-    /// When the access token ends, where that is known without asking the keyring.
+    /// When the access token ends, if that is known without asking the keyring.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
-    /// What selected it.
+    /// What selected the credential.
     #[schemars(extend("enum" = ["--profile", "BASETEN_API_KEY", "BASETEN_TRUST_RULE",
         "BASETEN_AUTH_SOCK", "BASETEN_PROFILE", "current profile"]))]
     selected_by: &'static str,
     /// What this selection overrides: `BASETEN_API_KEY`, `BASETEN_TRUST_RULE`, `BASETEN_AUTH_SOCK`,
-    /// `BASETEN_PROFILE` and `current profile`, as far as each selects something else. With `BASETEN_API_KEY` and
-    /// `BASETEN_TRUST_RULE`, stored profiles are not read.
+    /// `BASETEN_PROFILE` and `current profile`, if they would select something else. With
+    /// `BASETEN_API_KEY` and `BASETEN_TRUST_RULE`, stored profiles are not read.
     overrides: Vec<&'static str>,
-    /// With `--check`: whether the server takes the credential.
+    /// With `--check`: whether the server accepts the credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     valid: Option<bool>,
     /// With `--check`: whose it is.
@@ -75,7 +75,7 @@ pub(crate) struct IdentityRecord {
     #[schemars(extend("enum" = ["BASETEN_IDENTITY_TOKEN", "BASETEN_IDENTITY_TOKEN_FILE",
         "BASETEN_IDENTITY_TOKEN_COMMAND", "GitHub Actions"]))]
     source: &'static str,
-    /// The file that it is read from, where it is one.
+    /// The file that it is read from, if it is read from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     /// Its issuer, `iss`.

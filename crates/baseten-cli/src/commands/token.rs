@@ -13,14 +13,14 @@ use crate::report::Report;
 /// The JSON of a credential.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct TokenRecord {
-    /// The selected profile; empty where `BASETEN_API_KEY` or `BASETEN_TRUST_RULE` was selected.
+    /// The selected profile; empty if `BASETEN_API_KEY` or `BASETEN_TRUST_RULE` was selected.
     profile: String,
     /// The access token or the API key.
     token: String,
     /// The scheme of the `Authorization` header.
     #[schemars(extend("enum" = ["Bearer", "Api-Key"]))]
     token_type: &'static str,
-    /// When the token ends, where that is known.
+    /// When the token ends, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,

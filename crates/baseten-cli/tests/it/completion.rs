@@ -135,7 +135,7 @@ fn fish_completes_profiles() {
     switch	Choose the current profile
     > auth list -o j
     json	JSON, indented by two
-    jsonl	JSON, one line a record
+    jsonl	JSON, one record per line
     ");
 }
 
