@@ -4,6 +4,7 @@ mod attempt;
 mod dial;
 mod error;
 mod proxy;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]
@@ -11,7 +12,7 @@ mod tls;
 mod tls;
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -48,12 +49,6 @@ pub struct Http {
     /// A file of additional trusted certificates, and the variable that names it.
     authority: Option<(&'static str, PathBuf)>,
 }
-
-/// A connection, direct or through something else: what can be read and written, by one thread at a
-/// time.
-trait Stream: Read + Write + Send + Sync {}
-
-impl<T: Read + Write + Send + Sync> Stream for T {}
 
 /// A request to send.
 #[must_use]

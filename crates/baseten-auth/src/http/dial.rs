@@ -19,7 +19,8 @@ use ureq::unversioned::transport::{
 
 use super::attempt::Attempt;
 use super::proxy::is_socks;
-use super::{Stream, tls};
+use super::stream::Stream;
+use super::tls;
 use crate::remote::is_localhost;
 use crate::wait::Task;
 

@@ -16,8 +16,8 @@ use rustls::{
     SignatureScheme, StreamOwned,
 };
 
-use super::Stream;
 use super::error::{Cause, CertificateProblem, HttpError};
+use super::stream::Stream;
 use crate::env::Env;
 
 /// What a connection needs to know of TLS.

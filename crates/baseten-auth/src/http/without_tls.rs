@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Stream;
 use super::error::{Cause, CertificateProblem, HttpError};
+use super::stream::Stream;
 use crate::env::Env;
 
 /// There is no TLS configuration.
