@@ -20,7 +20,7 @@ use crate::store::error::{PlaceError, StoreError};
 use crate::store::lock::LockError;
 use crate::store::openbao::EngineError;
 use crate::store::place::Place;
-use crate::store::profile_lock::ALONE;
+use crate::store::profile_lock::LOCK_LIMIT;
 
 /// Why the library did not do what it was asked.
 /// [`Error::kind`] is for decisions in a program. The text names the profile, file or variable at
@@ -255,7 +255,7 @@ impl Failure {
         match self {
             // Many hosts may share this lock, so a long wait counts like a server that did not
             // answer.
-            Self::ProfileLock { source: LockError::TimedOut(after), .. } if *after > ALONE => {
+            Self::ProfileLock { source: LockError::TimedOut(after), .. } if *after > LOCK_LIMIT => {
                 ErrorKind::Unavailable
             }
             Self::Store(_) | Self::StoredRemote { .. } | Self::ProfileLock { .. } => {

@@ -20,104 +20,53 @@ use crate::remote::RemoteError;
 
 /// Why a token is not lent, or cannot be borrowed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum LendError {
     /// What a client sent is not a request.
     #[error("this is not a request for a token: {0}")]
     Request(&'static str),
     /// The profile is not lent.
     #[error("the profile '{profile}' is not lent{place}")]
-    NotLent {
-        /// The profile.
-        profile: ProfileName,
-        /// Where the client has asked.
-        place: At,
-    },
+    NotLent { profile: ProfileName, place: At },
     /// A client named no profile, and the selected one is not lent.
     #[error("no profile was named, and the selected one is not lent{place}")]
-    NoneSelected {
-        /// Where the client has asked.
-        place: At,
-    },
+    NoneSelected { place: At },
     /// The client belongs to a user who may not ask.
     #[error("user {uid} may not ask for a token here")]
-    Foreign {
-        /// The user.
-        uid: u32,
-    },
+    Foreign { uid: u32 },
     /// The lender has no thread for a request.
     #[error("the lender cannot start a thread")]
-    NoThread {
-        /// Why.
-        source: io::Error,
-    },
+    NoThread { source: io::Error },
     /// The lender took too long for one request.
     #[error("the token could not be had within {seconds} s")]
-    Late {
-        /// The limit.
-        seconds: u64,
-    },
+    Late { seconds: u64 },
     /// The socket can't be made.
     #[error("cannot listen at {}", socket.display())]
-    Bind {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Bind { socket: PathBuf, source: io::Error },
     /// Another lender listens there.
     #[error("another lender already listens at {}", socket.display())]
-    Taken {
-        /// The socket.
-        socket: PathBuf,
-    },
+    Taken { socket: PathBuf },
     /// Something else is in the socket's place.
     #[error("{} is not a socket", socket.display())]
-    NotSocket {
-        /// The path.
-        socket: PathBuf,
-    },
+    NotSocket { socket: PathBuf },
     /// Nobody listens at the socket of the environment.
     #[error("nobody answers at the socket {}", socket.display())]
-    Gone {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Gone { socket: PathBuf, source: io::Error },
     /// The lender did not answer in time.
     #[error("the lender at {} did not answer within {seconds} s", socket.display())]
-    Silent {
-        /// The socket.
-        socket: PathBuf,
-        /// The limit.
-        seconds: u64,
-    },
+    Silent { socket: PathBuf, seconds: u64 },
     /// What answers is not a lender.
     #[error("what answers at {} is not a lender that this program understands", socket.display())]
-    NotProtocol {
-        /// The socket.
-        socket: PathBuf,
-    },
+    NotProtocol { socket: PathBuf },
     /// The profile's remote is one that no credential may be sent to.
     #[error("the lender at {} has a remote URL that is not usable", socket.display())]
-    Remote {
-        /// The socket.
-        socket: PathBuf,
-        /// What is wrong with it.
-        source: RemoteError,
-    },
+    Remote { socket: PathBuf, source: RemoteError },
     /// The lender has replaced the profile meanwhile.
     #[error("the lender at {} has replaced the profile meanwhile", socket.display())]
-    Replaced {
-        /// The socket.
-        socket: PathBuf,
-    },
+    Replaced { socket: PathBuf },
     /// The lender refuses, and says why.
     #[error("{}", complaint.message)]
-    Refused {
-        /// What it says. It is not trusted.
-        complaint: Complaint,
-    },
+    Refused { complaint: Complaint },
     /// This system has no Unix sockets, or this program does not use them there.
     #[error("lending a login needs Unix sockets, which this program does not have here")]
     NoSockets,

@@ -113,11 +113,11 @@ const CANCELED: io::ErrorKind = io::ErrorKind::Interrupted;
 
 #[cfg(unix)]
 fn exchange(socket: &Path, line: &[u8], wait: &Wait) -> io::Result<Zeroizing<Vec<u8>>> {
-    let patience = Patience { wait, deadline: wait.deadline(LIMIT) };
-    let stream = patience.connect(socket)?;
+    let exchange = Exchange { wait, deadline: wait.deadline(LIMIT) };
+    let stream = exchange.connect(socket)?;
     // A lender that refuses us may answer without reading the request.
-    let sent = patience.send(&stream, line);
-    let answer = patience.receive(&stream)?;
+    let sent = exchange.send(&stream, line);
+    let answer = exchange.receive(&stream)?;
     if answer.is_empty() {
         sent?;
     }
@@ -136,13 +136,13 @@ fn exchange(_: &Path, _: &[u8], _: &Wait) -> io::Result<Zeroizing<Vec<u8>>> {
 /// How long an exchange may take, and what cancels it. Each system call blocks for at most a
 /// [`SLICE`], so that no extra thread is needed.
 #[cfg(unix)]
-struct Patience<'a> {
+struct Exchange<'a> {
     wait: &'a Wait,
     deadline: Deadline,
 }
 
 #[cfg(unix)]
-impl Patience<'_> {
+impl Exchange<'_> {
     /// Repeats a call until it neither times out nor is interrupted by a signal.
     fn retry<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};

@@ -21,7 +21,6 @@ use crate::profile::{AuthType, ProfileName};
 use crate::session::demand::Demand;
 use crate::session::resolve::select_stored;
 use crate::session::{Authorization, Session};
-use crate::storage::StoragePolicy;
 use crate::wait::Task;
 
 /// How many clients are answered at once. More wait in the socket's queue.
@@ -324,7 +323,7 @@ impl Lender {
             Offer::Named(names) => names.contains(name),
             Offer::Selected => selected.as_ref() == Some(name),
         };
-        let policy = StoragePolicy::from_env(self.context.env())?;
+        let policy = self.context.storage_policy()?;
         let store = self.context.store()?;
         let profiles: Vec<_> = store.read(|profiles| {
             // A broken profile does not hide the others.

@@ -54,7 +54,7 @@ pub(crate) fn find(
 }
 
 pub(crate) fn missing(context: &Context, profile: &Profile) -> Error {
-    let policy = StoragePolicy::from_env(context.env()).unwrap_or_default();
+    let policy = context.storage_policy().unwrap_or_default();
     let (storage, profile) = (profile.storage(&policy), profile.name.clone());
     Failure::CredentialMissing { profile, storage }.into()
 }
@@ -128,7 +128,7 @@ pub(crate) fn remove_copy(operation: &Operation<'_>, profile: &Profile) {
         matches!(error.failure(), Failure::Place { source: PlaceError::NotAvailable { .. }, .. });
     let context = operation.context;
     let is_expected = profile.without_keyring
-        || StoragePolicy::from_env(context.env()) == Ok(StoragePolicy::File);
+        || context.storage_policy().is_ok_and(|policy| policy == StoragePolicy::File);
     if !(no_keyring && profile.in_file.is_some() && is_expected) {
         let profile = &profile.name;
         context.observer().notify(&Event::OldCopyKept { profile, reason: error.reason() });

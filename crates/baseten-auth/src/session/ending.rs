@@ -8,13 +8,13 @@ use super::fleet;
 use crate::context::Operation;
 use crate::error::Error;
 use crate::profile::{AuthType, Credential, OAuthCredential, Profile};
-use crate::store::openbao::{Claimed, Engine, Held};
+use crate::store::openbao::{Claimed, Engine, OwnClaim};
 
 /// The tokens of a session that is about to end. If other hosts share them, they are claimed: nobody
 /// else presents the refresh token meanwhile.
 pub(crate) struct Ending {
     pub(crate) tokens: OAuthCredential,
-    claim: Option<(Arc<Engine>, Held)>,
+    claim: Option<(Arc<Engine>, OwnClaim)>,
 }
 
 impl Ending {

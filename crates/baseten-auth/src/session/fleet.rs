@@ -3,7 +3,7 @@
 use super::credential;
 use super::demand::Demand;
 use super::resolve::management_url;
-use super::usable::{REFRESH, Usable, logged_out, report_not_stored, session_ended};
+use super::usable::{REFRESH_LIMIT, Usable, logged_out, report_not_stored, session_ended};
 use crate::context::Operation;
 use crate::error::{Error, Failure};
 use crate::http::HttpError;
@@ -12,7 +12,7 @@ use crate::oauth::refresh::refresh_request;
 use crate::profile::{OAuthCredential, Profile};
 use crate::secret::Secret;
 use crate::store::error::PlaceError;
-use crate::store::openbao::{Claimed, Engine, EngineError, Held};
+use crate::store::openbao::{Claimed, Engine, EngineError, OwnClaim};
 
 /// Refreshes a profile's tokens, unless another host has done so when it is our turn. Nothing is
 /// sent to the remote before the engine has confirmed our claim.
@@ -52,7 +52,7 @@ pub(super) fn refresh(
     let _signals = context.wait().cancel().hold();
     let (sent, answered_by) = (context.wait().now(), Some(held.answered_by()));
     let (http, wait) = (context.http(), context.wait());
-    match refresh_request(http, wait, &management, &refresh_token, REFRESH, answered_by) {
+    match refresh_request(http, wait, &management, &refresh_token, REFRESH_LIMIT, answered_by) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, Some(refresh_token));
             keep(operation, engine, profile, &held, &tokens)?;
@@ -105,7 +105,7 @@ fn keep(
     operation: &Operation<'_>,
     engine: &Engine,
     profile: &Profile,
-    held: &Held,
+    held: &OwnClaim,
     tokens: &OAuthCredential,
 ) -> Result<(), Error> {
     match engine.keep(held, tokens) {

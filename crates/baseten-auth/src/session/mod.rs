@@ -4,7 +4,7 @@ pub(crate) mod credential;
 pub(crate) mod demand;
 pub(crate) mod ending;
 mod fleet;
-pub(crate) mod identity;
+pub(crate) mod identity_token;
 pub(crate) mod lent;
 pub(crate) mod refresh;
 pub(crate) mod request;

@@ -6,15 +6,15 @@ use super::credential::{self, Found};
 use super::demand::Demand;
 use super::fleet;
 use super::resolve::management_url;
-use super::usable::{REFRESH, Usable, logged_out, report_not_stored, session_ended};
+use super::usable::{REFRESH_LIMIT, Usable, logged_out, report_not_stored, session_ended};
 use crate::context::{Context, Operation};
 use crate::error::{Error, Failure};
 use crate::oauth::answer::ApiError;
 use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::store::file::Store;
-use crate::store::openbao::COMMAND;
-use crate::store::profile_lock::{ALONE, ProfileLock};
+use crate::store::openbao::COMMAND_LIMIT;
+use crate::store::profile_lock::{LOCK_LIMIT, ProfileLock};
 
 /// How long a lock surely holds while the machine is asleep: after a minute and a half, a file
 /// server may give it to another host.
@@ -28,7 +28,7 @@ pub(crate) fn lock_profile(
     name: &ProfileName,
     is_shared: bool,
 ) -> Result<ProfileLock, Error> {
-    let limit = if is_shared { COMMAND } else { ALONE };
+    let limit = if is_shared { COMMAND_LIMIT } else { LOCK_LIMIT };
     let failed = |source| Failure::ProfileLock { profile: name.clone(), source };
     Ok(ProfileLock::acquire(store, name, limit, context.wait()).map_err(failed)?)
 }
@@ -87,7 +87,7 @@ fn refresh_once(
     let (http, wait) = (context.http(), context.wait());
     let (sent, holds) = (wait.now(), LOCK_HOLDS.saturating_sub(wait.slept(locked)));
     let answered_by = sent.saturating_add(holds).ok();
-    match refresh_request(http, wait, &management, &refresh_token, REFRESH, answered_by) {
+    match refresh_request(http, wait, &management, &refresh_token, REFRESH_LIMIT, answered_by) {
         Ok(answer) => {
             let tokens = answer.into_credential(sent, Some(refresh_token));
             keep(operation, store, &current, &tokens)?;

@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::profile::{OAuthCredential, Profile, ProfileName};
 
 /// How long a refresh may take at the server. Others wait longer than that for it.
-pub(super) const REFRESH: Duration = Duration::from_secs(25);
+pub(super) const REFRESH_LIMIT: Duration = Duration::from_secs(25);
 
 /// Tokens that can be used now.
 pub(crate) struct Usable {

@@ -32,13 +32,13 @@ pub use self::error::EngineError;
 pub use self::key::policy_for;
 
 /// How long to try without a clear answer.
-const ENGINE: Duration = Duration::from_secs(30);
+const ENGINE_LIMIT: Duration = Duration::from_secs(30);
 /// How long all calls of one command to the engine may take.
-pub(crate) const COMMAND: Duration = Duration::from_secs(90);
+pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 /// How long one request may take: another node may answer the next.
-const REQUEST: Duration = Duration::from_secs(10);
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// How long a release may take. Nothing depends on it.
-const RELEASE: Duration = Duration::from_secs(5);
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 /// The pause before another look.
 const SOON: Duration = Duration::from_millis(100);
 /// The pause while another host refreshes.
@@ -64,7 +64,7 @@ pub(crate) struct Engine {
 
 /// A claim of ours: nobody else refreshes until it has run out.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct OwnClaim {
     key: String,
     version: u64,
     credential: Secret,
@@ -73,7 +73,7 @@ pub(crate) struct Held {
     pub(crate) tokens: OAuthCredential,
 }
 
-impl Held {
+impl OwnClaim {
     /// The latest time at which the server's answer can still be stored in time.
     pub(crate) fn answered_by(&self) -> Timestamp {
         self.until.saturating_sub(TO_STORE).unwrap_or(Timestamp::MIN)
@@ -84,7 +84,7 @@ impl Held {
 #[derive(Debug)]
 pub(crate) enum Claimed {
     /// The refresh is ours.
-    Held(Held),
+    Held(OwnClaim),
     /// These tokens need no refresh, or cannot be refreshed.
     Fresh(OAuthCredential),
     /// There are no tokens.
@@ -92,7 +92,7 @@ pub(crate) enum Claimed {
 }
 
 /// How long a call may try, and what it is waiting for.
-struct Patience<'a> {
+struct Call<'a> {
     engine: &'a Engine,
     wait: Wait,
     each: Duration,
@@ -122,7 +122,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let settings = Settings::from_env(env)?;
         let http = http.trusting(settings.authority.clone());
-        let (left, index) = (Mutex::new(COMMAND), Mutex::new(None));
+        let (left, index) = (Mutex::new(COMMAND_LIMIT), Mutex::new(None));
         let (path, label) = (path.clone(), path.to_string());
         Ok(Self { path, label, settings, http, wait, left, index, alone: OnceLock::new() })
     }
@@ -141,17 +141,17 @@ impl Engine {
         remote: &str,
     ) -> Result<Option<Secret>, EngineError> {
         let key = key::of(&self.path, remote, profile);
-        let mut patience = self.patience(ENGINE, false);
+        let mut call = self.call(ENGINE_LIMIT, false);
         let mut behind = None;
         loop {
-            if let Heard::Found(found) = self.look(&key, &mut patience)? {
+            if let Heard::Found(found) = self.look(&key, &mut call)? {
                 let end = *behind.get_or_insert_with(|| self.wait.deadline(BEHIND));
-                let is_sure = found.secret.is_some() || self.is_alone(&mut patience);
+                let is_sure = found.secret.is_some() || self.is_alone(&mut call);
                 if is_sure || self.wait.remaining(end).is_none() {
                     return Ok(found.secret.map(|shared| shared.credential));
                 }
             }
-            self.pause(&mut patience, SOON)?;
+            self.pause(&mut call, SOON)?;
         }
     }
 
@@ -162,8 +162,8 @@ impl Engine {
         secret: &Secret,
     ) -> Result<(), EngineError> {
         let key = key::of(&self.path, remote, profile);
-        let mut patience = self.patience(ENGINE, false);
-        self.change(&key, Goal::Replace, Some(secret), &mut patience).map(drop)
+        let mut call = self.call(ENGINE_LIMIT, false);
+        self.change(&key, Goal::Replace, Some(secret), &mut call).map(drop)
     }
 
     /// Takes back what [`Engine::set`] may have stored. What another host has stored meanwhile stays:
@@ -176,14 +176,14 @@ impl Engine {
         before: Option<&Secret>,
     ) -> Result<(), EngineError> {
         let key = key::of(&self.path, remote, profile);
-        let mut patience = self.patience(ENGINE, true);
+        let mut call = self.call(ENGINE_LIMIT, true);
         if before.is_some() {
             let goal = Goal::ReplaceOnly { outdated: &|text| text == set };
-            return self.change(&key, goal, before, &mut patience).map(drop);
+            return self.change(&key, goal, before, &mut call).map(drop);
         }
         let is_ours = Goal::Claim { needs: &|_| false };
-        match self.change(&key, is_ours, None, &mut patience)? {
-            Action::Fresh(there) if there == *set => self.delete(&key, &mut patience),
+        match self.change(&key, is_ours, None, &mut call)? {
+            Action::Fresh(there) if there == *set => self.delete(&key, &mut call),
             _ => Ok(()),
         }
     }
@@ -191,16 +191,16 @@ impl Engine {
     /// Deletes the secret with all its versions.
     pub(super) fn remove(&self, profile: &ProfileName, remote: &str) -> Result<(), EngineError> {
         let key = key::of(&self.path, remote, profile);
-        self.delete(&key, &mut self.patience(ENGINE, false))
+        self.delete(&key, &mut self.call(ENGINE_LIMIT, false))
     }
 
-    fn delete(&self, key: &str, patience: &mut Patience<'_>) -> Result<(), EngineError> {
+    fn delete(&self, key: &str, call: &mut Call<'_>) -> Result<(), EngineError> {
         let url = self.settings.url(&self.path, "metadata", key);
         loop {
-            match self.send(Request::delete(url.as_str()), patience)?.map(|sent| sent.status) {
+            match self.send(Request::delete(url.as_str()), call)?.map(|sent| sent.status) {
                 Some(200..=299 | 404) => return Ok(()),
                 Some(status) => return Err(self.refused(status)),
-                None => self.pause(patience, SOON)?,
+                None => self.pause(call, SOON)?,
             }
         }
     }
@@ -216,10 +216,10 @@ impl Engine {
         let key = key::of(&self.path, remote, profile);
         let needs = |text: &Secret| tokens(text).is_some_and(|tokens| needs(&tokens));
         let goal = Goal::Claim { needs: &needs };
-        let ended = self.change(&key, goal, None, &mut self.patience(ENGINE, false))?;
+        let ended = self.change(&key, goal, None, &mut self.call(ENGINE_LIMIT, false))?;
         Ok(match ended {
             Action::Held { version, credential, until } => match tokens(&credential) {
-                Some(tokens) => Claimed::Held(Held { key, version, credential, until, tokens }),
+                Some(tokens) => Claimed::Held(OwnClaim { key, version, credential, until, tokens }),
                 None => Claimed::Gone,
             },
             Action::Fresh(credential) => tokens(&credential).map_or(Claimed::Gone, Claimed::Fresh),
@@ -229,7 +229,7 @@ impl Engine {
 
     /// Stores refreshed tokens, whatever the current version is, and gives the claim up. The tokens
     /// of another login stay. False if the secret is gone.
-    pub(crate) fn keep(&self, held: &Held, new: &OAuthCredential) -> Result<bool, EngineError> {
+    pub(crate) fn keep(&self, held: &OwnClaim, new: &OAuthCredential) -> Result<bool, EngineError> {
         let credential = encode_secret(&Credential::OAuth(new.clone()), Some(&held.credential));
         let outdated = |text: &Secret| {
             tokens(text).is_some_and(|there| {
@@ -237,27 +237,27 @@ impl Engine {
                     && there.access_token != new.access_token
             })
         };
-        let mut patience = self.patience(ENGINE, true);
+        let mut call = self.call(ENGINE_LIMIT, true);
         // The claim's version is known, so usually no look is needed.
-        let first = self.write(&held.key, held.version, &credential, &mut patience);
+        let first = self.write(&held.key, held.version, &credential, &mut call);
         if let Ok(Heard::Written(_)) = first {
             return Ok(true);
         }
         loop {
             let goal = Goal::ReplaceOnly { outdated: &outdated };
-            match self.change(&held.key, goal, Some(&credential), &mut patience) {
+            match self.change(&held.key, goal, Some(&credential), &mut call) {
                 Ok(ended) => return Ok(ended == Action::Done),
                 // Only this process has these tokens, and the engine took the claim a moment ago.
-                Err(error) if self.pause(&mut patience, LATER).is_err() => return Err(error),
+                Err(error) if self.pause(&mut call, LATER).is_err() => return Err(error),
                 Err(_) => {}
             }
         }
     }
 
     /// Gives a claim up after its refresh failed. If that fails too, the claim runs out by itself.
-    pub(crate) fn release(&self, held: &Held) {
-        let mut patience = self.patience(RELEASE, true);
-        let _ = self.write(&held.key, held.version, &held.credential, &mut patience);
+    pub(crate) fn release(&self, held: &OwnClaim) {
+        let mut call = self.call(RELEASE_LIMIT, true);
+        let _ = self.write(&held.key, held.version, &held.credential, &mut call);
     }
 
     /// Makes a change. If it fails, its claim is given up.
@@ -266,11 +266,11 @@ impl Engine {
         key: &str,
         goal: Goal<'_>,
         new: Option<&Secret>,
-        patience: &mut Patience<'_>,
+        call: &mut Call<'_>,
     ) -> Result<Action, EngineError> {
         let nonce = random();
         let mut change = Change::new(goal, &nonce);
-        let ended = self.steps(key, &mut change, new, patience);
+        let ended = self.steps(key, &mut change, new, call);
         if ended.is_err() && change.may_have_claimed() {
             self.withdraw(key, &nonce);
         }
@@ -279,12 +279,11 @@ impl Engine {
 
     /// Gives up a claim that a failed change may have written.
     fn withdraw(&self, key: &str, nonce: &str) {
-        let mut patience = self.patience(RELEASE, true);
-        if let Ok(Heard::Found(Found { version, secret: Some(shared) })) =
-            self.look(key, &mut patience)
+        let mut call = self.call(RELEASE_LIMIT, true);
+        if let Ok(Heard::Found(Found { version, secret: Some(shared) })) = self.look(key, &mut call)
             && shared.claim.is_some_and(|claim| claim.by == nonce)
         {
-            let _ = self.write(key, version, &shared.credential, &mut patience);
+            let _ = self.write(key, version, &shared.credential, &mut call);
         }
     }
 
@@ -294,27 +293,27 @@ impl Engine {
         key: &str,
         change: &mut Change<'_>,
         new: Option<&Secret>,
-        patience: &mut Patience<'_>,
+        call: &mut Call<'_>,
     ) -> Result<Action, EngineError> {
         let nonce = change.nonce();
         let start = self.wait.moment();
-        let mut heard = self.look(key, patience)?;
+        let mut heard = self.look(key, call)?;
         loop {
             let steady = self.wait.elapsed(start);
             let is_absent = matches!(&heard, Heard::Found(found) if found.secret.is_none());
-            if is_absent && self.is_alone(patience) {
+            if is_absent && self.is_alone(call) {
                 change.doubt_nothing();
             }
             heard = match change.step(heard, self.wait.now(), steady) {
                 Action::Look => {
-                    self.pause(patience, SOON)?;
-                    self.look(key, patience)?
+                    self.pause(call, SOON)?;
+                    self.look(key, call)?
                 }
                 Action::Wait => {
-                    patience.until = self.wait.deadline(patience.each);
-                    patience.trouble = Trouble::Busy;
-                    self.pause(patience, LATER)?;
-                    self.look(key, patience)?
+                    call.until = self.wait.deadline(call.each);
+                    call.trouble = Trouble::Busy;
+                    self.pause(call, LATER)?;
+                    self.look(key, call)?
                 }
                 Action::Write { on, credential, until } => {
                     let Some(credential) = credential.as_ref().or(new) else {
@@ -322,8 +321,8 @@ impl Engine {
                     };
                     let claim = until.map(|until| (nonce, until));
                     let draft = Draft { credential, nonce, claim };
-                    patience.trouble = Trouble::Slow;
-                    self.write_draft(key, on, &draft, patience)?
+                    call.trouble = Trouble::Slow;
+                    self.write_draft(key, on, &draft, call)?
                 }
                 ended => return Ok(ended),
             };
@@ -333,42 +332,42 @@ impl Engine {
 
 /// Requests, and what their answers mean.
 impl Engine {
-    fn patience(&self, each: Duration, undoes: bool) -> Patience<'_> {
+    fn call(&self, each: Duration, undoes: bool) -> Call<'_> {
         let wait = &self.wait;
         let wait = if undoes { wait.with_cancel(Cancel::default()) } else { wait.clone() };
         let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, end) = (wait.deadline(each), (!undoes).then(|| wait.deadline(left)));
-        Patience { engine: self, wait, each, until, end, trouble: Trouble::Slow }
+        Call { engine: self, wait, each, until, end, trouble: Trouble::Slow }
     }
 
-    fn pause(&self, patience: &mut Patience<'_>, pause: Duration) -> Result<(), EngineError> {
-        patience.left().ok_or_else(|| self.given_up(patience))?;
-        patience.wait.sleep(pause).map_err(|_| EngineError::Canceled)
+    fn pause(&self, call: &mut Call<'_>, pause: Duration) -> Result<(), EngineError> {
+        call.left().ok_or_else(|| self.given_up(call))?;
+        call.wait.sleep(pause).map_err(|_| EngineError::Canceled)
     }
 
-    fn given_up(&self, patience: &Patience<'_>) -> EngineError {
-        let trouble = match &patience.trouble {
+    fn given_up(&self, call: &Call<'_>) -> EngineError {
+        let trouble = match &call.trouble {
             Trouble::Busy => return EngineError::Busy { place: self.path.clone() },
             Trouble::Slow => "it is too slow".to_owned(),
             Trouble::Failed(trouble) => trouble.clone(),
         };
-        let (address, after) = (self.settings.address.clone(), patience.each);
+        let (address, after) = (self.settings.address.clone(), call.each);
         EngineError::Away { address, after, trouble }
     }
 
     /// Whether this is the only server, so that no other can be ahead of it. If it does not say so,
     /// there may be others.
-    fn is_alone(&self, patience: &mut Patience<'_>) -> bool {
+    fn is_alone(&self, call: &mut Call<'_>) -> bool {
         *self.alone.get_or_init(|| {
             let request = Request::get(format!("{}/v1/sys/leader", self.settings.address));
-            let answer = self.send(request, patience);
+            let answer = self.send(request, call);
             matches!(answer, Ok(Some(response)) if wire::has_no_others(&response))
         })
     }
 
-    fn look(&self, key: &str, patience: &mut Patience<'_>) -> Result<Heard, EngineError> {
+    fn look(&self, key: &str, call: &mut Call<'_>) -> Result<Heard, EngineError> {
         let url = self.settings.url(&self.path, "data", key);
-        let Some(response) = self.send(Request::get(url), patience)? else {
+        let Some(response) = self.send(Request::get(url), call)? else {
             return Ok(Heard::Unclear);
         };
         match response.status {
@@ -386,9 +385,9 @@ impl Engine {
         key: &str,
         on: u64,
         credential: &Secret,
-        patience: &mut Patience<'_>,
+        call: &mut Call<'_>,
     ) -> Result<Heard, EngineError> {
-        self.write_draft(key, on, &Draft { credential, nonce: &random(), claim: None }, patience)
+        self.write_draft(key, on, &Draft { credential, nonce: &random(), claim: None }, call)
     }
 
     fn write_draft(
@@ -396,17 +395,17 @@ impl Engine {
         key: &str,
         on: u64,
         draft: &Draft<'_>,
-        patience: &mut Patience<'_>,
+        call: &mut Call<'_>,
     ) -> Result<Heard, EngineError> {
         let url = self.settings.url(&self.path, "data", key);
         let body = draft.body(on);
-        let Some(response) = self.send(Request::post(url).json(&body), patience)? else {
+        let Some(response) = self.send(Request::post(url).json(&body), call)? else {
             return Ok(Heard::Unclear);
         };
         match response.status {
             200 => Ok(wire::version(&response).map_or(Heard::Unclear, Heard::Written)),
             400 => {
-                patience.trouble = Trouble::Failed("it refused the write (HTTP 400)".to_owned());
+                call.trouble = Trouble::Failed("it refused the write (HTTP 400)".to_owned());
                 Ok(Heard::Unclear)
             }
             status => Err(self.refused(status)),
@@ -418,17 +417,17 @@ impl Engine {
     fn send(
         &self,
         request: Request<'_>,
-        patience: &mut Patience<'_>,
+        call: &mut Call<'_>,
     ) -> Result<Option<Response>, EngineError> {
-        if patience.wait.cancel().is_canceled() {
+        if call.wait.cancel().is_canceled() {
             return Err(EngineError::Canceled);
         }
         // With less time, a timeout would only hide the earlier error.
-        let left = patience.left().filter(|left| *left >= SOON);
-        let left = left.ok_or_else(|| self.given_up(patience))?;
+        let left = call.left().filter(|left| *left >= SOON);
+        let left = left.ok_or_else(|| self.given_up(call))?;
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut request = request
-            .within(left.min(REQUEST))
+            .within(left.min(REQUEST_LIMIT))
             .header("x-vault-token", self.settings.token.expose())
             .header("x-vault-request", "true");
         if let Some(namespace) = &self.settings.namespace {
@@ -441,7 +440,7 @@ impl Engine {
         let response = match self.http.send(&request) {
             Ok(response) => response,
             Err(error) if error.is_transient() || matches!(error, HttpError::NotHttp { .. }) => {
-                patience.trouble = Trouble::Failed(error.to_string());
+                call.trouble = Trouble::Failed(error.to_string());
                 return Ok(None);
             }
             Err(error) => return Err(EngineError::Http(error)),
@@ -453,7 +452,7 @@ impl Engine {
         match response.status {
             403 => Err(self.denied()),
             300..=399 | 412 | 429 | 472 | 473 | 500.. => {
-                patience.trouble = Trouble::Failed(wire::trouble(&response));
+                call.trouble = Trouble::Failed(wire::trouble(&response));
                 Ok(None)
             }
             _ => Ok(Some(response)),
@@ -476,7 +475,7 @@ impl Engine {
     }
 }
 
-impl Patience<'_> {
+impl Call<'_> {
     fn left(&self) -> Option<Duration> {
         let left = self.wait.remaining(self.until)?;
         match self.end {
@@ -487,7 +486,7 @@ impl Patience<'_> {
 }
 
 /// Takes the time of the call off the command's time.
-impl Drop for Patience<'_> {
+impl Drop for Call<'_> {
     fn drop(&mut self) {
         let Some(end) = self.end else { return };
         let mut left = self.engine.left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -509,45 +508,4 @@ fn random() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_support::server::{Server, answer};
-    use crate::test_support::{FakeClock, http};
-
-    fn engine(address: &str, clock: &std::sync::Arc<FakeClock>) -> Engine {
-        let env = [("BAO_ADDR", address), ("BAO_TOKEN", "t")].into_iter().collect();
-        Engine::new(&"secret/fleet".parse().unwrap(), &env, &http(), clock.wait()).unwrap()
-    }
-
-    fn get(engine: &Engine) -> Result<Option<Secret>, EngineError> {
-        engine.get(&ProfileName::new("p").unwrap(), "https://app.baseten.co")
-    }
-
-    #[test]
-    fn the_time_between_two_calls_does_not_count() {
-        let found =
-            r#"{"data": {"data": {"credential": "k", "nonce": "n"}, "metadata": {"version": 1}}}"#;
-        let server = Server::start([answer(200, "", found), answer(200, "", found)]);
-        let clock = FakeClock::new();
-        let engine = engine(&server.url("127.0.0.1", ""), &clock);
-        assert_eq!(get(&engine).unwrap(), Some("k".into()));
-        clock.wait().sleep(COMMAND).unwrap();
-        assert_eq!(get(&engine).unwrap(), Some("k".into()));
-    }
-
-    #[test]
-    fn the_calls_of_one_command_share_their_time() {
-        let (server, clock) = (Server::start([]), FakeClock::new());
-        // Wait until the listener is gone.
-        while std::net::TcpStream::connect(server.address).is_ok() {}
-        let engine = engine(&server.url("127.0.0.1", ""), &clock);
-        let slept = || clock.sleeps().iter().sum::<f64>();
-        for calls in 1..=3 {
-            assert!(matches!(get(&engine).unwrap_err(), EngineError::Away { .. }));
-            assert!((slept() - 30.0 * f64::from(calls)).abs() < 1.0, "{calls}: {}", slept());
-        }
-        let all = slept();
-        assert!(get(&engine).is_err());
-        assert!((slept() - all).abs() < 1.0);
-    }
-}
+mod tests;

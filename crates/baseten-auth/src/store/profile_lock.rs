@@ -15,7 +15,7 @@ use crate::wait::Wait;
 
 /// How long a process waits for another one that is working on the same profile, if the secret is
 /// kept on this machine.
-pub(crate) const ALONE: Duration = Duration::from_secs(30);
+pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// A profile's lock, released when it is dropped.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use crate::wait::{SLICE, Stopped, Task};
 const AUDIENCE: &str = "BASETEN_IDENTITY_AUDIENCE";
 
 /// How long a file or a command may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SOURCE_LIMIT: Duration = Duration::from_secs(30);
 
 impl IdentitySource {
     /// The source that the environment names.
@@ -104,7 +104,7 @@ fn read(path: &Path, context: &Context) -> Result<Text, Error> {
     let failed = |source| WorkloadError::File { path: path.to_owned(), source };
     let file = path.to_owned();
     let task = Task::start(move || read_now(&file)).map_err(failed)?;
-    let deadline = wait.deadline(PATIENCE);
+    let deadline = wait.deadline(SOURCE_LIMIT);
     let read = wait.poll(deadline, Duration::ZERO, || match task.within(SLICE) {
         Ok(read) => Some(read),
         Err(RecvTimeoutError::Timeout) => None,
@@ -152,14 +152,14 @@ fn output_of_command(context: &Context) -> Result<Text, Error> {
     let (wait, nothing) = (context.wait(), Zeroizing::default());
     let running = Running::start(command, nothing, Asks::Nobody, wait.cancel());
     let mut running = running.map_err(io_failed)?;
-    let finished = wait.poll(wait.deadline(PATIENCE), POLL, || running.finished());
+    let finished = wait.poll(wait.deadline(SOURCE_LIMIT), POLL, || running.finished());
     if !matches!(finished, Ok(Ok(_))) {
         running.stop();
     }
     let finished = match finished {
         Ok(finished) => finished.map_err(io_failed)?,
         Err(Stopped::TimedOut) => {
-            return Err(failed(format!("it did not end within {} s", PATIENCE.as_secs())));
+            return Err(failed(format!("it did not end within {} s", SOURCE_LIMIT.as_secs())));
         }
         Err(Stopped::Canceled) => return Err(Failure::Canceled.into()),
     };
