@@ -12,10 +12,11 @@ use crate::profile::{Credential, Identity, Profile, ProfileName, ProfileNameErro
 use crate::remote::{ManagementUrl, Remote};
 use crate::secret::Secret;
 use crate::session::ending::Ending;
-use crate::session::refresh::lock_profile;
+use crate::session::refresh::{is_shared, lock_profile};
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
 use crate::storage::{Keeper, StoragePolicy};
+use crate::store::document::Profiles;
 use crate::store::entry::Entry;
 use crate::store::error::{PlaceError, StoreError};
 use crate::store::file::Store;
@@ -47,7 +48,8 @@ pub fn store_login(context: &Context, login: &Login) -> Result<ProfileName, Erro
     let store = context.store()?;
     loop {
         let name = choose_name(&store, login)?;
-        let is_shared = matches!(login.storage, StoragePolicy::Kept(Keeper::Engine(_)));
+        let is_shared = matches!(login.storage, StoragePolicy::Kept(Keeper::Engine(_)))
+            || is_shared(&context.operation()?, &store, &name)?;
         let _lock = lock_profile(context, &store, &name, is_shared)?;
         // While we waited, another login may have taken the name.
         if choose_name(&store, login)? == name {
@@ -99,7 +101,11 @@ fn commit(
     let old = context
         .read_settled(store, |profiles| Ok::<_, Error>(profiles.get(name).ok().flatten()))?;
     // The session that this login replaces can only be ended with its tokens.
-    let ending = old.as_ref().and_then(|old| Ending::begin(operation, old).ok().flatten());
+    let ending = match old.as_ref().map(|old| Ending::begin(operation, old)) {
+        Some(Err(error)) if error.is_canceled() => return Err(error),
+        Some(begun) => begun.ok().flatten(),
+        None => None,
+    };
     let mut profile = Profile {
         name: name.clone(),
         remote_url: login.remote.as_str().to_owned(),
@@ -121,10 +127,15 @@ fn commit(
         context.observer().notify(&Event::KeyringUnavailable { reason, file });
     }
     if let Some(old) = &old {
-        remove_old_copy(operation, old, &profile, &kept);
-        if let (Some(ending), Ok(management)) = (ending, management_url(context, old)) {
-            // The new login is stored, so a failure to end the old session is not reported.
-            let _ = end_session(context, &management, &ending.tokens);
+        let is_gone = remove_old_copy(operation, old, &profile, &kept);
+        match (ending, management_url(context, old)) {
+            (Some(ending), Ok(management)) if is_gone || !ending.is_shared() => {
+                // The new login is stored, so a failure to end the old session is not reported.
+                let _ = end_session(context, &management, &ending.tokens);
+            }
+            // An engine refused to delete the secret: other hosts go on with the session.
+            (Some(ending), _) => ending.give_up(),
+            (None, _) => {}
         }
     }
     Ok(())
@@ -178,14 +189,23 @@ impl<'a> MadeRoom<'a> {
         Ok(())
     }
 
-    /// Puts the old profile and its secret back. The error that led here is the one to report.
+    /// Puts the old profile and then its secret back, also after a cancellation. The error that led here
+    /// is the one to report.
     fn undo(self) {
         let Self { store, keyring, old, secret } = self;
-        let _ = store.update(|profiles| {
-            profiles.insert(old);
-            Ok::<_, StoreError>(())
-        });
-        if secret.is_some() {
+        let store = store.uncancelable();
+        let is_there = |profiles: &Profiles<'_>| {
+            Ok::<_, StoreError>(profiles.get(&old.name)?.is_some_and(|now| now.is_like(old)))
+        };
+        let put_back = || {
+            store.update(|profiles| {
+                profiles.insert(old);
+                Ok::<_, StoreError>(())
+            })
+        };
+        // Without its profile, the secret would go to the new remote.
+        let may_return = store.read_settled(is_there).unwrap_or(false) || put_back().is_ok();
+        if may_return && secret.is_some() {
             let nothing = Secret::from("");
             let _ = keyring.restore(&old.name, &old.remote_url, &nothing, secret.as_ref());
         }
@@ -296,8 +316,8 @@ fn check_kept(place: &Place, profile: &Profile, secret: &Secret) -> Result<(), P
     Err(PlaceError::HelperFailed { program: place.label().to_owned(), message })
 }
 
-/// Removes the old copy, which could later be mistaken for the secret.
-fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept: &Kept) {
+/// Removes the old copy, which could later be mistaken for the secret. False if it is still there.
+fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept: &Kept) -> bool {
     let replaced = match (kept, operation.place(old)) {
         (Kept::Elsewhere { place, .. }, Ok(old_place)) => {
             place.label() == old_place.label()
@@ -307,10 +327,7 @@ fn remove_old_copy(operation: &Operation<'_>, old: &Profile, new: &Profile, kept
     };
     // The missing keyring has just been reported.
     let is_known = old.in_file.is_some() && new.without_keyring;
-    if replaced || is_known {
-        return;
-    }
-    credential::remove_copy(operation, old);
+    replaced || is_known || credential::remove_copy(operation, old)
 }
 
 /// The name that a login asks for, or one made from its user. If that name belongs to somebody

@@ -11,11 +11,10 @@ use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::remote::ManagementUrl;
 use crate::session::ending::Ending;
-use crate::session::refresh::lock_profile;
+use crate::session::refresh::{is_shared, lock_profile};
 use crate::session::resolve::management_url;
 use crate::session::{Authorization, credential};
 use crate::source::SessionSource;
-use crate::store::document::Profiles;
 use crate::store::error::StoreError;
 
 /// The most that ending a session at the server may take.
@@ -31,13 +30,7 @@ pub fn logout(
 ) -> Result<(), Error> {
     let store = context.store()?;
     let operation = context.operation()?;
-    // This only decides how long to wait for the lock. The profile is read again under it.
-    let shares = |profiles: &Profiles<'_>| match profiles.get(name) {
-        Ok(Some(profile)) => operation.shares(&profile),
-        _ => Ok(false),
-    };
-    let is_shared = store.read(shares)?;
-    let _lock = lock_profile(context, &store, name, is_shared)?;
+    let _lock = lock_profile(context, &store, name, is_shared(&operation, &store, name)?)?;
     // Do not end a session at the server if its profile could not be removed here.
     store.rehearse_removal()?;
     let profile = context.read_settled(&store, |profiles| {
@@ -50,16 +43,16 @@ pub fn logout(
     let _signals;
     if operation.shares(&profile)? {
         let ending = ending?;
-        remove_shared(&operation, &profile, ending.as_ref())?;
-        // The secret is removed: from here on, nobody else can end the session.
+        // Once the secret is removed, nobody else can end the session.
         _signals = Some(hold());
+        remove_shared(&operation, &profile, ending.as_ref())?;
         end(context, &profile, Ok(ending))?;
     } else {
         // An interrupted logout must not use up the refresh token of a profile that stays.
         _signals = is_used_up.then(hold);
         end(context, &profile, ending)?;
         match profile.in_file {
-            Some(_) => credential::remove_copy(&operation, &profile),
+            Some(_) => drop(credential::remove_copy(&operation, &profile)),
             None => credential::remove(&operation, &profile)?,
         }
     }

@@ -259,7 +259,8 @@ impl Wait {
         self.clock.monotonic().saturating_duration_since(since.steady)
     }
 
-    /// How long the machine was asleep since then: the wall clock went on, and the other one did not.
+    /// How long the machine was asleep since then: the wall clock went on, and the other one did not. On
+    /// Windows, both go on: there, it is never known.
     pub(crate) fn slept(&self, since: Moment) -> Duration {
         let by_the_wall = Duration::try_from(self.clock.now().duration_since(since.wall));
         by_the_wall.unwrap_or_default().saturating_sub(self.elapsed(since))

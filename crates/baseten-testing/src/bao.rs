@@ -363,6 +363,19 @@ impl Cluster {
         Bao { _daemon: None, directory, root, port, scheme: "http" }
     }
 
+    /// Has the tokens under a key expire, and waits until every node has heard of it: these tokens are
+    /// good by their own expiry before, and a node that is behind would still give them out.
+    pub fn expire(&self, sandbox: &Sandbox, key: &str) {
+        self.api().expire(sandbox, key);
+        let (path, newest) = (path(sandbox, key), self.api().secret(sandbox, key));
+        until("every node has it", || {
+            self.nodes.iter().all(|node| {
+                let (_, answer) = ask(node.port, &self.root, "GET", &path, &Value::Null);
+                answer["data"]["data"] == newest["data"]
+            })
+        });
+    }
+
     /// Kills one of them.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].daemon = None;

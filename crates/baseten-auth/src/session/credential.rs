@@ -122,8 +122,10 @@ pub(crate) fn remove(operation: &Operation<'_>, profile: &Profile) -> Result<(),
 /// Removes another place's copy of a secret. A place that cannot be reached is reported, and is not
 /// an error. For a profile in the file, a missing keyring is not reported if the login had none
 /// either, or if the environment chooses the file.
-pub(crate) fn remove_copy(operation: &Operation<'_>, profile: &Profile) {
-    let Err(error) = remove(operation, profile) else { return };
+///
+/// False if it may still be there.
+pub(crate) fn remove_copy(operation: &Operation<'_>, profile: &Profile) -> bool {
+    let Err(error) = remove(operation, profile) else { return true };
     let no_keyring =
         matches!(error.failure(), Failure::Place { source: PlaceError::NotAvailable { .. }, .. });
     let context = operation.context;
@@ -133,4 +135,5 @@ pub(crate) fn remove_copy(operation: &Operation<'_>, profile: &Profile) {
         let profile = &profile.name;
         context.observer().notify(&Event::OldCopyKept { profile, reason: error.reason() });
     }
+    false
 }

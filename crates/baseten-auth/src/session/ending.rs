@@ -45,6 +45,11 @@ impl Ending {
         })
     }
 
+    /// Whether other hosts share the session.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.claim.is_some()
+    }
+
     /// Gives the claim up, because the session could not be ended.
     pub(crate) fn give_up(&self) {
         if let Some((engine, held)) = &self.claim {

@@ -80,7 +80,11 @@ impl Lent {
     pub(crate) fn token(&self, context: &Context, demand: &Demand) -> Result<Grant, Error> {
         let name = ProfileName::new(&self.profile.profile).ok();
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let grant = match first.filter(|grant| !demand.refused.contains(&grant.token)) {
+        let now = context.wait().now();
+        let is_good = |grant: &Grant| {
+            !demand.refused.contains(&grant.token) && grant.expires_at.is_none_or(|end| end > now)
+        };
+        let grant = match first.filter(is_good) {
             Some(grant) => grant,
             None => self.lender.token(wanted(name.clone(), demand), context.wait())?,
         };
@@ -91,7 +95,6 @@ impl Lent {
         {
             return Err(LendError::Replaced { socket: self.socket().to_owned() }.into());
         }
-        let now = context.wait().now();
         let remaining = grant.expires_at.map(|end| end.duration_since(now));
         demand.report_if_short(context, name.as_ref(), remaining);
         Ok(grant)

@@ -99,6 +99,14 @@ impl Stored {
         Ok(usable)
     }
 
+    /// The profile as it is now, as far as this host knows.
+    fn read_again(&self) -> Result<Profile, Error> {
+        let name = &self.profile.name;
+        let missing = || usable::logged_out(name);
+        let now = self.store.read(|profiles| profiles.get(name)?.ok_or_else(missing))?;
+        refresh::still_like(&self.profile, now)
+    }
+
     /// The tokens used last, or else the stored credential.
     fn credential(&self, operation: &Operation<'_>, demand: &Demand) -> Result<Credential, Error> {
         if let Some(tokens) = self.tokens().clone() {
@@ -107,14 +115,14 @@ impl Stored {
         let profile = if self.is_new.swap(false, Ordering::SeqCst) {
             self.profile.clone()
         } else {
-            refresh::read_again(&self.store, &self.profile)?
+            self.read_again()?
         };
         let found = credential::find(operation, &profile, demand)?;
         let found = found.ok_or_else(|| credential::missing(operation.context, &profile))?;
         if profile.in_file.as_ref() != Some(&found.credential) {
             // A keyring finds secrets by profile name only: this one may already be from a new
             // login.
-            refresh::read_again(&self.store, &self.profile)?;
+            self.read_again()?;
         }
         Ok(found.credential)
     }
@@ -446,7 +454,7 @@ impl Session {
                     if matches!(
                         error.failure(),
                         Failure::NewTokenRefused { .. } | Failure::ApiKeyRefused
-                    ) =>
+                    ) || !is_bearer =>
                 {
                     return answer.map_err(RequestError::Request);
                 }

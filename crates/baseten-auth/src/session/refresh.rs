@@ -33,6 +33,19 @@ pub(crate) fn lock_profile(
     Ok(ProfileLock::acquire(store, name, limit, context.wait()).map_err(failed)?)
 }
 
+/// Whether other hosts share the secret that is stored under a name, as far as can be seen without the
+/// lock: that decides how long to wait for it.
+pub(crate) fn is_shared(
+    operation: &Operation<'_>,
+    store: &Store,
+    name: &ProfileName,
+) -> Result<bool, Error> {
+    store.read(|profiles| match profiles.get(name) {
+        Ok(Some(profile)) => operation.shares(&profile),
+        _ => Ok(false),
+    })
+}
+
 /// Refreshes a profile's tokens, unless another process has done so when it is our turn.
 pub(crate) fn refresh(
     operation: &Operation<'_>,
@@ -128,10 +141,14 @@ impl Current {
     }
 }
 
-/// Reads a profile again. An error if it is now for another remote or another kind of credential: a
-/// secret of one remote is never sent to another.
-pub(super) fn read_again(store: &Store, before: &Profile) -> Result<Profile, Error> {
-    let now = read_profile(store, &before.name)?;
+/// Reads a profile again.
+fn read_again(store: &Store, before: &Profile) -> Result<Profile, Error> {
+    still_like(before, read_profile(store, &before.name)?)
+}
+
+/// A profile as it is now. An error if it is for another remote or another kind of credential than
+/// before: a secret of one remote is never sent to another.
+pub(super) fn still_like(before: &Profile, now: Profile) -> Result<Profile, Error> {
     let replaced = || Failure::ReplacedMeanwhile { profile: before.name.clone() };
     if now.is_like(before) { Ok(now) } else { Err(replaced().into()) }
 }

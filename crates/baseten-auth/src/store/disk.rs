@@ -162,8 +162,9 @@ impl Target {
                     // It has what the other program wrote, and must not be taken for a leftover.
                     let mut saved = self.path.clone().into_os_string();
                     saved.push(".saved");
+                    let problem = format!("{error}; a newer one is in {}", saved.display());
                     let _ = temporary.persist(saved);
-                    return Err(error);
+                    return Err(io::Error::new(error.kind(), problem));
                 }
                 return unchanged;
             }
@@ -187,8 +188,14 @@ impl Target {
             aside => aside?,
         };
         let unchanged = holds(aside.path(), old);
-        if !matches!(unchanged, Ok(true)) {
-            aside.persist_noclobber(&self.path).map_err(|error| error.error)?;
+        if !matches!(unchanged, Ok(true))
+            && let Err(error) = aside.persist_noclobber(&self.path)
+        {
+            // It has what the other program wrote.
+            let _ = error.file.keep();
+            // By now, that program has written it again.
+            let is_there = error.error.kind() == io::ErrorKind::AlreadyExists;
+            return if is_there { Ok(false) } else { Err(error.error) };
         }
         unchanged
     }
@@ -322,7 +329,12 @@ fn rename(from: &Path, to: &Path, way: Way) -> io::Result<bool> {
         Way::NewOnly => RenameFlags::NOREPLACE,
     };
     match renameat_with(CWD, from, CWD, to, flags) {
-        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+        // On macOS, the last two are different, and some volumes answer with the last one.
+        Err(error)
+            if [Errno::NOSYS, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOTSUP].contains(&error) =>
+        {
+            Ok(false)
+        }
         renamed => Ok(renamed.map(|()| true)?),
     }
 }

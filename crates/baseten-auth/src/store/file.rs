@@ -14,7 +14,7 @@ use super::lock::{Lock, LockError};
 use super::private;
 use crate::env::Env;
 use crate::event::{Event, Observer};
-use crate::wait::Wait;
+use crate::wait::{Cancel, Wait};
 
 /// How long a change waits for another process's change.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -55,6 +55,11 @@ impl Store {
     pub fn with_observer(mut self, observer: Observer) -> Self {
         self.observer = observer;
         self
+    }
+
+    /// The same store, whose waits no cancellation ends.
+    pub(crate) fn uncancelable(&self) -> Self {
+        Self { wait: self.wait.with_cancel(Cancel::default()), ..self.clone() }
     }
 
     /// The file that it is kept in.

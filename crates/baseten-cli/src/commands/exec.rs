@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ExecArgs, host: &Host) -> Result<Exit, CliError> {
     };
     let profile = args.select.profile.as_ref();
     let session = Session::resolve_for(host.context(), profile, &demand)?;
-    // Check before a token is refreshed: a remote may have no such URL.
+    // A remote may have no such URL. Only a lender has refreshed a token before this is known.
     let needs_url = args.clients.iter().any(|client| *client != Client::Truss);
     let inference = if needs_url { session.inference_url()? } else { String::new() };
     let authorization = session.authorization_for(&demand)?;

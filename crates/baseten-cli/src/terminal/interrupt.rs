@@ -194,10 +194,18 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<&Leftover>) -> ! {
     let (done, is_done) = mpsc::channel();
     let leftover = leftover.cloned();
+    // Before anything that could be blocked.
+    let was_raw = leave_raw_mode();
+    if let Some(leftover) = &leftover {
+        leftover.echo.restore();
+    }
     let say = move || {
         // Keeps the waiting line from being drawn again.
         let _quiet = std::io::stderr().lock();
-        restore_terminal(redraws, leftover.as_ref());
+        if redraws || was_raw {
+            window::clear(leftover.as_ref());
+            let _ = std::io::stderr().write_all(b"\x1b[?25h\x1b[?2004l");
+        }
         render::talk("Canceled.");
         let _ = done.send(());
         loop {
@@ -211,13 +219,10 @@ pub(crate) fn end(exit: Exit, redraws: bool, leftover: Option<&Leftover>) -> ! {
     std::process::exit(exit as i32)
 }
 
-/// Restores echo, cursor and paste mode, and clears a waiting line or a prompt.
-fn restore_terminal(redraws: bool, leftover: Option<&Leftover>) {
+/// Ends the raw mode of a prompt; true if there was one.
+fn leave_raw_mode() -> bool {
     use crossterm::terminal::{disable_raw_mode, is_raw_mode_enabled};
-    let prompting = is_raw_mode_enabled().unwrap_or(false);
+    let was_raw = is_raw_mode_enabled().unwrap_or(false);
     let _ = disable_raw_mode();
-    if redraws || prompting {
-        window::clear(leftover);
-        let _ = std::io::stderr().write_all(b"\x1b[?25h\x1b[?2004l");
-    }
+    was_raw
 }

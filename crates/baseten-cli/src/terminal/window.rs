@@ -118,7 +118,7 @@ impl Echo {
         Self(modes::turn_echo_off())
     }
 
-    fn restore(&self) {
+    pub(crate) fn restore(&self) {
         if let Some(modes) = &self.0 {
             modes::set(modes);
         }

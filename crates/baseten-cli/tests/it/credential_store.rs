@@ -304,6 +304,11 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
         assert_eq!(keyring.lookup(&replaced), Some(old.clone()));
         assert_eq!(elsewhere.store(), before);
     }
+    // If the old profile cannot come back either, nor does its key: it would go to the new remote.
+    let outcome = straced(&elsewhere, "renameat2:error=EIO:when=2+", &arguments, &key);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
+    assert_eq!(profile(&elsewhere, &replaced)["remote_url"], remote);
+    assert_eq!(keyring.lookup(&replaced), None);
     // The same with a helper.
     let home = Home::at(&sandbox).with("BASETEN_CREDENTIAL_STORE", "helper:keeper");
     home.install("docker-credential-keeper", KEEPER);

@@ -259,6 +259,26 @@ fn a_session_is_not_ended_while_another_host_refreshes_it() {
 }
 
 #[test]
+fn a_login_that_moves_away_ends_a_shared_session_only_if_its_secret_is_gone() {
+    let (bao, sandbox) = (Bao::start(), sandbox());
+    let (may_not_delete, _) = POLICY.split_once("path \"secret/metadata").unwrap();
+    for (policy, sessions) in [(may_not_delete, 2), (POLICY, 1)] {
+        sandbox.end_sessions("ada");
+        let home = bao.home(&sandbox, &bao.token(policy, 600));
+        let name = name("fleet");
+        assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+        let other = host_like(&home, bao.home(&sandbox, ROOT));
+        let home = home.with("BASETEN_CREDENTIAL_STORE", "file");
+        assert_eq!(log_in(&home, &sandbox, &name).status, 0);
+        assert_eq!(sandbox.session_count("ada"), sessions);
+        if sessions == 2 {
+            assert!(bao.secret(&sandbox, &name)["data"]["claim"].is_null());
+            assert!(sandbox.is_live(other.run(&["auth", "token"]).succeeded().stdout.trim()));
+        }
+    }
+}
+
+#[test]
 fn a_change_that_fails_leaves_no_claim() {
     let (bao, sandbox) = (Bao::start(), sandbox());
     let home = bao.home(&sandbox, ROOT);
@@ -688,7 +708,7 @@ mod fleet_tests {
         let name = name("fleet");
         let hosts = hosts(&cluster, &sandbox, &name);
         for round in 1..=3 {
-            cluster.api().expire(&sandbox, &name);
+            cluster.expire(&sandbox, &name);
             let running = fleet(&hosts, 20);
             until("it is refreshed", || sandbox.refresh_count() == round);
             let leader = cluster.leader();
@@ -698,8 +718,8 @@ mod fleet_tests {
                 assert!(matches!(outcome.status, 0 | 6), "{outcome}");
                 tokens.extend((outcome.status == 0).then_some(outcome.stdout));
             }
+            assert_eq!(sandbox.refresh_count(), round, "{tokens:?}");
             assert_eq!(tokens.len(), 1, "{tokens:?}");
-            assert_eq!(sandbox.refresh_count(), round);
             cluster.bring_back(leader);
             let after = hosts[round % 3].run(&["auth", "token"]).succeeded();
             assert!(tokens.contains(&after.stdout) && sandbox.is_live(after.stdout.trim()));

@@ -49,17 +49,19 @@ fn sixty_four_processes_refresh_once() {
 
 #[test]
 fn a_machine_that_was_asleep_takes_the_lock_again() {
-    let sandbox = sandbox();
-    let mut home = Home::at(&sandbox);
-    let old = session(&sandbox, "ada", -3600);
-    only_profile(&home, "asleep", in_file(&sandbox.remote_url(), &old));
-    if !falls_asleep_before(&mut home, sandbox.port()) {
+    let answer = || ok(&refreshed("new", Some("r2")));
+    let server = Server::start([answer(), answer()]);
+    let mut home = Home::served_by(&server);
+    let old = tokens("old", "r1", &ends_in(-3600));
+    only_profile(&home, "asleep", in_file("https://app.baseten.co", &old));
+    if !falls_asleep_before(&mut home, server.address.port()) {
         return;
     }
-    let outcome = home.run(&["auth", "token"]);
-    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{outcome}");
-    assert!(sandbox.is_live(outcome.stdout.trim()));
-    assert_eq!(sandbox.refresh_count(), 1);
+    assert_eq!(home.run(&["auth", "token"]).to_string(), Outcome::done("new\n").to_string());
+    // The first connection was closed before anything was sent.
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    assert!(requests[0].is_empty() && requests[1].contains("r1"), "{requests:?}");
 }
 
 #[test]
