@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use crate::counterparts::counterpart;
 use crate::daemon::Daemon;
 use crate::home::Home;
+use crate::outcome::Outcome;
+use crate::sandbox::approve;
 use crate::wait::{PATIENCE, until};
 
 /// The token with all rights.
@@ -142,6 +144,19 @@ impl Bao {
         data["claim"] = json!({ "by": by, "until": crate::stored::ends_in(seconds) });
         self.must("POST", &path(sandbox, key), &json!({ "data": data }));
     }
+}
+
+/// A browser login. The environment says where it is stored.
+pub fn log_in(home: &Home, sandbox: &Sandbox, profile: &str) -> Outcome {
+    let running = home.start(&["auth", "login", "--web", "--profile", profile]);
+    approve(sandbox, "ada");
+    running.end()
+}
+
+/// Another host with the same profiles.
+pub fn host_like(home: &Home, other: Home) -> Home {
+    other.write_store(&home.store());
+    other
 }
 
 /// Sends a request of the API to a server on this machine without TLS.

@@ -27,6 +27,8 @@ mod networks;
 mod no_side_effects;
 #[cfg(target_os = "linux")]
 mod openbao;
+#[cfg(target_os = "linux")]
+mod openbao_refresh;
 mod other_users;
 mod other_writers;
 mod prompts;
