@@ -38,7 +38,7 @@ pub enum LendError {
     #[error("the lender cannot start a thread")]
     NoThread { source: io::Error },
     /// The lender took too long for one request.
-    #[error("the token could not be had within {seconds} s")]
+    #[error("the lender did not get the token within {seconds} s")]
     Late { seconds: u64 },
     /// The socket can't be made.
     #[error("cannot listen at {}", socket.display())]

@@ -309,7 +309,7 @@ mod slow_tests {
         let started = Instant::now();
         let (late, silent) =
             (lender.client().start(&["auth", "token"]), silent.start(&["auth", "token"]));
-        failed(&late.end(), 6, "the token could not be had within 35 s");
+        failed(&late.end(), 6, "the lender did not get the token within 35 s");
         let waited = started.elapsed().as_secs();
         assert!((34..40).contains(&waited), "{waited}");
         failed(&silent.end(), 6, "did not answer within 40 s");
