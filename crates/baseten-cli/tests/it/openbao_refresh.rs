@@ -242,26 +242,6 @@ mod slow_tests {
     use super::*;
 
     #[test]
-    fn an_engine_that_is_slow_is_not_taken_for_a_host_that_refreshes() {
-        let (bao, sandbox) = (Bao::start(), sandbox());
-        let home = bao.home(&sandbox, ROOT);
-        let name = name("fleet");
-        assert_eq!(log_in(&home, &sandbox, &name).status, 0);
-        bao.expire(&sandbox, &name);
-        // When the answer to a claim comes, too little of the claim is left.
-        let slow = Proxy::start(vec![bao.port], move |_, line| {
-            if line.starts_with("POST") {
-                std::thread::sleep(Duration::from_secs(6));
-            }
-            Fault::None
-        });
-        let outcome = home.with("BAO_ADDR", slow.address()).run(&["auth", "token"]);
-        assert_eq!((outcome.status, outcome.stdout.as_str()), (6, ""), "{outcome}");
-        assert!(outcome.stderr.contains("too slow"), "{outcome}");
-        assert_eq!(sandbox.refresh_count(), 0);
-    }
-
-    #[test]
     fn a_server_that_is_sealed_or_away_ends_a_command_after_half_a_minute() {
         let (bao, sandbox) = (Bao::start(), sandbox());
         let sealed = bao.home(&sandbox, ROOT);
