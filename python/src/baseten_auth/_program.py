@@ -20,7 +20,7 @@ _NAME = "baseten.exe" if sys.platform == "win32" else "baseten"
 
 
 def find_program() -> str:
-    """This installation's program, else the one in ``PATH``, where others have this name too."""
+    """The program of this installation, else the one in ``PATH``, which may be another."""
     for directory in _directories():
         program = os.path.join(directory, _NAME)
         if os.access(program, os.X_OK):

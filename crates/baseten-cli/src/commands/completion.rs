@@ -63,7 +63,6 @@ pub(crate) fn answer(arguments: &[OsString], env: &Env) -> Option<Exit> {
     let mut candidates = Vec::new();
     if !words.is_empty() {
         let mut command = knowing_profiles(args::command_for(&words), env);
-        command.build();
         let _ = shell.write_complete(&mut command, words, None, &mut candidates);
     }
     Some(render::help(&String::from_utf8_lossy(&candidates)))
