@@ -51,8 +51,9 @@ fn options_last(arguments: Vec<OsString>) -> Vec<OsString> {
 /// Whether a word is one of the options that may stand before a command, and if so, whether the next
 /// word is its value.
 fn common_option(word: &str) -> Option<bool> {
-    // Only then: creating the options takes time.
-    let name = word.starts_with('-').then(|| word.split('=').next()).flatten()?;
+    // Only then, and not for the `--` of a completion: creating the options takes time.
+    let may_be_one = word.starts_with('-') && word != "--";
+    let name = may_be_one.then(|| word.split('=').next()).flatten()?;
     let options = SelectArgs::augment_args(clap::Command::new(""));
     let option = options.get_arguments().find(|option| {
         // Combined flags, or a value without a separator: -vr, -ojson.
