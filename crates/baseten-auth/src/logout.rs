@@ -10,6 +10,7 @@ use crate::oauth::answer::ApiError;
 use crate::oauth::refresh::refresh_request;
 use crate::profile::{Credential, OAuthCredential, Profile, ProfileName};
 use crate::remote::ManagementUrl;
+use crate::session::demand::Demand;
 use crate::session::ending::Ending;
 use crate::session::refresh::{is_shared, lock_profile};
 use crate::session::resolve::management_url;
@@ -110,7 +111,7 @@ pub(crate) fn end_session(
 }
 
 fn needs_refresh(context: &Context, tokens: &OAuthCredential) -> bool {
-    tokens.has_ended(context.wait().now()) && tokens.refresh_token.is_some()
+    !Demand::default().is_met_by(tokens, context.wait().now()) && tokens.refresh_token.is_some()
 }
 
 /// The endpoint needs a token that has not expired, so an expired one is refreshed first. A session
