@@ -109,7 +109,7 @@ pub(crate) fn select_stored(
     Ok(selected)
 }
 
-/// The same, for a removal, which cannot be undone; see [`Store::read_settled`].
+/// The same, for a removal, which cannot be undone: see `Store::read_settled`.
 pub fn select_to_remove(
     context: &Context,
     store: &Store,
