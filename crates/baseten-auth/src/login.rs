@@ -10,7 +10,7 @@ use crate::management::{self, User};
 use crate::oauth::answer::{ApiError, with_retries};
 use crate::profile::{Credential, Identity, Profile, ProfileName, ProfileNameError};
 use crate::remote::{ManagementUrl, Remote};
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use crate::session::ending::Ending;
 use crate::session::refresh::{is_shared, lock_profile};
 use crate::session::resolve::management_url;
@@ -150,6 +150,8 @@ struct MadeRoom<'a> {
     store: &'a Store,
     keyring: Place,
     old: &'a Profile,
+    /// Its entry in the file, once that may have been changed.
+    entry: Option<Wiped<String>>,
     secret: Option<Entry>,
 }
 
@@ -168,7 +170,7 @@ impl<'a> MadeRoom<'a> {
         let keyring = operation.keyring();
         // The next step reports a keyring that cannot be used.
         let Ok(secret) = keyring.get(&old.name, &old.remote_url) else { return Ok(None) };
-        let room = Self { store, keyring, old, secret };
+        let mut room = Self { store, keyring, old, entry: None, secret };
         match room.make(new) {
             Ok(()) => Ok(Some(room)),
             Err(error) => {
@@ -178,11 +180,12 @@ impl<'a> MadeRoom<'a> {
         }
     }
 
-    fn make(&self, new: &Profile) -> Result<(), Error> {
-        let Self { store, keyring, old, .. } = self;
+    fn make(&mut self, new: &Profile) -> Result<(), Error> {
+        let Self { store, keyring, old, entry, .. } = self;
         let failed = |source| Error::place(Some(&old.name), keyring, source);
         keyring.remove(&old.name, &old.remote_url).map_err(failed)?;
         store.update(|profiles| {
+            *entry = profiles.entry(&old.name);
             profiles.insert(new);
             Ok::<_, StoreError>(())
         })?;
@@ -192,19 +195,21 @@ impl<'a> MadeRoom<'a> {
     /// Puts the old profile and then its secret back, also after a cancellation. The error that led here
     /// is the one to report.
     fn undo(self) {
-        let Self { store, keyring, old, secret } = self;
+        let Self { store, keyring, old, entry, secret } = self;
         let store = store.uncancelable();
         let is_there = |profiles: &Profiles<'_>| {
             Ok::<_, StoreError>(profiles.get(&old.name)?.is_some_and(|now| now.is_like(old)))
         };
-        let put_back = || {
-            store.update(|profiles| {
-                profiles.insert(old);
+        let put_back = |entry: Wiped<String>| {
+            let change = |profiles: &mut Profiles<'_>| {
+                profiles.put_back(&old.name, &entry);
                 Ok::<_, StoreError>(())
-            })
+            };
+            store.update(change).is_ok()
         };
         // Without its profile, the secret would go to the new remote.
-        let may_return = store.read_settled(is_there).unwrap_or(false) || put_back().is_ok();
+        let may_return =
+            store.read_settled(is_there).unwrap_or(false) || entry.is_some_and(put_back);
         if may_return && secret.is_some() {
             let nothing = Secret::from("");
             let _ = keyring.restore(&old.name, &old.remote_url, &nothing, secret.as_ref());

@@ -1,6 +1,8 @@
-//! A string that must stay hidden: no `Display`, a redacted `Debug`, wiped when dropped.
+//! A string that must stay hidden: no `Display`, a redacted `Debug`, wiped when dropped. And text of
+//! a file with secrets, which is wiped too.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -65,6 +67,40 @@ impl Eq for Secret {}
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(…)")
+    }
+}
+
+/// Text or bytes that are wiped when dropped, for whole files.
+/// `Zeroizing` writes a `Vec` or `String` twice and byte by byte, which takes longer than reading a
+/// large file. The content must never be shortened: only what it has at the end is wiped.
+#[derive(Clone, Default)]
+pub(crate) struct Wiped<T: Default + Into<Vec<u8>>>(T);
+
+impl<T: Default + Into<Vec<u8>>> From<T> for Wiped<T> {
+    fn from(content: T) -> Self {
+        Self(content)
+    }
+}
+
+impl<T: Default + Into<Vec<u8>>> Drop for Wiped<T> {
+    fn drop(&mut self) {
+        let mut bytes: Vec<u8> = std::mem::take(&mut self.0).into();
+        bytes.fill(0);
+        zeroize::optimization_barrier(bytes.as_slice());
+    }
+}
+
+impl<T: Default + Into<Vec<u8>>> Deref for Wiped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Default + Into<Vec<u8>>> DerefMut for Wiped<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 

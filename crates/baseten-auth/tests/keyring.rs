@@ -314,6 +314,12 @@ fn a_dismissed_prompt_has_its_own_error() {
     let place = place_with(&session, budget(10.0, true, &Cancel::default()));
     let set = place.set(&name(NAME), REMOTE, &"secret".into());
     assert!(matches!(set, Err(PlaceError::Dismissed)), "{set:?}");
+    // The same operation does not ask again.
+    let get = place.get(&name(NAME), REMOTE);
+    assert!(matches!(get, Err(PlaceError::Locked)), "{get:?}");
+    let remove = place.remove(&name(NAME), REMOTE);
+    assert!(matches!(remove, Err(PlaceError::Locked)), "{remove:?}");
+    assert_eq!(service.calls().iter().filter(|call| *call == "Prompt").count(), 1);
     assert!(!service.calls().iter().any(|call| call.starts_with("CreateItem")));
 }
 

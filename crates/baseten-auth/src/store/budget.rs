@@ -46,6 +46,8 @@ struct Shared {
     limit: Duration,
     left: Mutex<Duration>,
     may_prompt: bool,
+    /// Whether the user has closed a prompt: the operation shows no other one.
+    dismissed: AtomicBool,
     announced: AtomicBool,
     wait: Wait,
     observer: Observer,
@@ -60,9 +62,16 @@ impl Budget {
     /// A budget of this much time. If the user may be asked to unlock a place (`may_prompt`), the
     /// observer is told at most once what we are waiting for.
     pub fn new(limit: Duration, may_prompt: bool, wait: Wait, observer: Observer) -> Self {
-        let (left, announced) = (Mutex::new(limit), AtomicBool::new(false));
-        let shared = Arc::new(Shared { limit, left, may_prompt, announced, wait, observer });
-        Self { shared, undoes: false }
+        let shared = Shared {
+            limit,
+            left: Mutex::new(limit),
+            may_prompt,
+            dismissed: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            wait,
+            observer,
+        };
+        Self { shared: Arc::new(shared), undoes: false }
     }
 
     /// A budget of `BASETEN_KEYRING_TIMEOUT`, or else of 60 s with a prompt and 3 s without.
@@ -113,6 +122,9 @@ impl Budget {
         };
         let outcome = call.remaining().and_then(|_| work(&call));
         *self.shared.left() = call.wait.remaining(deadline).unwrap_or_default();
+        if matches!(outcome, Err(PlaceError::Dismissed)) {
+            self.shared.dismissed.store(true, Ordering::SeqCst);
+        }
         outcome
     }
 }
@@ -161,7 +173,7 @@ impl Call {
 
     /// Whether a prompt may be shown.
     pub(super) fn may_prompt(&self) -> bool {
-        self.budget.may_prompt
+        self.budget.may_prompt && !self.budget.dismissed.load(Ordering::SeqCst)
     }
 
     /// Reports what we are waiting for, once in an operation.

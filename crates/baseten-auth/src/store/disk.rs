@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
-use zeroize::Zeroizing;
 
 use super::private;
+use crate::secret::Wiped;
 use crate::wait::Wait;
 
 /// A larger file is not a store, and we never write one.
@@ -39,7 +39,7 @@ pub(crate) enum Refusal {
 }
 
 /// Reads a file of secrets; `None` if there is none.
-pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+pub(crate) fn read_private(path: &Path) -> Result<Option<Wiped<Vec<u8>>>, Refusal> {
     let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -51,7 +51,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Re
     }
     // Allocated at its full size, because a buffer that grows leaves copies behind.
     let size = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1024));
+    let mut bytes = Wiped::from(Vec::with_capacity(size + 1024));
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Refusal::Io)?;
     if bytes.len() as u64 > MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(Some(bytes)) }
 }
@@ -203,7 +203,7 @@ impl Target {
     /// Reads the file as the file system's server has it. What a host caches of names and contents
     /// can be a second old, even while it holds a lock; it has nothing cached for a new name.
     /// [`io::ErrorKind::StaleNetworkFileHandle`] if another host has just replaced the file.
-    pub(super) fn read_present(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+    pub(super) fn read_present(&self) -> Result<Option<Wiped<Vec<u8>>>, Refusal> {
         let outdated = || Err(Refusal::Io(io::ErrorKind::StaleNetworkFileHandle.into()));
         let second_name = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
@@ -255,7 +255,7 @@ impl Target {
     fn write_in_place(&self, bytes: &[u8], old: Option<&[u8]>) -> io::Result<bool> {
         let before = old.unwrap_or_default();
         let length = bytes.len().max(before.len());
-        let mut padded = Zeroizing::new(Vec::with_capacity(length));
+        let mut padded = Wiped::from(Vec::with_capacity(length));
         padded.extend_from_slice(bytes);
         padded.resize(length, b'\n');
         let mut file = self.open_in_place()?;
@@ -295,7 +295,7 @@ pub(super) fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
         return Ok(false);
     };
     // In pieces, because wiping a copy of a large file takes longer than reading it.
-    let mut piece = Zeroizing::new(vec![0; 64 * 1024]);
+    let mut piece = Wiped::from(vec![0; 64 * 1024]);
     loop {
         let read = match file.read(&mut piece) {
             Ok(0) => return Ok(rest.is_empty()),

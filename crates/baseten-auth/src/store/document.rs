@@ -9,13 +9,12 @@ use std::fmt;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
 use super::error::StoreError;
 use super::json::{Layout, Object, Raw, quote, render};
 use super::secret_text::{read_tokens, write_tokens};
 use crate::profile::{AuthType, Credential, Identity, OAuthCredential, Profile, ProfileName};
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 use crate::storage::{ENGINE, Keeper, Storage, StoragePolicy};
 
 /// The newest version of the format that we know.
@@ -182,6 +181,16 @@ impl<'a> Profiles<'a> {
         self.entries.insert(profile.name.as_str().to_owned().into(), Raw::Made(text));
     }
 
+    /// The entry of a profile as it was read, for [`Self::put_back`].
+    pub(crate) fn entry(&self, name: &ProfileName) -> Option<Wiped<String>> {
+        self.entries.get(name.as_str()).map(|text| Wiped::from(text.to_string()))
+    }
+
+    /// Adds an earlier entry of a profile again, or replaces the present one by it.
+    pub(crate) fn put_back(&mut self, name: &ProfileName, entry: &Wiped<String>) {
+        self.entries.insert(name.as_str().to_owned().into(), Raw::Made(entry.clone()));
+    }
+
     /// Replaces the tokens of a profile that keeps them in the file. Changes nothing if there is no
     /// such OAuth profile.
     pub fn set_tokens(&mut self, name: &ProfileName, tokens: &OAuthCredential) {
@@ -203,7 +212,7 @@ impl<'a> Profiles<'a> {
 
     /// The whole store as the text of the file, which ends in a newline. Unchanged parts are
     /// written as they were read.
-    pub(super) fn render(&mut self) -> Zeroizing<String> {
+    pub(super) fn render(&mut self) -> Wiped<String> {
         let entries = self.entries.iter().map(|(name, text)| (name.as_ref(), &**text));
         let profiles = render(entries, PROFILES);
         self.top.set("version", VERSION.to_string().into());

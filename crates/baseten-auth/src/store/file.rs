@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::disk::{self, Content, MAX_BYTES, Refusal, Target, read_private};
 use super::document::{DocumentError, Profiles};
 use super::error::StoreError;
@@ -14,6 +12,7 @@ use super::lock::{Lock, LockError};
 use super::private;
 use crate::env::Env;
 use crate::event::{Event, Observer};
+use crate::secret::Wiped;
 use crate::wait::{Cancel, Wait};
 
 /// How long a change waits for another process's change.
@@ -241,7 +240,7 @@ impl Store {
     }
 
     /// Reads the file; reads it again if another host has just replaced it.
-    fn read_bytes(&self, relied_on: bool) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    fn read_bytes(&self, relied_on: bool) -> Result<Option<Wiped<Vec<u8>>>, StoreError> {
         let deadline = self.wait.deadline(OUTDATED);
         loop {
             let read =

@@ -99,7 +99,7 @@ fn all(profiles: &Profiles<'_>) -> Vec<Result<Option<Profile>, String>> {
 fn assert_stable(profiles: &mut Profiles<'_>) {
     let written = profiles.render();
     let mut again = parsed(&written);
-    assert_eq!(again.render(), written, "written differently the second time");
+    assert_eq!(again.render().as_str(), written.as_str(), "written differently the second time");
     assert_eq!(again.current(), profiles.current());
     assert_eq!(all(&again), all(profiles), "read differently");
     assert!(serde_json::from_str::<serde::de::IgnoredAny>(&written).is_ok(), "not JSON");

@@ -8,16 +8,15 @@ use std::ops::Deref;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 
 /// The text of a value: a part of the input, or one that we made. It may be a secret, so it is
 /// wiped.
 #[derive(Clone)]
 pub(super) enum Raw<'a> {
     Read(&'a str),
-    Made(Zeroizing<String>),
+    Made(Wiped<String>),
 }
 
 impl Deref for Raw<'_> {
@@ -120,7 +119,7 @@ impl<'a> Object<'a> {
     }
 
     /// Sets a member to JSON text.
-    pub(super) fn set(&mut self, key: &'static str, json: Zeroizing<String>) {
+    pub(super) fn set(&mut self, key: &'static str, json: Wiped<String>) {
         self.remove(key);
         self.0.push((key.into(), Raw::Made(json)));
     }
@@ -145,7 +144,7 @@ impl<'a> Object<'a> {
 
     /// The object as JSON text: the keys of `order` first, then the others in their order in the
     /// text.
-    pub(super) fn render(&self, order: &[&str], layout: Layout) -> Zeroizing<String> {
+    pub(super) fn render(&self, order: &[&str], layout: Layout) -> Wiped<String> {
         let known = order.iter().filter_map(|key| self.0.iter().rev().find(|(k, _)| k == key));
         let unknown = self.0.iter().filter(|(key, _)| !order.contains(&key.as_ref()));
         render(known.chain(unknown).map(|(key, value)| (key.as_ref(), &**value)), layout)
@@ -156,7 +155,7 @@ impl<'a> Object<'a> {
 pub(super) fn render<'m>(
     members: impl Iterator<Item = (&'m str, &'m str)> + Clone,
     layout: Layout,
-) -> Zeroizing<String> {
+) -> Wiped<String> {
     let depth = match layout {
         Layout::Compact => None,
         Layout::Indented(depth) => Some(depth),
@@ -169,7 +168,7 @@ pub(super) fn render<'m>(
     // Allocated at its largest size, because a text that grows leaves copies behind.
     let most = |(key, value): (&str, &str)| quoted_size(key) + value.len() + separator.len() + 3;
     let size = members.clone().map(most).sum::<usize>() + end.len() + 3;
-    let mut out = Zeroizing::new(String::with_capacity(size));
+    let mut out = Wiped::from(String::with_capacity(size));
     out.push('{');
     let mut is_empty = true;
     for (key, value) in members {
@@ -195,7 +194,7 @@ pub(super) fn render<'m>(
 fn unquote(json: &str) -> Option<Secret> {
     let mut rest = json.strip_prefix('"')?.strip_suffix('"')?;
     // A text is never longer than its JSON form.
-    let mut text = Zeroizing::new(String::with_capacity(rest.len()));
+    let mut text = Wiped::from(String::with_capacity(rest.len()));
     while let Some((plain, _)) = rest.split_once('\\') {
         text.push_str(plain);
         rest = &rest[plain.len()..];
@@ -212,7 +211,7 @@ fn unquote(json: &str) -> Option<Secret> {
 }
 
 /// A text as a JSON string.
-pub(super) fn quote(text: &str) -> Zeroizing<String> {
+pub(super) fn quote(text: &str) -> Wiped<String> {
     let mut quoted = Vec::with_capacity(quoted_size(text));
     // A string always has a JSON form, which is text. An empty one would mean a bug in serde_json.
     let _ = serde_json::to_writer(&mut quoted, text);

@@ -1,13 +1,11 @@
 //! A secret as the file, the keyring and credential helpers store it: an API key as it is, tokens
 //! as a JSON object.
 
-use zeroize::Zeroizing;
-
 use super::expiry::{format_expiry, parse_expiry};
 use super::json::{Layout, Object};
 use crate::api_key::parse_api_key;
 use crate::profile::{Credential, OAuthCredential};
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 
 /// The order in which other programs write the members.
 const ORDER: &[&str] = &["access_token", "refresh_token", "expiry", "issued_at"];
@@ -40,7 +38,7 @@ pub(super) fn write_tokens(
     tokens: &OAuthCredential,
     old: Option<&str>,
     layout: Layout,
-) -> Zeroizing<String> {
+) -> Wiped<String> {
     let old = old.and_then(|text| Object::parse(text).ok());
     let mut object = old.filter(|old| old.repeated().is_none()).unwrap_or(Object::empty());
     object.set_text("access_token", tokens.access_token.expose());

@@ -14,7 +14,7 @@ use baseten_testing::pass::Pass;
 use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::{sandbox, sandbox_with};
 use baseten_testing::stored::{
-    LIVES, elsewhere, name, only_profile, profile, read, session, store, tokens,
+    LIVES, elsewhere, in_file, name, only_profile, profile, read, session, store, tokens,
 };
 use baseten_testing::wait::until;
 use serde_json::{Value, json};
@@ -297,12 +297,17 @@ fn a_login_that_cannot_be_written_leaves_the_keyring_as_it_was() {
         ["auth", "login", "--with-api-key", "--profile", &replaced, "--remote-url", &remote];
     let elsewhere = Home::at_remote(sandbox.remote_url()).with_patient_keyring(&keyring);
     elsewhere.write_store(&before);
-    for change in [1, 2] {
+    // Tokens in the file come back with what another program has added to them.
+    let mut added = tokens("access", "refresh", LIVES);
+    added["added"] = json!({ "by": "another program" });
+    let with_more = store([(replaced.as_str(), in_file(&sandbox.remote_url(), &added))]);
+    for (store, change) in [(&with_more, 1), (&with_more, 2), (&before, 1), (&before, 2)] {
+        elsewhere.write_store(store);
         let inject = format!("renameat2:error=EIO:when={change}");
         let outcome = straced(&elsewhere, &inject, &arguments, &key);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome}");
         assert_eq!(keyring.lookup(&replaced), Some(old.clone()));
-        assert_eq!(elsewhere.store(), before);
+        assert_eq!(elsewhere.store(), *store);
     }
     // If the old profile cannot come back either, nor does its key: it would go to the new remote.
     let outcome = straced(&elsewhere, "renameat2:error=EIO:when=2+", &arguments, &key);
