@@ -294,7 +294,7 @@ pub(super) fn holds(path: &Path, bytes: Option<&[u8]>) -> io::Result<bool> {
     else {
         return Ok(false);
     };
-    // In pieces, because wiping a copy of a large file takes longer than reading it.
+    // In pieces, because a second copy of a large file would take as much memory again.
     let mut piece = Wiped::from(vec![0; 64 * 1024]);
     loop {
         let read = match file.read(&mut piece) {
