@@ -8,9 +8,10 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use baseten_auth::internal::{
-    Budget, Cancel, Entry, Env, Keyring, Place, PlaceError, ProfileName, Wait,
+    Budget, Cancel, Context, Credential, Entry, Env, Keyring, Login, Place, PlaceError,
+    ProfileName, Remote, StoragePolicy, Wait, store_login,
 };
-use baseten_auth::{Event, Observer};
+use baseten_auth::{Event, Observer, Secret, User};
 use baseten_testing::fake_service::{FakeService, PromptEnd, Script};
 use baseten_testing::keyring::KeyringSession;
 
@@ -321,6 +322,38 @@ fn a_dismissed_prompt_has_its_own_error() {
     assert!(matches!(remove, Err(PlaceError::Locked)), "{remove:?}");
     assert_eq!(service.calls().iter().filter(|call| *call == "Prompt").count(), 1);
     assert!(!service.calls().iter().any(|call| call.starts_with("CreateItem")));
+}
+
+#[test]
+fn a_login_shows_a_prompt_that_is_closed_only_once() {
+    // The login reads the old secret, stores its own, and removes the old one.
+    for (remote, auth_type) in [("https://other.example.com", "api_key"), (REMOTE, "oauth")] {
+        let (session, service) = fake(Script {
+            secret: Some("old"),
+            locked: true,
+            prompt: Some((PromptEnd::Dismissed, Duration::from_millis(1200))),
+            ..Script::default()
+        });
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("auth.json");
+        let old = format!(r#"{{"remote_url": "{remote}", "auth_type": "{auth_type}"}}"#);
+        std::fs::write(&file, format!(r#"{{"profiles": {{"{NAME}": {old}}}}}"#)).unwrap();
+        let environment = session.environment().into_iter();
+        let home = ("BASETEN_CONFIG_DIR", home.path().into());
+        let env: Env = environment.chain([home]).collect();
+        let login = Login {
+            name: Some(name(NAME)),
+            remote: Remote::parse(REMOTE).unwrap(),
+            credential: Credential::ApiKey(Secret::from("the-new-key")),
+            user: User { user_id: "ada".to_owned(), email: None, name: None, workspace_name: None },
+            switch: true,
+            storage: StoragePolicy::Auto,
+        };
+        store_login(&Context::new(env).with_prompt(true), &login).unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap().contains("the-new-key"));
+        let calls = service.calls();
+        assert_eq!(calls.iter().filter(|call| *call == "Prompt").count(), 1, "{calls:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use baseten_testing::foreign_socket::ForeignSocket;
 use baseten_testing::home::Home;
 use baseten_testing::keyring::KeyringSession;
 use baseten_testing::outcome::Outcome;
+use baseten_testing::program::baseten;
 use baseten_testing::sandbox::{approve, sandbox};
 use baseten_testing::stored::{elsewhere, store};
 use rustix::net::SocketAddrUnix;
@@ -47,6 +48,23 @@ fn timed(home: &Home, arguments: &[&str]) -> (Outcome, Duration) {
 }
 
 // Secrets shared with other programs.
+
+#[test]
+fn a_keyring_is_not_used_with_more_files_than_libdbus_can_take() {
+    let (sandbox, session) = (sandbox(), KeyringSession::start());
+    let home = Home::at(&sandbox).with_keyring(&session);
+    home.log_in(sandbox.api_key("ada").unwrap(), NAME, &[]).succeeded();
+    for (open, status) in [(900, 0), (1100, 1)] {
+        let script = format!(
+            "ulimit -n 4096; for file in $(seq 3 {open}); do eval \"exec $file</dev/null\"; done; \
+             exec \"$0\" auth token"
+        );
+        let outcome = home.command_of("bash", &["-c", &script, baseten()]).output().unwrap();
+        let outcome = Outcome::from(outcome);
+        assert_eq!(outcome.status, status, "{open}: {outcome}");
+        assert_eq!(outcome.stderr.contains("too many files are open"), status == 1, "{outcome}");
+    }
+}
 
 #[test]
 fn an_api_key_is_stored_as_it_is_and_updated_in_place() {

@@ -6,13 +6,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use baseten_testing::fake_service::{FakeService, PromptEnd, Script};
 use baseten_testing::home::Home;
-use baseten_testing::keyring::KeyringSession;
 use baseten_testing::outcome::Outcome;
 use baseten_testing::program::{baseten, find};
 use baseten_testing::sandbox::sandbox;
-use baseten_testing::stored::{elsewhere, store};
 use baseten_testing::terminal::{CONTROL_C, OnTerminal, Terminal};
 
 use crate::keyring::{DEFAULT_TIMEOUT, SLACK, with_profile};
@@ -113,26 +110,6 @@ fn a_prompt_that_is_closed_is_not_a_missing_secret() {
     let ended = session.start(&terminal, &home, "baseten auth token").end();
     assert_eq!(ended.status, 1, "{ended}");
     assert!(ended.screen.contains("hint: unlock the keyring"), "{ended}");
-}
-
-#[test]
-fn a_login_shows_a_prompt_that_is_closed_only_once() {
-    let sandbox = sandbox();
-    let (here, key) = (sandbox.remote_url(), sandbox.api_key("ada").unwrap());
-    // The login reads the old secret, stores its own, and removes the old one.
-    for old in [elsewhere("https://other.example.com", "api_key"), elsewhere(&here, "oauth")] {
-        let session = KeyringSession::without_keyring();
-        let prompt = Some((PromptEnd::Dismissed, Duration::from_millis(1200)));
-        let script = Script { secret: Some("old"), locked: true, prompt, ..Script::default() };
-        let service = FakeService::start(session.address(), script);
-        let home = Home::at(&sandbox).with_patient_keyring(&session).with("DISPLAY", ":0");
-        home.write_store(&store([("bot", old)]));
-        let outcome = home.log_in(&key, "bot", &[]);
-        assert_eq!(outcome.status, 0, "{outcome}");
-        assert!(home.store().contains(&key), "{}", home.store());
-        let calls = service.calls();
-        assert_eq!(calls.iter().filter(|call| *call == "Prompt").count(), 1, "{calls:?}");
-    }
 }
 
 #[test]

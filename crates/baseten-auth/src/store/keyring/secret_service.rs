@@ -53,6 +53,10 @@ const ADDRESS_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'*');
 
+/// One more than the largest file descriptor that libdbus can wait for, as `libdbus-sys` builds it:
+/// with `select`, which writes beyond its buffers for any other (`FD_SETSIZE`).
+const DESCRIPTORS: RawFd = 1024;
+
 type ObjectPath = Path<'static>;
 
 pub(super) struct Backend {
@@ -138,8 +142,12 @@ fn bus_of_login_session(runtime_directory: &std::path::Path) -> Option<String> {
 fn open(address: &str) -> Result<Channel, PlaceError> {
     let mut channel = Channel::open_private(address).map_err(not_available)?;
     channel.set_watch_enabled(true);
-    let listener = peer(channel.watch().fd).map_err(not_available)?;
+    let socket = channel.watch().fd;
     channel.set_watch_enabled(false);
+    if socket >= DESCRIPTORS {
+        return Err(not_available("too many files are open: it can be used with at most 1,000"));
+    }
+    let listener = peer(socket).map_err(not_available)?;
     if listener == rustix::process::geteuid().as_raw() {
         Ok(channel)
     } else {
