@@ -153,8 +153,11 @@ fn the_token_command_prints_the_credential_on_stdout_alone() {
 }
 
 /// The identity token of a workload.
+/// Always the same one: its times would differ a second later.
 fn identity_token() -> String {
-    jwt(&claims(), "CANARY-signature")
+    static TOKEN: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| jwt(&claims(), "CANARY-signature"));
+    TOKEN.clone()
 }
 
 /// A workload whose identity token comes from this source, and whose requests go to a server with
